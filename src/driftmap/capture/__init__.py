@@ -1,0 +1,1 @@
+"""OBSERVE: model and batches become signals; the model is left as found."""

@@ -1,0 +1,1 @@
+"""ENTRY: words on a command line become a recipe; errors become one sentence."""

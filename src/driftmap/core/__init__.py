@@ -1,0 +1,1 @@
+"""GROUND: errors, places, seeds, units, progress; standard library only."""

@@ -1,0 +1,88 @@
+"""How is a place inside a model named, and in which order do places come?"""
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+Part = Literal[
+    "q", "k", "v", "o", "gate", "up", "down",
+    "router", "expert", "embed", "head", "norm", "bias",
+]  # fmt: skip
+
+PARTS: tuple[Part, ...] = get_args(Part)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowBlocks:
+    """Rows of a fused matrix that belong to one part: equal blocks, evenly spaced.
+
+    GPT-2's `k` is one block; GPT-NeoX's `k` is one block per head.
+    """
+
+    start: int
+    length: int
+    stride: int
+    count: int
+
+    def rows(self) -> list[int]:
+        """Row numbers in the fused matrix, ascending.
+
+        >>> RowBlocks(start=2, length=2, stride=6, count=2).rows()
+        [2, 3, 8, 9]
+        """
+        return [
+            self.start + block * self.stride + row
+            for block in range(self.count)
+            for row in range(self.length)
+        ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Site:
+    """One weight matrix `[out in]` of one part, wherever the model stores it.
+
+    Args:
+        path: The module's own path in the model, without any adapter wrapper.
+        layer: Number of the block, from 0.
+        part: What the matrix does.
+        num_rows: Output units of this part.
+        num_columns: Input units.
+        split: Which rows of the module's `[out in]` matrix are this part's;
+            None when the module holds nothing else.
+        transposed: The module stores `[in out]` (GPT-2's `Conv1D`).
+        head_size: Rows (q, k, v) or columns (o) of one head; None elsewhere.
+    """
+
+    path: str
+    layer: int
+    part: Part
+    num_rows: int
+    num_columns: int
+    split: RowBlocks | None = None
+    transposed: bool = False
+    head_size: int | None = None
+
+    @property
+    def key(self) -> str:
+        """Name in files and tables: the path, with `#part` if the matrix is fused."""
+        return self.path if self.split is None else f"{self.path}#{self.part}"
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns, as `[out in]`."""
+        return self.num_rows, self.num_columns
+
+    @property
+    def num_weights(self) -> int:
+        """Entries of the matrix."""
+        return self.num_rows * self.num_columns
+
+
+def canonical_order(site: Site) -> tuple[int, int, str]:
+    """Sort key of sites: layer, then q k v o gate up down, then the rest by path.
+
+    >>> a = Site(path="b.0.mlp", layer=0, part="down", num_rows=1, num_columns=1)
+    >>> b = Site(path="b.0.att", layer=0, part="q", num_rows=1, num_columns=1)
+    >>> [s.part for s in sorted([a, b], key=canonical_order)]
+    ['q', 'down']
+    """
+    return site.layer, min(PARTS.index(site.part), 7), site.key

@@ -1,0 +1,68 @@
+"""How does long work say how far it is, without knowing who listens?
+
+A stage wraps its loop in `progress(...)`. The command line installs a listener
+that draws bars; a library call hears nothing unless it installs its own.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Protocol, runtime_checkable
+
+
+@runtime_checkable
+class Listener(Protocol):
+    """Whoever shows progress to a person."""
+
+    def started(self, what: str, total: int) -> None:
+        """Work named `what` begins and has `total` steps."""
+
+    def advanced(self, steps: int, note: str) -> None:
+        """The newest work moved on by `steps`; `note` is shown beside it."""
+
+    def finished(self) -> None:
+        """The newest work ended, by success or by error."""
+
+    def said(self, message: str) -> None:
+        """One line worth keeping that belongs to no bar."""
+
+
+class Silence(Listener):
+    """Hears everything and shows nothing."""
+
+
+_listener: ContextVar[Listener] = ContextVar("listener", default=Silence())  # noqa: B039
+
+
+class Progress:
+    """Handed to the loop that does the work."""
+
+    def advance(self, steps: int = 1, note: str = "") -> None:
+        """Say that `steps` more are done, with a short note such as the loss."""
+        _listener.get().advanced(steps, note)
+
+
+@contextmanager
+def progress(what: str, total: int) -> Iterator[Progress]:
+    """Announce work of `total` steps for as long as the block runs."""
+    listener = _listener.get()
+    listener.started(what, total)
+    try:
+        yield Progress()
+    finally:
+        listener.finished()
+
+
+def say(message: str) -> None:
+    """Tell the person one thing worth knowing: a count dropped, a cache used."""
+    _listener.get().said(message)
+
+
+@contextmanager
+def listening(listener: Listener) -> Iterator[None]:
+    """Send all progress inside the block to `listener`."""
+    token = _listener.set(listener)
+    try:
+        yield
+    finally:
+        _listener.reset(token)

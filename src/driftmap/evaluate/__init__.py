@@ -1,0 +1,1 @@
+"""JUDGE: does the model refuse, and is it still right?"""

@@ -1,0 +1,1 @@
+"""KNOWLEDGE: the one place that knows how architectures are laid out."""

@@ -1,0 +1,1 @@
+"""INPUT: names and files become models, samples and batches."""

@@ -1,0 +1,1 @@
+"""ARITHMETIC: tensors in, results out; no model, file, print or clock."""

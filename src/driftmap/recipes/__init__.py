@@ -1,0 +1,1 @@
+"""JOIN: one frozen dataclass with `run()` per question."""

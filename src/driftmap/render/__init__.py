@@ -1,0 +1,1 @@
+"""SHOW: results become a page tree, and the tree HTML or text; no torch."""

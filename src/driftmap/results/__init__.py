@@ -1,0 +1,1 @@
+"""VOCABULARY: frozen dataclasses of numpy that stages hand to each other."""

@@ -1,0 +1,76 @@
+"""What is a named set of weights of one model, and how was it chosen?"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from jaxtyping import Float32, Int64
+
+from driftmap.core.errors import DataError
+from driftmap.core.places import Site
+
+FlatIndex = Int64[np.ndarray, " weight"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupOrigin:
+    """Where a group comes from: enough to refuse it on another model.
+
+    Args:
+        model_sha256: Identity of the scored model.
+        base_sha256: Identity of the model under its adapter, if it had one.
+        rule: How weights were taken: `top`, `difference`, `random`, `matched`.
+        score: Which score ordered them; empty for `random`.
+        shares: Named shares of the rule: `{"p": .02, "q": .02}`.
+        seed: Seed of a random rule; None for a deterministic one.
+        samples_sha256: Data set name -> hash of its samples.
+        positions: Which tokens counted: `response`, `labels` or `all`.
+    """
+
+    model_sha256: str
+    base_sha256: str
+    rule: str
+    score: str = ""
+    shares: Mapping[str, float] = field(default_factory=dict)
+    seed: int | None = None
+    samples_sha256: Mapping[str, str] = field(default_factory=dict)
+    positions: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class WeightGroup:
+    """Weights as `row * num_columns + column` per matrix, ascending and unique.
+
+    Args:
+        name: What the group is called in tables and reports.
+        members: Flat indices per site; a site may be empty or missing.
+        scores: Optional score of every member, in the order of `members`.
+        origin: How it was chosen.
+    """
+
+    name: str
+    members: Mapping[Site, FlatIndex]
+    origin: GroupOrigin
+    scores: Mapping[Site, Float32[np.ndarray, " weight"]] = field(default_factory=dict)
+
+    @property
+    def num_weights(self) -> int:
+        """Weights in all matrices together."""
+        return sum(index.size for index in self.members.values())
+
+    def at(self, site: Site) -> FlatIndex:
+        """Members in one matrix; empty where the group has none there."""
+        return self.members.get(site, np.empty(0, dtype=np.int64))
+
+    def require_model(self, base_sha256: str) -> None:
+        """Refuse to be used on weights it was not chosen from.
+
+        Raises:
+            DataError: The group belongs to another base model.
+        """
+        if self.origin.base_sha256 != base_sha256:
+            raise DataError(
+                f"group {self.name!r} was chosen on another model "
+                f"({self.origin.base_sha256[:12]}, not {base_sha256[:12]}); "
+                "score this model and select again"
+            )

@@ -1,0 +1,1 @@
+"""The waist: what `capture` emits and what measures fold."""

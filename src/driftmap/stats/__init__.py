@@ -1,0 +1,1 @@
+"""INFERENCE: permutation, bootstrap, many tests, equivalence, effect sizes."""

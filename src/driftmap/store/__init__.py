@@ -1,0 +1,1 @@
+"""KEEP: results to a run folder and back; no model code."""

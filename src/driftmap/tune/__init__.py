@@ -1,0 +1,1 @@
+"""CHANGE: fine-tuning; calls back with step and model, stores no results."""

@@ -1,0 +1,1 @@
+"""INPUT: the built-in worlds, seeded corpora of facts, requests and refusals."""
