@@ -1,0 +1,91 @@
+"""How does a result become what JSON can hold, and come back as it was?
+
+Dataclasses turn into dictionaries by field name, tuples into lists. Numbers must
+be finite: JSON has no NaN, and NaN is never data.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from types import NoneType, UnionType
+from typing import Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from driftmap.core.errors import DataError, MeasureError
+
+Plain = None | bool | int | float | str | list["Plain"] | dict[str, "Plain"]
+Result = TypeVar("Result")
+
+
+def to_plain(value: object, where: str = "result") -> Plain:
+    """Turn a result of dataclasses, tuples and scalars into plain values.
+
+    Args:
+        value: The result.
+        where: What it is called in an error.
+
+    Raises:
+        MeasureError: A number is NaN or infinite; the message names its place.
+
+    >>> from driftmap.results.statistics import Interval
+    >>> half = Interval(estimate=0.5, low=0.4, high=0.6, level=0.95, num=9)
+    >>> to_plain((half, None))
+    [{'estimate': 0.5, 'low': 0.4, 'high': 0.6, 'level': 0.95, 'num': 9}, None]
+    """
+    if is_dataclass(value) and not isinstance(value, type):
+        names = [field.name for field in fields(value)]
+        return {n: to_plain(getattr(value, n), f"{where}.{n}") for n in names}
+    if isinstance(value, Mapping):
+        return {str(k): to_plain(v, f"{where}.{k}") for k, v in value.items()}
+    if isinstance(value, tuple | list):
+        return [to_plain(v, f"{where}[{i}]") for i, v in enumerate(value)]
+    if isinstance(value, float) and not math.isfinite(value):
+        raise MeasureError(f"{where} is {value}: only finite numbers can be stored")
+    assert value is None or isinstance(value, bool | int | float | str), where
+    return value
+
+
+def from_plain(kind: type[Result], plain: Plain, where: str = "result") -> Result:
+    """Build a result of `kind` from what `to_plain` made of one.
+
+    Args:
+        kind: The dataclass to build.
+        plain: Plain values, as JSON gives them.
+        where: What it is called in an error.
+
+    Raises:
+        DataError: A field is missing, unknown or of the wrong type.
+
+    >>> from driftmap.results.statistics import Caution
+    >>> caution = Caution(name="few", sentence="Few.", value=2.0, is_blocking=True)
+    >>> from_plain(Caution, to_plain(caution)) == caution
+    True
+    """
+    if not isinstance(plain, dict):
+        raise DataError(f"{where}: expected {kind.__name__}, found {plain!r}")
+    hints = get_type_hints(kind)
+    if plain.keys() != hints.keys():
+        odd = sorted(plain.keys() ^ hints.keys())
+        raise DataError(
+            f"{where}: fields {odd} of {kind.__name__} are missing or unknown; "
+            "was the file written by another version?"
+        )
+    built = {n: _built(hints[n], plain[n], f"{where}.{n}") for n in hints}
+    return kind(**built)
+
+
+def _built(hint: object, plain: Plain, where: str) -> object:
+    origin, inner = get_origin(hint), get_args(hint)
+    if origin in (Union, UnionType):
+        (wanted,) = [kind for kind in inner if kind is not NoneType]
+        return None if plain is None else _built(wanted, plain, where)
+    if origin is tuple and isinstance(plain, list):
+        return tuple(_built(inner[0], v, f"{where}[{i}]") for i, v in enumerate(plain))
+    if origin is Literal and plain in inner:
+        return plain
+    if isinstance(hint, type) and is_dataclass(hint):
+        return from_plain(hint, plain, where)
+    if hint is float and type(plain) is int:
+        return float(plain)
+    if isinstance(hint, type) and type(plain) is hint:
+        return plain
+    raise DataError(f"{where}: {plain!r} is not a {hint}")
