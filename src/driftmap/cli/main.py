@@ -1,0 +1,121 @@
+"""Which words are understood, and how does a mistake end?
+
+The words become a recipe, the recipe runs. A mistake that a person can mend is
+one sentence and exit code 2 (usage) or 1 (data); anything else is a defect and
+says how to see where it happened.
+"""
+
+import errno
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+from cyclopts import App, CycloptsError
+from rich.console import Console
+
+import driftmap
+from driftmap.cli.progress import listener_for
+from driftmap.cli.saved import words_of
+from driftmap.core.errors import DriftmapError
+from driftmap.core.progress import listening
+
+EPILOGUE = (
+    "`driftmap COMMAND --help` explains every option. "
+    "`--debug` after any command shows where an error came from. "
+    "A command that was interrupted goes on when it is repeated."
+)
+
+
+@runtime_checkable
+class Recipe(Protocol):
+    """What every command makes of its words."""
+
+    def run(self) -> Path:
+        """Do the work; return what a person should open."""
+        ...
+
+
+app = App(
+    name="driftmap",
+    help="Map where behaviours live inside a language model and how tuning moves them.",
+    help_epilogue=EPILOGUE,
+    version=driftmap.__version__,
+    help_format="markdown",
+    result_action="return_value",
+)
+app.command("driftmap.recipes.demo:Demo", name="demo")
+app.command("driftmap.recipes.drift:Drift", name="drift")
+app.command("driftmap.recipes.score:Score", name="score")
+app.command("driftmap.recipes.report:Report", name="report")
+
+
+@app.command
+def run(file: Path, /) -> Recipe:
+    """Run a saved recipe: a study of your own, or the `run.yaml` of a finished run.
+
+    Args:
+        file: YAML file whose `command` is a driftmap command and whose other keys
+            are its options.
+    """
+    return _recipe(words_of(file))
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run one command line; the return value is the exit code."""
+    words = list(sys.argv[1:] if words is None else words)
+    debug = "--debug" in words
+    errors = Console(stderr=True)
+    try:
+        with listening(listener_for(errors)):
+            recipe = _recipe([w for w in words if w != "--debug"])
+            if isinstance(recipe, Recipe):
+                print(recipe.run())  # noqa: T201
+    except KeyboardInterrupt:
+        _say(errors, "interrupted; the same command goes on from here")
+        return 130
+    except Exception as error:  # noqa: BLE001  the last one to hear of it
+        if debug:
+            errors.print_exception(show_locals=False)
+        _say(errors, _sentence(error))
+        return _exit_code(error)
+    return 0
+
+
+def _recipe(words: Sequence[str]) -> object:
+    return app(words, exit_on_error=False, print_error=False)
+
+
+def _exit_code(error: Exception) -> int:
+    mistake = _mistake(error)
+    if mistake is not None:
+        return mistake.exit_code
+    return 2 if isinstance(error, CycloptsError) else 1
+
+
+def _sentence(error: Exception) -> str:
+    mistake = _mistake(error)
+    if mistake is not None:
+        return f"error: {mistake}"
+    if isinstance(error, CycloptsError):
+        return f"error: {error}; `driftmap --help` shows what is understood"
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        where = error.filename or "the run folder"
+        return f"error: {where}: the disk is full; free some space and repeat"
+    return (
+        f"error: {type(error).__name__}: {error} (this should not happen; "
+        "`--debug` shows where)"
+    )
+
+
+def _mistake(error: BaseException | None) -> DriftmapError | None:
+    """The mistake itself, also where the parser wrapped it."""
+    while error is not None:
+        if isinstance(error, DriftmapError):
+            return error
+        error = error.__cause__
+    return None
+
+
+def _say(console: Console, message: str) -> None:
+    console.print(message, highlight=False, markup=False, soft_wrap=True)
