@@ -1,0 +1,259 @@
+"""How does a run folder grow step by step, survive a kill, and refuse strangers?"""
+
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+from time import perf_counter
+
+from filelock import FileLock, Timeout
+
+from driftmap.core.errors import StoreError
+from driftmap.core.progress import say
+from driftmap.store import provenance, steps
+from driftmap.store.files import explaining, remove
+from driftmap.store.recipe_file import (
+    RECIPE_FILE,
+    differing,
+    load_recipe,
+    plain_recipe,
+    save_recipe,
+)
+from driftmap.store.steps import StepFolders, StepOutcome
+
+_LOCK = ".lock"
+
+
+class RunDir:
+    """One run's folder, locked for as long as it is open.
+
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp()) / "run"
+    >>> def make(folder: Path) -> None:
+    ...     _ = (folder / "answer.txt").write_text("42")
+    >>> with RunDir.open(folder, {"seed": 0}, "example") as run:
+    ...     first = run.step("think", {"seed": 0}, make)
+    ...     again = run.step("think", {"seed": 0}, make)
+    >>> first.redone, again.redone, again.path("answer.txt").read_text()
+    (True, False, '42')
+    """
+
+    def __init__(self, path: Path, lock: FileLock) -> None:
+        """Use `open` or `reopen`."""
+        self.path = path
+        self._lock = lock
+        self._provenance = path / "provenance.json"
+        self._environment: int | None = None
+
+    @classmethod
+    def open(
+        cls,
+        path: Path,
+        recipe: Mapping[str, object],
+        kind: str,
+        *,
+        free: Collection[str] = (),
+    ) -> "RunDir":
+        """Begin a run in a folder, or go on with the one that is there.
+
+        Args:
+            path: The folder; made if missing, with its parents.
+            recipe: All settings, resolved and plain.
+            kind: Which recipe: the name of its command.
+            free: Dotted names of settings that may differ from those the run was
+                begun with: how far to go, where the results lie, the device.
+
+        Raises:
+            StoreError: The folder holds foreign files, another run or this run
+                with other settings, is in use, or may not be written to.
+        """
+        _refuse_foreign(path)
+        with explaining(path):
+            path.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(path / _LOCK, timeout=0)
+            try:
+                lock.acquire()
+            except Timeout:
+                raise StoreError(
+                    f"{path}: another driftmap is writing this run; "
+                    "wait for it to end or choose another --out"
+                ) from None
+        try:
+            _refuse_other(path, plain_recipe(recipe), kind, tuple(free))
+            with explaining(path):
+                for remains in path.glob(".*.tmp"):
+                    remove(remains)
+                save_recipe(path / RECIPE_FILE, recipe, kind)
+                (path / "steps").mkdir(exist_ok=True)
+                steps.recover(path)
+        except BaseException:
+            lock.release()
+            raise
+        return cls(path, lock)
+
+    @classmethod
+    def reopen(cls, path: Path) -> "RunDir":
+        """Open a run with the settings it has, to add to it.
+
+        Raises:
+            StoreError: The folder holds no run, or `open` refuses it.
+        """
+        saved = load_recipe(path)
+        return cls.open(path, saved.settings, saved.kind)
+
+    def step(
+        self,
+        name: str,
+        inputs: Mapping[str, object],
+        make: Callable[[Path], None],
+    ) -> StepOutcome:
+        """Do a step unless it is finished with these inputs and its files are whole.
+
+        Args:
+            name: The step's name, `a-z 0-9 . _ -`.
+            inputs: All that its result depends on, plain: settings, hashes of
+                files, keys of the steps before it.
+            make: Writes the files into the folder it is given, at the paths they
+                shall have in the run (`tables/drift.parquet`).
+
+        Raises:
+            StoreError: The disk refuses; nothing is left half-written.
+        """
+        return self._step(name, inputs, lambda folders: make(folders.folder))
+
+    def long_step(
+        self,
+        name: str,
+        inputs: Mapping[str, object],
+        make: Callable[[StepFolders], None],
+    ) -> StepOutcome:
+        """Do a step that can go on where a killed process left it.
+
+        Args:
+            name: As for `step`.
+            inputs: As for `step`.
+            make: Writes its files into `.folder`, and into `.work` whatever it
+                needs to resume: what it finds there is of the same inputs.
+
+        Raises:
+            StoreError: The disk refuses; the work done so far is kept.
+        """
+
+        def make_with_work(folders: StepFolders) -> None:
+            folders.work.mkdir(parents=True, exist_ok=True)
+            make(folders)
+
+        return self._step(name, inputs, make_with_work)
+
+    def require(self, name: str) -> StepOutcome:
+        """Find a finished step and check its files, whatever its inputs were.
+
+        Raises:
+            StoreError: The step is not finished or a file of it was changed.
+        """
+        found = steps.find_finished(self.path, name)
+        if found is None:
+            raise StoreError(
+                f"{self.path}: step {name!r} is not finished; "
+                f"run it first with `driftmap run {self.path / RECIPE_FILE}`"
+            )
+        fault = steps.first_fault(found)
+        if fault:
+            raise StoreError(
+                f"{fault}; make it again with `driftmap run {self.path / RECIPE_FILE}`"
+            )
+        return found
+
+    def note_environment(self, *, num_threads: int, device: str, dtype: str) -> None:
+        """Note in the provenance what the next steps run on."""
+        environment = provenance.describe_environment(
+            num_threads=num_threads, device=device, dtype=dtype
+        )
+        self._environment = provenance.add_environment(self._provenance, environment)
+
+    def note_seeds(self, seeds: Mapping[str, int]) -> None:
+        """Note the seeds of the run in the provenance."""
+        provenance.add_entries(self._provenance, "seeds", dict(seeds))
+
+    def note_inputs(self, sha256: Mapping[str, str]) -> None:
+        """Note in the provenance the hashes of what the run reads, by name."""
+        provenance.add_entries(self._provenance, "inputs_sha256", dict(sha256))
+
+    def close(self) -> None:
+        """Let others write the run."""
+        self._lock.release()
+
+    def __enter__(self) -> "RunDir":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _step(
+        self,
+        name: str,
+        inputs: Mapping[str, object],
+        make: Callable[[StepFolders], None],
+    ) -> StepOutcome:
+        assert self._lock.is_locked, "the run folder is closed"
+        key = steps.step_key(name, inputs)
+        found = steps.find_finished(self.path, name)
+        reason = _reason_to_do(found, key)
+        if found and reason is None:
+            steps.clear_work(self.path, name)
+            return found
+        if found:
+            say(f"{reason}; the step is done again")
+        begin = perf_counter()
+        with explaining(self.path):
+            try:
+                make(steps.step_folders(self.path, name, key))
+                outcome = steps.commit(self.path, name, key)
+            finally:
+                steps.abandon(self.path, name)
+            cost = provenance.StepCost(
+                wall_seconds=round(perf_counter() - begin, 3),
+                peak_memory_bytes=provenance.peak_memory_bytes(),
+                environment=self._environment,
+            )
+            provenance.add_cost(self._provenance, name, cost)
+            steps.clear_work(self.path, name)
+        return outcome
+
+
+def _reason_to_do(found: StepOutcome | None, key: str) -> str | None:
+    if found is None:
+        return "it was never finished"
+    if found.key != key:
+        return f"the inputs of step {found.name!r} changed"
+    return steps.first_fault(found)
+
+
+def _refuse_foreign(path: Path) -> None:
+    if path.exists() and not path.is_dir():
+        raise StoreError(f"{path}: is a file, not a folder; choose another --out")
+    if not path.is_dir() or (path / RECIPE_FILE).exists():
+        return
+    own = (_LOCK, f".{RECIPE_FILE}.")
+    foreign = sorted(p.name for p in path.iterdir() if not p.name.startswith(own))
+    if foreign:
+        raise StoreError(
+            f"{path}: holds files of something else ({', '.join(foreign[:3])}) and no "
+            f"{RECIPE_FILE}; choose another --out or an empty folder"
+        )
+
+
+def _refuse_other(
+    path: Path, recipe: Mapping[str, object], kind: str, free: tuple[str, ...]
+) -> None:
+    if not (path / RECIPE_FILE).exists():
+        return
+    saved = load_recipe(path)
+    if saved.kind != kind:
+        raise StoreError(
+            f"{path}: holds a run of `{saved.kind}`, not `{kind}`; choose another --out"
+        )
+    differences = differing(saved.settings, recipe, free)
+    if differences:
+        raise StoreError(
+            f"{path}: holds a run with other settings: {', '.join(differences)}; "
+            "choose another --out or repeat the settings of the run"
+        )

@@ -1,0 +1,295 @@
+"""When is a step of a run finished, and how do its files get there whole?
+
+A step writes into a folder of its own. Once that is complete and on the disk, a
+plan (the future marker and what it replaces) is written, the files move to their
+places, and the marker follows. A process killed before the plan leaves nothing;
+one killed after it leaves a plan that `recover` carries out. So a marker never
+speaks of a file that is not there.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from hashlib import sha256
+from pathlib import Path, PurePosixPath
+from typing import cast
+
+from driftmap.core.errors import StoreError
+from driftmap.core.progress import say
+from driftmap.store.files import remove, sha256_of, sync
+from driftmap.store.plain import VERSION, load_json, save_json, sorted_json
+
+_MARKER = "driftmap.step"
+_PLAN = "driftmap.plan"
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+RESERVED = ("run.yaml", "provenance.json", "log.txt", "steps")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepFolders:
+    """Where a long step writes.
+
+    Args:
+        folder: Files of the result, at the paths they shall have in the run.
+        work: Checkpoints to resume from: kept when the step is killed, emptied
+            when its inputs change, removed when it is finished.
+    """
+
+    folder: Path
+    work: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Record:
+    """What a marker says: which files a step made, with their sha256."""
+
+    name: str
+    key: str
+    files: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepOutcome:
+    """A finished step.
+
+    Args:
+        name: The step's name.
+        key: Hash of its name and inputs: an input of the steps that build on it.
+        root: The run folder.
+        files: Path inside the run -> sha256, in the order of the paths.
+        redone: Whether it was done just now; False if it was found finished.
+    """
+
+    name: str
+    key: str
+    root: Path
+    files: Mapping[str, str]
+    redone: bool
+
+    def path(self, name: str) -> Path:
+        """Full path of one of the step's files.
+
+        Raises:
+            StoreError: The step made no such file.
+        """
+        if name not in self.files:
+            raise StoreError(
+                f"step {self.name!r} made no {name}, only {sorted(self.files)}"
+            )
+        return self.root / name
+
+
+def step_key(name: str, inputs: Mapping[str, object]) -> str:
+    """Hash what a step's result depends on.
+
+    >>> step_key("score", {"seed": 0}) == step_key("score", {"seed": 1})
+    False
+    """
+    assert _NAME.fullmatch(name), f"{name!r}: step names are a-z 0-9 . _ -"
+    text = sorted_json({"name": name, "inputs": inputs, "version": VERSION})
+    return sha256(text.encode()).hexdigest()
+
+
+def find_finished(root: Path, name: str) -> StepOutcome | None:
+    """Find a step that has a marker, whatever its files are like now.
+
+    Raises:
+        StoreError: The marker is damaged or of a newer version.
+    """
+    path = root / "steps" / f"{name}.json"
+    if not path.exists():
+        return None
+    record = _as_record(load_json(path, _MARKER))
+    if record is None or record.name != name:
+        raise StoreError(f"{path}: is damaged; remove it and repeat the command")
+    return _outcome(root, record, redone=False)
+
+
+def first_fault(outcome: StepOutcome) -> str | None:
+    """Say which file of a finished step is not what the step wrote, if any is."""
+    for name, digest in outcome.files.items():
+        path = outcome.root / name
+        if not path.is_file():
+            return f"{path} of step {outcome.name!r} is missing"
+        if sha256_of(path) != digest:
+            return f"{path} of step {outcome.name!r} is not what the step wrote"
+    return None
+
+
+def step_folders(root: Path, name: str, key: str) -> StepFolders:
+    """Make the folders of a step that begins, without work of other inputs."""
+    folder = _partial(root, name)
+    work = root / "steps" / f"{name}.work" / key[:16]
+    remove(folder)
+    folder.mkdir(parents=True)
+    if work.parent.exists():
+        for stale in set(work.parent.iterdir()) - {work}:
+            remove(stale)
+    return StepFolders(folder=folder, work=work)
+
+
+def commit(root: Path, name: str, key: str) -> StepOutcome:
+    """Move what a step wrote to its place and mark the step finished."""
+    folder = _partial(root, name)
+    files = {p.relative_to(folder).as_posix(): p for p in _files_under(folder)}
+    _require_own(root, name, list(files))
+    for path in files.values():
+        sync(path)
+    digests = {n: sha256_of(path) for n, path in files.items()}
+    record = _Record(name=name, key=key, files=digests)
+    stale = sorted(set(_marked_files(root, name)) - set(files))
+    plan = {"record": asdict(record), "stale": stale}
+    save_json(_plan_path(root, name), plan, _PLAN)
+    _carry_out(root, record, stale)
+    return _outcome(root, record, redone=True)
+
+
+def recover(root: Path) -> None:
+    """Finish the moves that a killed process had planned and clear its remains."""
+    steps = root / "steps"
+    for path in sorted(steps.glob(".*.plan.json")):
+        plan = load_json(path, _PLAN)
+        record, stale = _as_record(plan.get("record")), plan.get("stale")
+        if record is None or not _are_inside(stale):
+            raise StoreError(f"{path}: is damaged; remove it and repeat the command")
+        if _can_finish(root, record):
+            _carry_out(root, record, cast(list[str], stale))
+        else:
+            _give_up(root, record, path)
+    for pattern in (".*.partial", ".*.tmp"):
+        for path in steps.glob(pattern):
+            remove(path)
+
+
+def abandon(root: Path, name: str) -> None:
+    """Clear what a failed step wrote; a step that is planned can still be finished."""
+    if not _plan_path(root, name).exists():
+        remove(_partial(root, name))
+
+
+def clear_work(root: Path, name: str) -> None:
+    """Remove the checkpoints of a step that is finished."""
+    remove(root / "steps" / f"{name}.work")
+
+
+def _carry_out(root: Path, record: _Record, stale: list[str]) -> None:
+    """Repeatable from any point at which it was interrupted."""
+    marker = root / "steps" / f"{record.name}.json"
+    folder = _partial(root, record.name)
+    if marker.exists():
+        marker.unlink()
+        sync(marker.parent)
+    touched = {root / old for old in stale}
+    _remove_with_empty_folders(root, stale)
+    for new in record.files:
+        if (folder / new).exists():
+            (root / new).parent.mkdir(parents=True, exist_ok=True)
+            (folder / new).replace(root / new)
+            touched.add(root / new)
+    for parent in sorted(_parents(root, touched)):
+        sync(parent)
+    save_json(marker, asdict(record), _MARKER)
+    remove(_plan_path(root, record.name))
+    remove(folder)
+
+
+def _give_up(root: Path, record: _Record, plan: Path) -> None:
+    """Forget a plan; what it has moved without a marker belongs to nobody."""
+    if find_finished(root, record.name) is None:
+        _remove_with_empty_folders(root, record.files)
+    remove(plan)
+
+
+def _remove_with_empty_folders(root: Path, files: Iterable[str]) -> None:
+    for file in files:
+        remove(root / file)
+        for parent in (root / file).parents:
+            if parent == root or not parent.is_dir() or any(parent.iterdir()):
+                break
+            parent.rmdir()
+
+
+def _can_finish(root: Path, record: _Record) -> bool:
+    """Whether every planned file is still whole, moved or not."""
+    for file, digest in record.files.items():
+        waiting = _partial(root, record.name) / file
+        path = waiting if waiting.exists() else root / file
+        if not path.is_file() or sha256_of(path) != digest:
+            say(f"{path} of step {record.name!r} is damaged; the step is done again")
+            return False
+    return True
+
+
+def _files_under(folder: Path) -> list[Path]:
+    found = [p for p in sorted(folder.rglob("*")) if not p.is_dir()]
+    for path in found:
+        plain = path.is_file() and not path.is_symlink()
+        assert plain, f"{path}: not a plain file"
+    return found
+
+
+def _require_own(root: Path, name: str, files: list[str]) -> None:
+    """A file of a run has one step that makes it."""
+    for file in files:
+        assert file.split("/")[0] not in RESERVED, f"step {name!r} may not write {file}"
+    for marker in (root / "steps").glob("*.json"):
+        if marker.stem != name:
+            taken = set(_marked_files(root, marker.stem)) & set(files)
+            assert not taken, f"{sorted(taken)}: made by {marker.stem!r} and {name!r}"
+
+
+def _marked_files(root: Path, name: str) -> list[str]:
+    """Files of a step's marker; none where the marker cannot be read."""
+    try:
+        found = find_finished(root, name)
+    except StoreError:
+        return []
+    return list(found.files) if found else []
+
+
+def _as_record(value: object) -> _Record | None:
+    """Read a record; None where it is damaged or points out of the run."""
+    if not isinstance(value, Mapping) or not isinstance(value.get("files"), Mapping):
+        return None
+    name, key, files = value.get("name"), value.get("key"), value["files"]
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        return None
+    if not isinstance(key, str) or not _are_inside(list(files)):
+        return None
+    if not all(isinstance(d, str) and _SHA256.fullmatch(d) for d in files.values()):
+        return None
+    return _Record(name=name, key=key, files=files)
+
+
+def _outcome(root: Path, record: _Record, *, redone: bool) -> StepOutcome:
+    return StepOutcome(
+        name=record.name, key=record.key, root=root, files=record.files, redone=redone
+    )
+
+
+def _are_inside(names: object) -> bool:
+    """Whether these are paths that stay inside a run and off its own files."""
+    if not isinstance(names, list):
+        return False
+    for name in names:
+        if not isinstance(name, str) or not name:
+            return False
+        parts = PurePosixPath(name).parts
+        if name.startswith("/") or ".." in parts or parts[0] in RESERVED:
+            return False
+    return True
+
+
+def _parents(root: Path, files: set[Path]) -> set[Path]:
+    """Folders from the run folder down to each file that exist now."""
+    folders = {p for f in files for p in f.parents if p == root or root in p.parents}
+    return {folder for folder in folders if folder.is_dir()}
+
+
+def _plan_path(root: Path, name: str) -> Path:
+    return root / "steps" / f".{name}.plan.json"
+
+
+def _partial(root: Path, name: str) -> Path:
+    return root / "steps" / f".{name}.partial"
