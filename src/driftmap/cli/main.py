@@ -43,6 +43,8 @@ app = App(
     version=driftmap.__version__,
     help_format="markdown",
     result_action="return_value",
+    exit_on_error=False,
+    print_error=False,
 )
 app.command("driftmap.recipes.demo:Demo", name="demo")
 app.command("driftmap.recipes.drift:Drift", name="drift")
@@ -51,14 +53,14 @@ app.command("driftmap.recipes.report:Report", name="report")
 
 
 @app.command
-def run(file: Path, /) -> Recipe:
+def run(file: Path, /) -> object:
     """Run a saved recipe: a study of your own, or the `run.yaml` of a finished run.
 
     Args:
         file: YAML file whose `command` is a driftmap command and whose other keys
             are its options.
     """
-    return _recipe(words_of(file))
+    return app(words_of(file))
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -68,7 +70,7 @@ def main(words: Sequence[str] | None = None) -> int:
     errors = Console(stderr=True)
     try:
         with listening(listener_for(errors)):
-            recipe = _recipe([w for w in words if w != "--debug"])
+            recipe = app([w for w in words if w != "--debug"])
             if isinstance(recipe, Recipe):
                 print(recipe.run())  # noqa: T201
     except KeyboardInterrupt:
@@ -82,21 +84,15 @@ def main(words: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _recipe(words: Sequence[str]) -> object:
-    return app(words, exit_on_error=False, print_error=False)
-
-
 def _exit_code(error: Exception) -> int:
-    mistake = _mistake(error)
-    if mistake is not None:
-        return mistake.exit_code
+    if isinstance(error, DriftmapError):
+        return error.exit_code
     return 2 if isinstance(error, CycloptsError) else 1
 
 
 def _sentence(error: Exception) -> str:
-    mistake = _mistake(error)
-    if mistake is not None:
-        return f"error: {mistake}"
+    if isinstance(error, DriftmapError):
+        return f"error: {error}"
     if isinstance(error, CycloptsError):
         return f"error: {error}; `driftmap --help` shows what is understood"
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
@@ -106,15 +102,6 @@ def _sentence(error: Exception) -> str:
         f"error: {type(error).__name__}: {error} (this should not happen; "
         "`--debug` shows where)"
     )
-
-
-def _mistake(error: BaseException | None) -> DriftmapError | None:
-    """The mistake itself, also where the parser wrapped it."""
-    while error is not None:
-        if isinstance(error, DriftmapError):
-            return error
-        error = error.__cause__
-    return None
 
 
 def _say(console: Console, message: str) -> None:

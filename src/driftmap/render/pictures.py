@@ -36,7 +36,7 @@ def save_pictures(figures: Sequence[Figure], folder: Path) -> None:
 
     The bytes depend on the figures alone: neither file holds a date.
     """
-    with mpl.rc_context(STYLE):
+    with mpl.rc_context(STYLE):  # pyright: ignore[reportArgumentType]
         for figure in figures:
             canvas = Canvas(figsize=(7.2, 4.2), layout="constrained")
             FigureCanvasAgg(canvas)
