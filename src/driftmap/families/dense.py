@@ -1,0 +1,43 @@
+"""Which dense model types need more than their structure to be read?
+
+Families whose maps are called `q_proj`, `gate_proj` and so on (llama, mistral,
+qwen, gemma, olmo, granite, ...) need no row: they are found by structure.
+"""
+
+from driftmap.families.spec import Family, Fused
+
+PLAIN = Family(
+    name="llama",
+    maps={
+        "q_proj": "q",
+        "k_proj": "k",
+        "v_proj": "v",
+        "o_proj": "o",
+        "gate_proj": "gate",
+        "up_proj": "up",
+        "down_proj": "down",
+        "fc1": "up",
+        "fc2": "down",
+        "c_fc": "up",
+        "dense_h_to_4h": "up",
+        "dense_4h_to_h": "down",
+    },
+)
+"""Names that mean the same in every model type."""
+
+_QKV = Fused(parts=("q", "k", "v"))
+_QKV_BY_HEAD = Fused(parts=("q", "k", "v"), by_head=True)
+_GATE_UP = Fused(parts=("gate", "up"))
+
+FAMILIES: tuple[Family, ...] = (
+    Family(name="bloom", maps={"query_key_value": _QKV_BY_HEAD}),
+    Family(name="falcon", maps={"query_key_value": _QKV_BY_HEAD}),
+    Family(name="glm", maps={"gate_up_proj": _GATE_UP}),
+    Family(name="glm4", maps={"gate_up_proj": _GATE_UP}),
+    Family(name="gpt2", maps={"c_attn": _QKV}),
+    Family(name="gpt_bigcode", maps={"c_attn": _QKV_BY_HEAD}),
+    Family(name="gpt_neox", maps={"query_key_value": _QKV_BY_HEAD}),
+    Family(name="mpt", maps={"Wqkv": _QKV}),
+    Family(name="phi3", maps={"qkv_proj": _QKV, "gate_up_proj": _GATE_UP}),
+)
+"""One row per model type; `docs/how-to/add-a-model-family.md` walks through one."""

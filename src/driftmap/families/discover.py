@@ -1,0 +1,226 @@
+"""Where does this model keep its blocks, their matrices, its norms and its head?
+
+By structure first: the blocks are the decoder's longest list of modules that hold
+linear maps. The names of the maps come from `dense`. Nothing is read but names and
+shapes, so a model on the meta device will do.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol, cast
+
+from torch import Tensor, nn
+
+from driftmap.core.errors import FamilyError
+from driftmap.core.places import Part, Site, canonical_order
+from driftmap.families.dense import FAMILIES, PLAIN
+from driftmap.families.modules import (
+    base_model,
+    base_module,
+    is_linear_map,
+    is_transposed,
+    join,
+    map_shape,
+    own_modules,
+)
+from driftmap.families.parts import MapPart, UnclearPartsError, block_parts
+from driftmap.families.refusal import unknown_layout
+from driftmap.families.spec import Family, Fused, ModelLayout
+
+
+class _Config(Protocol):
+    model_type: str
+    is_encoder_decoder: bool
+    num_attention_heads: int
+
+    def get_text_config(self, *, decoder: bool) -> "_Config": ...
+
+
+class _LanguageModel(Protocol):
+    config: _Config
+
+    def get_decoder(self) -> nn.Module: ...
+
+    def get_input_embeddings(self) -> nn.Module: ...
+
+    def get_output_embeddings(self) -> nn.Module | None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Block:
+    """A decoder block; its modules by their path inside it, wrappers unopened."""
+
+    path: str
+    layer: int
+    modules: Mapping[str, nn.Module]
+
+    def maps(self) -> dict[str, tuple[int, int]]:
+        return {
+            path: map_shape(module)
+            for path, module in self.modules.items()
+            if is_linear_map(module)
+        }
+
+
+def find_layout(model: nn.Module, families: Sequence[Family] = FAMILIES) -> ModelLayout:
+    """Find every matrix of a decoder-only language model, and what it is for.
+
+    Args:
+        model: A Hugging Face causal language model, with or without PEFT adapters.
+        families: Rows for model types whose structure does not tell enough.
+
+    Returns:
+        The layout, in paths of the base model.
+
+    Raises:
+        FamilyError: The model is no dense decoder, or a block's maps are unclear.
+    """
+    base = base_model(model)
+    language_model = _as_language_model(base)
+    config = language_model.config.get_text_config(decoder=True)
+    paths: dict[int, str] = {}
+    for path, module in own_modules(base):
+        paths.setdefault(id(module), path)
+    decoder = language_model.get_decoder()
+    blocks = _find_blocks(decoder, paths[id(decoder)], config.model_type)
+    sites = tuple(_find_sites(blocks, config, families))
+    embedding = language_model.get_input_embeddings()
+    head = language_model.get_output_embeddings()
+    return ModelLayout(
+        family=config.model_type,
+        blocks=tuple(block.path for block in blocks),
+        sites=tuple(sorted(sites, key=canonical_order)),
+        norms=tuple(_norms(decoder, paths[id(decoder)])),
+        embedding=paths[id(embedding)],
+        head=None if head is None else paths[id(head)],
+        tied=head is not None and _weight(head) is _weight(embedding),
+        uncovered=tuple(_uncovered(blocks, {site.path for site in sites})),
+    )
+
+
+def _as_language_model(model: nn.Module) -> _LanguageModel:
+    kind = type(model).__name__
+    if not all(hasattr(model, name) for name in ("config", "get_decoder")):
+        raise FamilyError(
+            f"{kind} is no Hugging Face language model: it lacks `config` or "
+            "`get_decoder`; load it with `AutoModelForCausalLM.from_pretrained`"
+        )
+    language_model = cast(_LanguageModel, model)
+    if language_model.config.is_encoder_decoder:
+        raise FamilyError(
+            f"{kind} is an encoder-decoder model; only decoder-only models are read"
+        )
+    return language_model
+
+
+def _find_blocks(decoder: nn.Module, path: str, model_type: str) -> list[_Block]:
+    lists: dict[str, list[_Block]] = {}
+    for list_path, module in own_modules(decoder, path):
+        inside_other = any(list_path.startswith(f"{other}.") for other in lists)
+        if isinstance(module, nn.ModuleList) and not inside_other:
+            members = [
+                _Block(
+                    path=join(list_path, str(layer)),
+                    layer=layer,
+                    modules=dict(own_modules(member)),
+                )
+                for layer, member in enumerate(module)
+            ]
+            if members and all(member.maps() for member in members):
+                lists[list_path] = members
+    if not lists:
+        raise FamilyError(
+            f"model type {model_type!r}: no list of blocks found, that is no "
+            "`nn.ModuleList` whose members all hold linear maps"
+        )
+    longest = max(len(members) for members in lists.values())
+    chosen = [p for p, members in lists.items() if len(members) == longest]
+    if len(chosen) > 1:
+        raise FamilyError(
+            f"model type {model_type!r}: {' and '.join(chosen)} hold {longest} "
+            "modules each, so it is unclear which are the decoder's blocks"
+        )
+    return lists[chosen[0]]
+
+
+def _find_sites(
+    blocks: Iterable[_Block], config: _Config, families: Sequence[Family]
+) -> Iterator[Site]:
+    names: dict[str, Part | Fused] = dict(PLAIN.maps)
+    for family in families:
+        if family.name == config.model_type:
+            names |= family.maps
+    seen: set[int] = set()
+    for block in blocks:
+        _refuse_experts(block)
+        maps = block.maps()
+        try:
+            parts = block_parts(maps, names, _num_heads(config))
+        except UnclearPartsError as unclear:
+            raise FamilyError(
+                unknown_layout(config.model_type, block.path, maps, families)
+                + f" What is unclear: {unclear}."
+            ) from None
+        new = [part for part in parts if id(block.modules[part.path]) not in seen]
+        seen |= {id(block.modules[part.path]) for part in new}
+        yield from (_site(block, part) for part in new)
+
+
+def _site(block: _Block, part: MapPart) -> Site:
+    return Site(
+        path=join(block.path, part.path),
+        layer=block.layer,
+        part=part.part,
+        num_rows=part.num_rows,
+        num_columns=part.num_columns,
+        split=part.split,
+        transposed=is_transposed(block.modules[part.path]),
+        head_size=part.head_size,
+    )
+
+
+def _num_heads(config: _Config) -> int:
+    num_heads = getattr(config, "num_attention_heads", None)
+    if not isinstance(num_heads, int):
+        raise FamilyError(
+            f"model type {config.model_type!r}: the config's `num_attention_heads` "
+            f"is {num_heads!r}, so heads cannot be told apart"
+        )
+    return num_heads
+
+
+def _refuse_experts(block: _Block) -> None:
+    for path, module in block.modules.items():
+        stacked = not isinstance(base_module(module), nn.Conv1d) and any(
+            parameter.ndim == 3 for _, parameter in _own_parameters(module)
+        )
+        if stacked or path.rpartition(".")[2] == "experts":
+            raise FamilyError(
+                f"{join(block.path, path)} is a bank of experts: mixture-of-experts "
+                "models are not read yet, only dense ones"
+            )
+
+
+def _own_parameters(module: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
+    return base_module(module).named_parameters(recurse=False)
+
+
+def _norms(decoder: nn.Module, path: str) -> Iterator[str]:
+    for norm_path, module in own_modules(decoder, path):
+        base = base_module(module)
+        if "norm" in type(base).__name__.lower() and not base._modules:
+            yield norm_path
+
+
+def _weight(module: nn.Module) -> Tensor | None:
+    return cast(Tensor | None, getattr(base_module(module), "weight", None))
+
+
+def _uncovered(blocks: Iterable[_Block], covered: set[str]) -> Iterator[str]:
+    for block in blocks:
+        for path, module in block.modules.items():
+            module_path = join(block.path, path)
+            for name, parameter in _own_parameters(module):
+                is_site = name == "weight" and module_path in covered
+                if parameter.ndim >= 2 and not is_site:
+                    yield join(module_path, name)
