@@ -1,0 +1,64 @@
+"""What does one matrix contribute to the question whether a group drifts more?
+
+Small enough to keep for every matrix of a model; the matrices themselves are
+gone by the time these are pooled.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float64
+
+from driftmap.core.places import Site
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class GroupEvidence:
+    """One group in one matrix.
+
+    Args:
+        num_members: All weights of the group in the matrix.
+        num_weights: Those in |W| bins that hold a control weight.
+        num_left_out_bins: Bins that hold group weights but no control weight.
+        observed: Per seed, summed drift of the `num_weights` weights.
+        expected: Per seed, the same if each drifted like the mean control of
+            its bin.
+        residual: T, summed residual of all members, averaged over seeds.
+        residual_draws: T of every draw that permutes rows and columns.
+        residual_variance: Closed form of T's variance for draws within bins.
+        scale: Summed whole-bin mean drift of all members in units of the
+            matrix's mean drift; `1 + T / scale` reads as a ratio.
+    """
+
+    num_members: int
+    num_weights: int
+    num_left_out_bins: int
+    observed: Float64[np.ndarray, " seed"]
+    expected: Float64[np.ndarray, " seed"]
+    residual: float
+    residual_draws: Float64[np.ndarray, " draw"]
+    residual_variance: float
+    scale: float
+
+    @property
+    def has_ratio(self) -> bool:
+        """In every seed there is a control, and the group and it have moved."""
+        return bool((self.observed > 0).all() and (self.expected > 0).all())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class MatrixEvidence:
+    """Every group in one matrix.
+
+    Args:
+        site: The matrix.
+        num_seeds: Training seeds behind each number.
+        is_mobile: It drifted in every seed; otherwise the groups' sums are 0.
+        groups: By name; a group without weights here is not listed.
+    """
+
+    site: Site
+    num_seeds: int
+    is_mobile: bool
+    groups: Mapping[str, GroupEvidence]

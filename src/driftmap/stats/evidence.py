@@ -1,0 +1,184 @@
+"""What does one matrix say about every group, before matrices are pooled?
+
+A study visits its matrices one at a time: only one matrix, and its drift under
+one seed, need to be in memory.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float, Float64, Int16, Int64
+
+from driftmap.core.errors import MeasureError
+from driftmap.core.places import Site
+from driftmap.results.evidence import GroupEvidence, MatrixEvidence
+from driftmap.stats.bins import quantile_bins
+from driftmap.stats.matched import (
+    MatchedSums,
+    bin_moments,
+    matched_sums,
+    null_moments,
+    outside,
+)
+from driftmap.stats.permutation import permuted_sums
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DrawPlan:
+    """How chance is drawn.
+
+    Args:
+        seed: The run's seed.
+        num_permutations: B; 0 gives ratios without p-values.
+        num_bins: Quantile bins of |W| per matrix.
+    """
+
+    seed: int
+    num_permutations: int = 999
+    num_bins: int = 40
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _SeedSums:
+    """What one training seed adds.
+
+    `mean_drift` is 0 where the matrix did not move; residuals are then 0 too.
+    """
+
+    mean_drift: float
+    residuals: Float64[np.ndarray, " weight"]
+    sums: Mapping[str, MatchedSums]
+    scales: Mapping[str, float]
+
+
+def matrix_evidence(
+    site: Site,
+    magnitudes: Float[np.ndarray, "row column"],
+    drifts: Iterable[Float64[np.ndarray, "row column"]],
+    groups: Mapping[str, Int64[np.ndarray, " _"]],
+    plan: DrawPlan,
+) -> MatrixEvidence:
+    """Compare every group of one matrix with weights of its own size.
+
+    The residual of a weight is `e = (d - mean of d in its bin) / mean of d`,
+    averaged over seeds; a group's T is the sum of its residuals.
+
+    Args:
+        site: The matrix.
+        magnitudes: |W0|, by which weights are matched.
+        drifts: d = |dW| after training, one matrix per seed; taken one by one.
+        groups: Flat indices of every declared group, ascending. No weight of
+            any of them serves as a control.
+        plan: Seed, permutations and bins.
+
+    Returns:
+        Each group's sums and permuted sums. If some seed left the matrix
+        unchanged it is immobile: it has no ratio and its T is 0.
+
+    Raises:
+        MeasureError: A drift or magnitude is not finite, a drift is negative or
+            of another shape, or there is no seed.
+
+    >>> site = Site(path="m.up", layer=0, part="up", num_rows=2, num_columns=2)
+    >>> w, d = np.ones((2, 2)), np.array([[6.0, 2.0], [2.0, 2.0]])
+    >>> plan = DrawPlan(seed=0, num_permutations=9)
+    >>> top = matrix_evidence(site, w, [d], {"top": np.array([0])}, plan).groups["top"]
+    >>> top.observed, top.expected, top.residual, top.scale
+    (array([6.]), array([2.]), 1.0, 1.0)
+    """
+    bins = _magnitude_bins(site, magnitudes, plan.num_bins)
+    present = {name: index for name, index in groups.items() if index.size}
+    free = outside(bins.size, present.values())
+    total = np.zeros(bins.size)
+    seeds: list[_SeedSums] = []
+    for drift in drifts:
+        sums = _seed_sums(_flat_drift(site, magnitudes, drift), bins, present, free)
+        total += sums.residuals
+        seeds.append(sums)
+    if not seeds:
+        raise MeasureError(f"{site.key}: no drift was given; train at least one seed")
+    is_mobile = all(sums.mean_drift > 0 for sums in seeds)
+    residuals = total / len(seeds) if is_mobile else np.zeros(bins.size)
+    return MatrixEvidence(
+        site=site,
+        num_seeds=len(seeds),
+        is_mobile=is_mobile,
+        groups=_group_evidence(site, residuals, bins, present, (seeds, plan)),
+    )
+
+
+def _magnitude_bins(
+    site: Site, magnitudes: Float[np.ndarray, "row column"], num_bins: int
+) -> Int16[np.ndarray, " weight"]:
+    try:
+        return quantile_bins(magnitudes.reshape(-1), num_bins)
+    except MeasureError as error:
+        raise MeasureError(f"{site.key}: {error}") from error
+
+
+def _flat_drift(
+    site: Site,
+    magnitudes: Float[np.ndarray, "row column"],
+    drift: Float64[np.ndarray, "_ _"],
+) -> Float64[np.ndarray, " weight"]:
+    if drift.shape != magnitudes.shape:
+        raise MeasureError(
+            f"{site.key}: drift of shape {drift.shape} "
+            f"for weights of shape {magnitudes.shape}"
+        )
+    if not (np.isfinite(drift).all() and (drift >= 0).all()):
+        raise MeasureError(
+            f"{site.key}: a drift is negative, NaN or infinite; did training diverge?"
+        )
+    return drift.reshape(-1)
+
+
+def _seed_sums(
+    drift: Float64[np.ndarray, " weight"],
+    bins: Int16[np.ndarray, " weight"],
+    groups: Mapping[str, Int64[np.ndarray, " _"]],
+    free: Bool[np.ndarray, " weight"],
+) -> _SeedSums:
+    num_bins = int(bins.max()) + 1
+    whole_mean = bin_moments(drift, bins, num_bins).mean
+    control = bin_moments(drift[free], bins[free], num_bins)
+    mean_drift = float(drift.mean())
+    unit = mean_drift if mean_drift > 0 else 1.0
+    return _SeedSums(
+        mean_drift=mean_drift,
+        residuals=(drift - whole_mean[bins]) / unit,
+        sums={n: matched_sums(drift, bins, m, control) for n, m in groups.items()},
+        scales={n: float(whole_mean[bins[m]].sum()) / unit for n, m in groups.items()},
+    )
+
+
+def _group_evidence(
+    site: Site,
+    residuals: Float64[np.ndarray, " weight"],
+    bins: Int16[np.ndarray, " weight"],
+    groups: Mapping[str, Int64[np.ndarray, " _"]],
+    drawn: tuple[list[_SeedSums], DrawPlan],
+) -> dict[str, GroupEvidence]:
+    seeds, plan = drawn
+    if not groups:
+        return {}
+    whole = bin_moments(residuals, bins, int(bins.max()) + 1)
+    matrix = residuals.reshape(site.shape)
+    draws = permuted_sums(
+        matrix, site, list(groups.values()), plan.num_permutations, plan.seed
+    )
+    return {
+        name: GroupEvidence(
+            num_members=members.size,
+            num_weights=seeds[0].sums[name].num_weights,
+            num_left_out_bins=seeds[0].sums[name].num_left_out_bins,
+            observed=np.array([s.sums[name].observed for s in seeds]),
+            expected=np.array([s.sums[name].expected for s in seeds]),
+            residual=float(residuals[members].sum()),
+            residual_draws=draws[number],
+            residual_variance=null_moments(bins, members, whole).variance,
+            scale=float(np.mean([s.scales[name] for s in seeds])),
+        )
+        for number, (name, members) in enumerate(groups.items())
+    }
