@@ -1,0 +1,153 @@
+"""How do drift and its statistics travel to and from the published JSON shapes?
+
+`drift_step_000500.json` holds, per metric and group, eight numbers over all
+weights of the group, those that nothing tuned included; `statistical_results.json`
+compares groups by Cohen's d. Both drop layers and what could move: they are for
+exchange, not a run's own store.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from driftmap.core.errors import StoreError
+from driftmap.results.table import Cell, Table
+from driftmap.store.files import write_text
+from driftmap.store.plain import parse_json, to_plain
+
+SUMMARY = ("mean", "std", "min", "max", "median", "q25", "q75", "count")
+COMPARISON = (
+    "mean_diff", "cohens_d", "group_mean", "baseline_mean", "group_std", "baseline_std",
+)  # fmt: skip
+_FILE = re.compile(r"drift_step_\d{6,}\.json")
+_BETWEEN = "_vs_"
+
+
+def import_drift_logs(source: Path) -> Table:
+    """Read one log or all logs of a folder.
+
+    Args:
+        source: A `drift_step_*.json` or the folder that holds some.
+
+    Returns:
+        Columns step, metric, group, then mean, std, min, max, median, q25, q75
+        and count, in the order of steps and of the files.
+
+    Raises:
+        StoreError: There is none, or one is damaged or of another shape.
+    """
+    files = [source]
+    if source.is_dir():
+        files = sorted(p for p in source.iterdir() if _FILE.fullmatch(p.name))
+    rows = [row for file in files for row in _summary_rows(file)]
+    if not rows:
+        raise StoreError(f"{source}: holds no drift log; name a drift_step_000500.json")
+    rows.sort(key=lambda row: row["step"])
+    return Table.from_rows(rows)
+
+
+def export_drift_logs(folder: Path, table: Table) -> list[Path]:
+    """Write one log per step.
+
+    Args:
+        folder: Where `drift_step_000500.json` and its like go.
+        table: Columns as `import_drift_logs` returns; others are left out. A
+            group without weights (count 0) is written as zeros.
+
+    Returns:
+        The files, by step.
+
+    Raises:
+        StoreError: A number is not finite, or the disk refuses.
+    """
+    steps: dict[Cell, dict[str, dict[str, dict[str, Cell]]]] = {}
+    for row in table.rows():
+        summary: dict[str, Cell] = {name: row[name] for name in SUMMARY}
+        if row["count"] == 0:
+            summary = {**dict.fromkeys(SUMMARY, 0.0), "count": 0}
+        metrics = steps.setdefault(row["step"], {})
+        metrics.setdefault(str(row["metric"]), {})[str(row["group"])] = summary
+    files = []
+    for step, metrics in sorted(steps.items()):
+        file = folder / f"drift_step_{step:06d}.json"
+        _write(file, {"step": step, "metrics": metrics})
+        files.append(file)
+    return files
+
+
+def import_comparisons(path: Path) -> Table:
+    """Read a `statistical_results.json`.
+
+    Returns:
+        Columns metric, group, baseline, then the six numbers of `COMPARISON`.
+
+    Raises:
+        StoreError: The file is missing, damaged or of another shape.
+    """
+    rows: list[dict[str, Cell]] = []
+    for metric, pairs in _mapping(path, "the file", parse_json(path)).items():
+        for pair, numbers in _mapping(path, metric, pairs).items():
+            group, found, baseline = pair.rpartition(_BETWEEN)
+            if not found:
+                raise StoreError(f"{path}: {metric}: {pair!r} is not GROUP_vs_BASELINE")
+            fields = _fields(path, f"{metric}: {pair}", numbers, COMPARISON)
+            rows.append(
+                {"metric": metric, "group": group, "baseline": baseline, **fields}
+            )
+    return Table.from_rows(rows)
+
+
+def export_comparisons(path: Path, table: Table) -> None:
+    """Write a `statistical_results.json`.
+
+    Args:
+        path: File to write, whole or not at all.
+        table: Columns as `import_comparisons` returns; others are left out.
+
+    Raises:
+        StoreError: A number is not finite, or the disk refuses.
+    """
+    metrics: dict[str, dict[str, dict[str, Cell]]] = {}
+    for row in table.rows():
+        pair = f"{row['group']}{_BETWEEN}{row['baseline']}"
+        numbers = {name: row[name] for name in COMPARISON}
+        metrics.setdefault(str(row["metric"]), {})[pair] = numbers
+    _write(path, metrics)
+
+
+def _summary_rows(path: Path) -> Iterator[dict[str, Cell]]:
+    whole = _mapping(path, "the file", parse_json(path))
+    step = whole.get("step")
+    if type(step) is not int:
+        raise StoreError(f"{path}: has no whole number under 'step'")
+    for metric, groups in _mapping(path, "metrics", whole.get("metrics")).items():
+        for group, numbers in _mapping(path, metric, groups).items():
+            fields = _fields(path, f"{metric}: {group}", numbers, SUMMARY)
+            yield {"step": step, "metric": metric, "group": group, **fields}
+
+
+def _fields(
+    path: Path, place: str, numbers: object, names: Sequence[str]
+) -> dict[str, Cell]:
+    found = _mapping(path, place, numbers)
+    fields: dict[str, Cell] = {}
+    for name in names:
+        value = found.get(name)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise StoreError(f"{path}: {place}: has no number under {name!r}")
+        fields[name] = int(value) if name == "count" else float(value)
+    return fields
+
+
+def _mapping(path: Path, place: str, value: object) -> Mapping[str, object]:
+    if not isinstance(value, Mapping):
+        raise StoreError(
+            f"{path}: {place}: is not a JSON object; is it the right file?"
+        )
+    return value
+
+
+def _write(path: Path, value: Mapping[str, object]) -> None:
+    """Write the bytes that the published files have: two spaces, no last line end."""
+    write_text(path, json.dumps(to_plain(value, str(path)), indent=2))
