@@ -1,0 +1,217 @@
+"""What of the state before training does every checkpoint's drift need?
+
+Built once per run: sizes of rows and columns, bins of |W_0|, and the groups' own
+weights. A checkpoint then costs a gather and one read of W in row blocks.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float64, Int16, Int64, UInt8
+from torch import Tensor
+
+from driftmap.core.errors import MeasureError
+from driftmap.core.places import Site, canonical_order
+from driftmap.measure.drift.change import difference, weight_change
+from driftmap.measure.drift.matched import NUM_BINS, bin_codes
+from driftmap.measure.drift.moments import (
+    MatrixNorms,
+    fragment_starts,
+    matrix_norms,
+)
+from driftmap.results.groups import FlatIndex, WeightGroup
+from driftmap.signals.factors import LoraFactors
+
+CONTROL_RULES = ("random", "matched")
+"""Groups chosen this way are controls; all others are declared."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class GroupPlace:
+    """One group's weights in one matrix.
+
+    Args:
+        index: Flat indices, ascending.
+        weight: W_0 there.
+        bin_of: Bin of |W_0| of each, for the matched reference.
+        starts: First weight of each fragment.
+        rows: Rows that hold a weight of the group.
+        columns: Columns that hold one.
+    """
+
+    index: FlatIndex
+    weight: Float64[np.ndarray, " weight"]
+    bin_of: Int16[np.ndarray, " weight"]
+    starts: Int64[np.ndarray, " fragment"]
+    rows: Int64[np.ndarray, " row"]
+    columns: Int64[np.ndarray, " column"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class SiteBaseline:
+    """One matrix before training.
+
+    Args:
+        site: Which one.
+        norms: |W_0|^2 of rows and columns.
+        codes: Bin of |W_0| per weight, plus `NUM_BINS` in a declared group.
+        places: Group name -> its weights here; groups without any are missing.
+        uncontrolled: Group name -> weights whose bin lies in declared groups alone,
+            which the ratio leaves out.
+    """
+
+    site: Site
+    norms: MatrixNorms
+    codes: UInt8[np.ndarray, "row column"]
+    places: Mapping[str, GroupPlace]
+    uncontrolled: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class DriftBaseline:
+    """The state that drift is measured from.
+
+    Args:
+        groups: Names, in the order given.
+        sites: Every matrix that holds a weight of a group, in canonical order.
+        weight: Gives a matrix under the adapter; asked for one at a time.
+        reference: The adapter at step 0 per matrix; empty where B was 0.
+    """
+
+    groups: tuple[str, ...]
+    sites: tuple[SiteBaseline, ...]
+    weight: Callable[[Site], Tensor]
+    reference: Mapping[Site, LoraFactors]
+
+    def changes(self, factors: Mapping[Site, LoraFactors]) -> dict[Site, LoraFactors]:
+        """Factors of the change of every matrix that holds a group and is tuned.
+
+        Args:
+            factors: The adapter now. Matrices missing here were not tuned.
+
+        Raises:
+            MeasureError: Factors are not finite, fit neither the matrix nor the
+                reference, or cover other matrices than the reference does.
+        """
+        found: dict[Site, LoraFactors] = {}
+        for site in (s.site for s in self.sites):
+            now, then = factors.get(site), self.reference.get(site)
+            if self.reference and (now is None) != (then is None):
+                raise MeasureError(
+                    f"{site.key}: only one of adapter and step-0 adapter tunes it; "
+                    "are they of one run?"
+                )
+            if now is not None:
+                _require_shape(site, (len(now.up), now.down.shape[1]), "factors")
+                found[site] = difference(now, then, site.key)
+        return found
+
+
+def drift_baseline(
+    groups: Sequence[WeightGroup],
+    weight: Callable[[Site], Tensor],
+    reference: Mapping[Site, LoraFactors] | None = None,
+) -> DriftBaseline:
+    """Keep what all checkpoints share. Holds about one byte per weight of a matrix.
+
+    Args:
+        groups: Whose drift is wanted. Rules `random` and `matched` are controls; all
+            others are declared and stay out of each other's reference.
+        weight: Gives the matrix `[row column]` under the adapter, any float dtype.
+        reference: The adapter at step 0, where it did not start at B = 0.
+
+    Returns:
+        What `drift_table` takes with each checkpoint.
+
+    Raises:
+        MeasureError: Two groups share a name, a group does not fit its matrix, or a
+            matrix is not finite.
+    """
+    names = tuple(group.name for group in groups)
+    if len(set(names)) < len(names):
+        raise MeasureError(f"groups {list(names)}: give every group its own name")
+    sites = {s for g in groups for s, index in g.members.items() if index.size}
+    held = dict(reference or {})
+    return DriftBaseline(
+        groups=names,
+        sites=tuple(
+            _site_baseline(site, groups, weight(site), held.get(site))
+            for site in sorted(sites, key=canonical_order)
+        ),
+        weight=weight,
+        reference=held,
+    )
+
+
+def _site_baseline(
+    site: Site,
+    groups: Sequence[WeightGroup],
+    weight: Tensor,
+    reference: LoraFactors | None,
+) -> SiteBaseline:
+    _require_shape(site, tuple(weight.shape), "its matrix")
+    here = [group for group in groups if group.at(site).size]
+    for group in here:
+        _require_fit(site, group)
+    norms = matrix_norms(weight, reference)
+    if not np.isfinite(norms.rows).all():
+        row = int(np.flatnonzero(~np.isfinite(norms.rows))[0])
+        raise MeasureError(
+            f"{site.key}: row {row} of the weights holds NaN or infinity; "
+            "is the checkpoint damaged?"
+        )
+    declared = [g.at(site) for g in here if g.origin.rule not in CONTROL_RULES]
+    codes = bin_codes(weight, reference, declared)
+    places = {g.name: _place(g.at(site), weight, reference, codes) for g in here}
+    outside = np.bincount(codes.reshape(-1), minlength=2 * NUM_BINS)[:NUM_BINS]
+    return SiteBaseline(
+        site=site,
+        norms=norms,
+        codes=codes,
+        places=places,
+        uncontrolled={
+            name: int((outside[place.bin_of] == 0).sum())
+            for name, place in places.items()
+        },
+    )
+
+
+def _place(
+    index: FlatIndex,
+    weight: Tensor,
+    reference: LoraFactors | None,
+    codes: UInt8[np.ndarray, "row column"],
+) -> GroupPlace:
+    num_columns = weight.shape[1]
+    row, column = index // num_columns, index % num_columns
+    held = weight.detach().cpu()[row, column].double().numpy()
+    if reference is not None:
+        held = held + weight_change(reference, None, index).numpy()
+    starts = fragment_starts(index, num_columns)
+    return GroupPlace(
+        index=index,
+        weight=held,
+        bin_of=(codes[row, column] % NUM_BINS).astype(np.int16),
+        starts=starts,
+        rows=row[starts],
+        columns=np.unique(column),
+    )
+
+
+def _require_shape(site: Site, shape: tuple[int, ...], what: str) -> None:
+    if shape != site.shape:
+        raise MeasureError(
+            f"{site.key}: {what} {'is' if what == 'its matrix' else 'make'} "
+            f"{list(shape)}, but the model's matrix is {list(site.shape)}; "
+            "is the adapter or group of another model?"
+        )
+
+
+def _require_fit(site: Site, group: WeightGroup) -> None:
+    index = group.at(site)
+    if index[0] < 0 or index[-1] >= site.num_weights or (np.diff(index) <= 0).any():
+        raise MeasureError(
+            f"group {group.name!r}, {site.key}: flat indices must ascend from 0 to "
+            f"{site.num_weights - 1}; is the group of another model?"
+        )

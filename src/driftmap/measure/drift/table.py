@@ -1,0 +1,166 @@
+"""How far has every group moved in every matrix at one checkpoint?"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from driftmap.core.places import Site
+from driftmap.measure.drift.baseline import DriftBaseline, GroupPlace
+from driftmap.measure.drift.matched import (
+    BinChange,
+    MatchedReference,
+    bin_change,
+    matched_reference,
+)
+from driftmap.measure.drift.moments import MatrixMoments, matrix_moments
+from driftmap.measure.drift.values import UnitMetric, Values, num_units, unit_values
+from driftmap.results.drift import (
+    POOLED_LAYER,
+    POOLED_PART,
+    UNIT_METRICS,
+    summarise,
+)
+from driftmap.results.table import Cell, Table
+from driftmap.signals.factors import LoraFactors
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Moved:
+    """One tuned matrix at one checkpoint."""
+
+    change: LoraFactors
+    matrix: MatrixMoments
+    bins: BinChange
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _GroupHere:
+    """One group in one matrix, or in all of them, at one checkpoint."""
+
+    values: Mapping[UnitMetric, Values]
+    immobile: Mapping[UnitMetric, int]
+    matched: MatchedReference
+
+
+def drift_table(
+    baseline: DriftBaseline,
+    factors: Mapping[Site, LoraFactors],
+    *,
+    step: int,
+    seed: int,
+) -> Table:
+    """Summarise every metric per group and matrix, and pooled over matrices.
+
+    Statistics are over mobile units; those of matrices that nothing tuned are zero
+    by construction and only counted. For `absolute`, `null_mean` and `null_sd` are
+    mean and standard deviation of the group's mean under draws within bins of
+    |W_0|, and `ratio` is the group's sum over its control outside every declared
+    group; pooled, exp of the mean log over matrices. They are NaN elsewhere.
+
+    Args:
+        baseline: What `drift_baseline` kept.
+        factors: The adapter at the checkpoint; matrices missing here were not tuned.
+        step: Training step of the checkpoint.
+        seed: Training seed.
+
+    Returns:
+        Columns step, seed, layer, part, path, group, unit, metric, those of
+        `Summary`, ratio, null_mean, null_sd. Pooled rows have layer -1, part `all`
+        and an empty path.
+
+    Raises:
+        MeasureError: As `DriftBaseline.changes`.
+    """
+    changes = baseline.changes(factors)
+    moved = {
+        s.site: _Moved(
+            change=changes[s.site],
+            matrix=matrix_moments(
+                baseline.weight(s.site),
+                factors[s.site],
+                baseline.reference.get(s.site),
+                s.norms,
+            ),
+            bins=bin_change(changes[s.site], s.codes),
+        )
+        for s in baseline.sites
+        if s.site in changes
+    }
+    moment: dict[str, Cell] = {"step": step, "seed": seed}
+    rows = [
+        moment | row for g in baseline.groups for row in _group_rows(g, baseline, moved)
+    ]
+    return Table.from_rows(rows)
+
+
+def _group_rows(
+    group: str, baseline: DriftBaseline, moved: Mapping[Site, _Moved]
+) -> list[dict[str, Cell]]:
+    rows: list[dict[str, Cell]] = []
+    parts: list[_GroupHere] = []
+    for held in baseline.sites:
+        if group not in held.places:
+            continue
+        here = _group_here(held.places[group], moved.get(held.site))
+        site = held.site
+        place: dict[str, Cell] = {
+            "layer": site.layer, "part": site.part, "path": site.key, "group": group
+        }  # fmt: skip
+        rows += [place | row for row in _summary_rows(here)]
+        parts.append(here)
+    everywhere: dict[str, Cell] = {
+        "layer": POOLED_LAYER, "part": POOLED_PART, "path": "", "group": group
+    }  # fmt: skip
+    return rows + [everywhere | row for row in _summary_rows(_pooled(parts))]
+
+
+def _group_here(place: GroupPlace, moved: _Moved | None) -> _GroupHere:
+    if moved is None:
+        units = num_units(place)
+        return _GroupHere(
+            values={key: np.empty(0) for key in UNIT_METRICS},
+            immobile={key: units[key[0]] for key in UNIT_METRICS},
+            matched=MatchedReference(ratio=math.nan, total=0.0, variance=0.0),
+        )
+    values = unit_values(place, moved.change, moved.matrix)
+    absolute = values["weight", "absolute"]
+    return _GroupHere(
+        values=values,
+        immobile=dict.fromkeys(UNIT_METRICS, 0),
+        matched=matched_reference(absolute, place.bin_of, moved.bins),
+    )
+
+
+def _pooled(parts: Sequence[_GroupHere]) -> _GroupHere:
+    logs = [math.log(p.matched.ratio) for p in parts if p.matched.ratio > 0]
+    return _GroupHere(
+        values={
+            key: np.concatenate([np.empty(0), *(p.values[key] for p in parts)])
+            for key in UNIT_METRICS
+        },
+        immobile={key: sum(p.immobile[key] for p in parts) for key in UNIT_METRICS},
+        matched=MatchedReference(
+            ratio=math.exp(sum(logs) / len(logs)) if logs else math.nan,
+            total=math.fsum(p.matched.total for p in parts),
+            variance=math.fsum(p.matched.variance for p in parts),
+        ),
+    )
+
+
+def _summary_rows(here: _GroupHere) -> list[dict[str, Cell]]:
+    rows: list[dict[str, Cell]] = []
+    for unit, metric in UNIT_METRICS:
+        values = here.values[unit, metric]
+        summary = summarise(values, here.immobile[unit, metric])
+        ratio = null_mean = null_sd = math.nan
+        if metric == "absolute" and values.size:
+            ratio = here.matched.ratio
+            null_mean = here.matched.total / values.size
+            null_sd = math.sqrt(here.matched.variance) / values.size
+        rows.append(
+            {"unit": unit, "metric": metric, **asdict(summary)}
+            | {"ratio": ratio, "null_mean": null_mean, "null_sd": null_sd}
+        )
+    return rows
