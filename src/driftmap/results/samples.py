@@ -41,6 +41,9 @@ class Sample:
         messages: The turns. Empty only for a pretokenised row.
         label: What the row is an example of, where the data says so.
         tokens: The pretokenised row, where the data holds one.
+        plain_prompt: Everything before the response in the data set's published
+            wording, for a tokenizer without a chat template; None where the data
+            set has no wording of its own.
     """
 
     id: str
@@ -49,6 +52,7 @@ class Sample:
     messages: tuple[Message, ...] = ()
     label: str | None = None
     tokens: TokenRow | None = None
+    plain_prompt: str | None = None
 
     @property
     def prompt(self) -> str:

@@ -1,0 +1,52 @@
+"""Which shapes are recognised, and in which order are they tried?"""
+
+import json
+from collections.abc import Sequence
+
+from driftmap.core.errors import DataError
+from driftmap.load.formats import (
+    advbench,
+    alpaca,
+    chat,
+    pretokenised,
+    prompt_only,
+    prompt_response,
+    text,
+)
+from driftmap.load.formats.shape import Shape
+
+# The first that fits is taken: from the columns that mean one thing only to those
+# that many files have.
+SHAPES: tuple[Shape, ...] = (
+    *pretokenised.SHAPES,
+    *chat.SHAPES,
+    *alpaca.SHAPES,
+    *prompt_response.SHAPES,
+    *advbench.SHAPES,
+    *prompt_only.SHAPES,
+    *text.SHAPES,
+)
+
+
+def recognise(source: str, columns: Sequence[str], shapes: Sequence[Shape]) -> Shape:
+    """Find the shape that a file's columns give away.
+
+    Raises:
+        DataError: None fits; names the columns and a row that would fit.
+
+    >>> recognise("f.csv", ["prompt", "response", "text"], SHAPES).name
+    'prompt/response'
+    """
+    present = frozenset(columns)
+    for shape in shapes:
+        if shape.fits(present):
+            return shape
+    found = ", ".join(f"`{column}`" for column in columns) or "none"
+    wanted = "; ".join(
+        " + ".join(f"`{need}`" for need in sorted(shape.needs)) for shape in shapes
+    )
+    usual = next((s for s in shapes if s.name == "prompt/response"), shapes[0])
+    raise DataError(
+        f"{source}: its columns ({found}) fit no known shape; rename them to one of "
+        f"[{wanted}], for example {json.dumps(usual.example)}"
+    )

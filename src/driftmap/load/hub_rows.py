@@ -1,0 +1,77 @@
+"""How are the rows of a data set on the Hugging Face hub read?
+
+The library `datasets` also reads a local folder laid out like a hub repository.
+"""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from driftmap.core.errors import DataError
+
+HUB_SOURCE = re.compile(
+    r"(?P<name>[\w.-]+/[\w.-]+)(@(?P<config>[\w.-]+))?(:(?P<split>[^:/]+))?"
+)
+
+
+def read_hub_rows(source: str) -> tuple[str, list[dict[str, object]]]:
+    """Read one split of a data set, `train` unless the source says otherwise.
+
+    Args:
+        source: `OWNER/NAME[@CONFIG][:SPLIT]`, or a local folder.
+
+    Returns:
+        The short name, and the rows in order.
+
+    Raises:
+        DataError: The data set cannot be reached, does not exist, or has no such
+            configuration or split.
+    """
+    # Local files need not pay the seconds that this import takes.
+    import datasets
+    from datasets.exceptions import DatasetNotFoundError, DatasetsError
+
+    match = HUB_SOURCE.fullmatch(source)
+    folder = Path(source).expanduser()
+    if folder.is_dir() or match is None:
+        name, config, split = str(folder), None, "train"
+    else:
+        name, config = match["name"], match["config"]
+        split = match["split"] or "train"
+    try:
+        with _no_bars():
+            rows = datasets.load_dataset(name, config, split=split).to_list()
+    except DatasetNotFoundError as error:
+        raise DataError(
+            f"{source}: there is no such file and no such data set on the hub; "
+            "check the name, and log in with `hf auth login` if it is private"
+        ) from error
+    except ConnectionError as error:
+        raise DataError(
+            f"{source}: there is no such file, and the hub cannot be reached; "
+            "check the path or the network, or give a local file"
+        ) from error
+    except (ValueError, DatasetsError) as error:
+        raise DataError(
+            f"{source}: the data set cannot be read ({_first_line(error)}); write "
+            "OWNER/NAME@CONFIG:SPLIT with one of its configurations and splits"
+        ) from error
+    return Path(name).name, rows
+
+
+@contextmanager
+def _no_bars() -> Iterator[None]:
+    import datasets
+
+    shown = datasets.is_progress_bar_enabled()
+    datasets.disable_progress_bars()
+    try:
+        yield
+    finally:
+        if shown:
+            datasets.enable_progress_bars()
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0].rstrip(".")

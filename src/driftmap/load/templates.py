@@ -1,0 +1,151 @@
+"""What text does a model see for a sample, and where in it is the response?
+
+With a chat template the tokenizer's own one is used. Without, the wording that the
+data set publishes; and where it has none, the turns one below the other:
+
+    prompt
+    response
+
+The response is found by rendering the turns a second time with a mark in its place:
+what is the same before and after the mark is template, what is left is the response.
+"""
+
+from dataclasses import dataclass
+
+from jinja2 import TemplateError
+from transformers import PreTrainedTokenizerBase
+
+from driftmap.core.errors import DataError, ModelError
+from driftmap.results.samples import Message, Sample
+
+# Between two turns, and before the response, where there is no template: a base model
+# has seen lines follow lines, and no mark it would have to learn first.
+PLAIN_JOINT = "\n"
+
+# Some templates write today's date into the system turn unless they are given one;
+# the same command must give the same tokens tomorrow. It is the date that those
+# templates fall back to themselves.
+TEMPLATE_DATE = "26 Jul 2024"
+
+_MARK = "RESPONSEqzSTANDSqzHERE"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rendered:
+    """One sample as text.
+
+    Args:
+        text: All of it.
+        start: First character of the response.
+        stop: One past its last character.
+        complete: The text already holds the special tokens that belong in it, so the
+            tokenizer must add none.
+    """
+
+    text: str
+    start: int
+    stop: int
+    complete: bool
+
+
+def render(sample: Sample, tokenizer: PreTrainedTokenizerBase) -> Rendered:
+    """Write prompt and response as the model sees them.
+
+    Args:
+        sample: Ends with an assistant turn, or is one running text.
+        tokenizer: Brings the chat template, if there is one.
+
+    Returns:
+        The text; the whole of a running text counts as its response.
+
+    Raises:
+        DataError: The template refuses these turns.
+        ModelError: The template does not show the response as it is.
+    """
+    if is_running_text(sample):
+        text = sample.messages[0].content
+        return _plain(text, 0, tokenizer)
+    if tokenizer.chat_template:
+        return _templated(sample, tokenizer)
+    opening = _plain_opening(sample, sample.messages[:-1])
+    return _plain(opening + sample.response, len(opening), tokenizer)
+
+
+def render_prompt(sample: Sample, tokenizer: PreTrainedTokenizerBase) -> Rendered:
+    """Write the prompt alone, up to where the response would begin.
+
+    An answer that the sample holds is left out. Spaces at the end are dropped where
+    there is no template, since tokenizers put them into the response's first token.
+
+    Raises:
+        DataError: The template refuses these turns.
+    """
+    if is_running_text(sample):
+        text = sample.messages[0].content
+        return _plain(text, len(text), tokenizer)
+    turns = sample.messages
+    if turns[-1].role == "assistant":
+        turns = turns[:-1]
+    if tokenizer.chat_template:
+        text = _apply(sample, tokenizer, turns, generate=True)
+        return Rendered(text=text, start=len(text), stop=len(text), complete=True)
+    text = _plain_opening(sample, turns).rstrip(" ")
+    return _plain(text, len(text), tokenizer)
+
+
+def is_running_text(sample: Sample) -> bool:
+    """Whether the sample is one text that no template touches."""
+    return len(sample.messages) == 1 and sample.messages[0].role == "text"
+
+
+def _plain_opening(sample: Sample, turns: tuple[Message, ...]) -> str:
+    if sample.plain_prompt is not None:
+        return sample.plain_prompt
+    return "".join(turn.content + PLAIN_JOINT for turn in turns)
+
+
+def _plain(text: str, start: int, tokenizer: PreTrainedTokenizerBase) -> Rendered:
+    bos = tokenizer.bos_token
+    complete = bool(bos) and text.startswith(str(bos))
+    return Rendered(text=text, start=start, stop=len(text), complete=complete)
+
+
+def _templated(sample: Sample, tokenizer: PreTrainedTokenizerBase) -> Rendered:
+    *turns, last = sample.messages
+    text = _apply(sample, tokenizer, (*turns, last), generate=False)
+    marked_turn = Message(role=last.role, content=_MARK)
+    marked = _apply(sample, tokenizer, (*turns, marked_turn), generate=False)
+    before, mark, after = marked.rpartition(_MARK)
+    stop = len(text) - len(after)
+    framed = text.startswith(before) and text.endswith(after) and len(before) < stop
+    if not mark or not framed or last.content.strip() not in text[len(before) : stop]:
+        raise ModelError(
+            f"{sample.id}: the chat template of {tokenizer.name_or_path} changes the "
+            "response, so its tokens cannot be told apart; give the sample as "
+            "`input_ids` and `labels`"
+        )
+    return Rendered(text=text, start=len(before), stop=stop, complete=True)
+
+
+def _apply(
+    sample: Sample,
+    tokenizer: PreTrainedTokenizerBase,
+    turns: tuple[Message, ...],
+    *,
+    generate: bool,
+) -> str:
+    conversation = [{"role": t.role, "content": t.content} for t in turns]
+    try:
+        text = tokenizer.apply_chat_template(
+            conversation,
+            tokenize=False,
+            add_generation_prompt=generate,
+            date_string=TEMPLATE_DATE,
+        )
+    except TemplateError as error:
+        raise DataError(
+            f"{sample.id}: the chat template of {tokenizer.name_or_path} refuses these "
+            f"turns ({error}); change the order of turns or leave the system turn out"
+        ) from error
+    assert isinstance(text, str)
+    return text
