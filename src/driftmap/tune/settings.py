@@ -1,0 +1,67 @@
+"""How is a model fine-tuned with LoRA?"""
+
+from dataclasses import dataclass
+
+from driftmap.core.errors import UsageError
+from driftmap.core.places import Part
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoraSettings:
+    """Settings of LoRA fine-tuning (Hu et al. 2021) with AdamW and linear decay.
+
+    Raises:
+        UsageError: A number is outside its range.
+    """
+
+    lora_r: int = 8
+    """Rank of the adapter in every tuned matrix, a count of at least 1."""
+
+    lora_alpha: int = 16
+    """Strength of the adapter: the update is scaled by alpha / r."""
+
+    lora_dropout: float = 0.05
+    """Share of the adapter's inputs that is zeroed in training, from 0 to below 1."""
+
+    lora_parts: tuple[Part, ...] = ()
+    """Which maps of the blocks to tune, such as q v o; none named means all of them."""
+
+    num_epochs: int = 1
+    """How often the whole data set is seen, in passes; --max-steps overrides it."""
+
+    batch_size: int = 4
+    """Samples that go through the model at once."""
+
+    grad_accum: int = 4
+    """Batches whose gradients make one step, so 4 x 4 samples by default."""
+
+    learning_rate: float = 1e-4
+    """Learning rate of the first step; it falls linearly to 0 at the last."""
+
+    max_steps: int = -1
+    """Steps in all, whatever the number of epochs; -1 leaves it to --num-epochs."""
+
+    save_steps: int = 500
+    """Steps between saved adapters; steps 0, 10, 30, 100, 300 and the last are too."""
+
+    drift_every: int = 100
+    """Steps between measurements of drift; every saved step is measured too."""
+
+    def __post_init__(self) -> None:
+        counts = ("lora_r", "num_epochs", "batch_size", "grad_accum")
+        for name in (*counts, "lora_alpha", "save_steps", "drift_every"):
+            _require(getattr(self, name) >= 1, self, name, "at least 1")
+        _require(0 <= self.lora_dropout < 1, self, "lora_dropout", "from 0 to below 1")
+        _require(self.learning_rate > 0, self, "learning_rate", "above 0")
+        _require(
+            self.max_steps == -1 or self.max_steps >= 1,
+            self,
+            "max_steps",
+            "at least 1, or -1 for whole epochs",
+        )
+
+
+def _require(holds: bool, settings: LoraSettings, name: str, rule: str) -> None:
+    if not holds:
+        flag = "--" + name.replace("_", "-")
+        raise UsageError(f"{flag} is {getattr(settings, name)}: it must be {rule}")

@@ -1,0 +1,295 @@
+"""What does trl's trainer do differently here: exact resuming, own data order, silence?
+
+The trainer keeps its loop, loss and optimiser. Replaced are the places where it
+would write or read pickles, ask the network, draw the data order from the global
+seed, or go on after a loss that is not a number.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from datasets import Dataset
+from peft import PeftModel
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+from torch.utils.data import Sampler
+from transformers import (
+    PreTrainedTokenizerFast,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
+from transformers.trainer_callback import PrinterCallback
+from trl.trainer.sft_config import SFTConfig
+from trl.trainer.sft_trainer import SFTTrainer
+
+from driftmap.core.errors import ModelError
+from driftmap.core.progress import Progress
+from driftmap.core.seeds import child_seed
+from driftmap.results.samples import EncodedSample
+from driftmap.tune.settings import LoraSettings
+from driftmap.tune.state import RollingState
+
+IGNORED = -100
+"""The label that cross-entropy leaves out."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Course:
+    """Where a run stops to be looked at, and what happens there.
+
+    Args:
+        marked: Steps after which `keep` is called.
+        keep: Called between two steps with the trainer.
+        bar: Told of every step.
+    """
+
+    marked: frozenset[int]
+    keep: Callable[["LoraTrainer"], None]
+    bar: Progress
+
+
+def build_trainer(
+    model: PeftModel,
+    samples: Sequence[EncodedSample],
+    arguments: SFTConfig,
+    course: Course,
+    resumed: RollingState | None,
+) -> "LoraTrainer":
+    """Make a trainer on encoded samples, silent and without files of its own."""
+    # The loss asks for no cache by itself; answers at a checkpoint want one.
+    arguments.use_cache = model.config.use_cache
+    trainer = LoraTrainer(
+        model=model,
+        args=arguments,
+        train_dataset=_dataset(samples),
+        data_collator=collate,
+        # The samples are encoded; trl wants some tokenizer to hold.
+        processing_class=PreTrainedTokenizerFast(
+            tokenizer_object=Tokenizer(WordLevel({}, unk_token="-"))
+        ),
+        callbacks=[_Marks(course)],
+    )
+    # Without a tokenizer the trainer leaves the model's special tokens alone.
+    trainer.processing_class = None
+    trainer.remove_callback(PrinterCallback)
+    # trl's own loss divides by the tokens of the whole step, whatever the model's
+    # forward accepts.
+    trainer.model_accepts_loss_kwargs = True
+    trainer.course = course
+    trainer.resumed = resumed
+    return trainer
+
+
+def trainer_arguments(
+    settings: LoraSettings, seed: int, folder: Path, *, on_cpu: bool
+) -> SFTConfig:
+    """Translate our settings for the trainer."""
+    return SFTConfig(
+        output_dir=str(folder),
+        per_device_train_batch_size=settings.batch_size,
+        gradient_accumulation_steps=settings.grad_accum,
+        num_train_epochs=settings.num_epochs,
+        max_steps=settings.max_steps,
+        learning_rate=settings.learning_rate,
+        lr_scheduler_type="linear",
+        weight_decay=0.0,
+        optim="adamw_torch",
+        seed=child_seed(seed, "dropout"),
+        data_seed=child_seed(seed, "data"),
+        bf16=False,
+        fp16=False,
+        # None is off; False is a deprecated alias in transformers >= 5.19.
+        gradient_checkpointing=cast(bool, None),
+        use_cpu=on_cpu,
+        dataloader_pin_memory=not on_cpu,
+        dataset_kwargs={"skip_prepare_dataset": True},
+        remove_unused_columns=False,
+        max_length=None,
+        save_strategy="no",
+        eval_strategy="no",
+        logging_strategy="steps",
+        logging_steps=1,
+        logging_nan_inf_filter=False,
+        report_to="none",
+        disable_tqdm=True,
+    )
+
+
+def collate(rows: Sequence[Mapping[str, Sequence[int]]]) -> dict[str, Tensor]:
+    """Pad rows on the right by their length, so that no token's id decides its loss.
+
+    >>> batch = collate([{"input_ids": [5, 2], "labels": [-100, 2]},
+    ...                  {"input_ids": [7], "labels": [-100]}])
+    >>> batch["attention_mask"].tolist(), batch["labels"].tolist()
+    ([[1, 1], [1, 0]], [[-100, 2], [-100, -100]])
+    """
+    length = max(len(row["input_ids"]) for row in rows)
+    ids = torch.zeros(len(rows), length, dtype=torch.int64)
+    real = torch.zeros(len(rows), length, dtype=torch.int64)
+    labels = torch.full((len(rows), length), IGNORED, dtype=torch.int64)
+    for number, row in enumerate(rows):
+        size = len(row["input_ids"])
+        ids[number, :size] = torch.tensor(row["input_ids"])
+        labels[number, :size] = torch.tensor(row["labels"])
+        real[number, :size] = 1
+    return {"input_ids": ids, "attention_mask": real, "labels": labels}
+
+
+class LoraTrainer(SFTTrainer):
+    """trl's trainer with the replacements that the module's text names."""
+
+    course: Course
+    resumed: RollingState | None
+
+    def rolling_state(self, fingerprint: str) -> RollingState:
+        """All that the next step depends on."""
+        optimizer = self._optimizer.state_dict()
+        tensors: dict[str, Tensor] = {
+            f"adapter.{name}": p for name, p in _trained(self.model)
+        }
+        for index, moments in optimizer["state"].items():
+            tensors |= {f"optimizer.{index}.{name}": t for name, t in moments.items()}
+        tensors["rng.cpu"] = torch.get_rng_state()
+        if self.args.device.type == "cuda":
+            tensors["rng.cuda"] = torch.cuda.get_rng_state(self.args.device)
+        return RollingState(
+            fingerprint=fingerprint,
+            step=self.state.global_step,
+            trainer=json.dumps(asdict(self.state), sort_keys=True),
+            scheduler=json.dumps(self._schedule.state_dict(), sort_keys=True),
+            learning_rates=tuple(g["lr"] for g in optimizer["param_groups"]),
+            tensors=tensors,
+        )
+
+    @property
+    def _optimizer(self) -> Optimizer:
+        return cast(Optimizer, self.optimizer)
+
+    @property
+    def _schedule(self) -> LRScheduler:
+        return cast(LRScheduler, self.lr_scheduler)
+
+    def training_step(self, *args: Any, **kwargs: Any) -> Tensor:  # noqa: ANN401
+        """Take the trainer's step on one batch; refuse a loss that is no number."""
+        loss = super().training_step(*args, **kwargs)
+        if not loss.isfinite():
+            raise ModelError(
+                f"step {self.state.global_step + 1}: the training loss is "
+                f"{loss.item()}; lower --learning-rate, or load the model in float32 "
+                "if it is in a narrower type"
+            )
+        return loss
+
+    def _get_train_sampler(self, train_dataset: object = None) -> Sampler[int]:
+        size = len(cast(Dataset, self.train_dataset))
+        return _EpochOrder(size, self.args.data_seed or 0)
+
+    def _save_checkpoint(self, model: nn.Module, trial: object) -> None:
+        self.course.keep(self)
+
+    def _load_from_checkpoint(
+        self, resume_from_checkpoint: str, model: nn.Module | None = None
+    ) -> None:
+        assert self.resumed is not None
+        saved = self.resumed.group("adapter")
+        with torch.no_grad():
+            for name, parameter in _trained(self.model):
+                parameter.copy_(saved[name])
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        if self.resumed is None:
+            return
+        whole = self._optimizer.state_dict()
+        whole["state"] = {}
+        for name, tensor in self.resumed.group("optimizer").items():
+            index, _, moment = name.partition(".")
+            whole["state"].setdefault(int(index), {})[moment] = tensor
+        self._schedule.load_state_dict(json.loads(self.resumed.scheduler))
+        rates = self.resumed.learning_rates
+        for group, rate in zip(whole["param_groups"], rates, strict=True):
+            group["lr"] = rate
+        self._optimizer.load_state_dict(whole)
+
+    def _load_rng_state(self, checkpoint: str | None) -> None:
+        if self.resumed is None:
+            return
+        saved = self.resumed.group("rng")
+        torch.set_rng_state(saved["cpu"])
+        if "cuda" in saved:
+            torch.cuda.set_rng_state(saved["cuda"], self.args.device)
+
+    def _send_telemetry(self) -> None:
+        """Stay silent: nothing about a run leaves the machine."""
+
+
+class _EpochOrder(Sampler[int]):
+    """A new order of the samples for every epoch, from the data seed alone."""
+
+    def __init__(self, size: int, seed: int) -> None:
+        self.size = size
+        self.seed = seed
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.size
+
+    def __iter__(self) -> Iterator[int]:
+        generator = np.random.default_rng(child_seed(self.seed, "epoch", self.epoch))
+        return iter(generator.permutation(self.size).tolist())
+
+
+class _Marks(TrainerCallback):
+    """Asks the trainer to stop by at the marked steps, and tells the bar."""
+
+    def __init__(self, course: Course) -> None:
+        self.course = course
+
+    def on_step_end(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        **kwargs: object,
+    ) -> None:
+        control.should_save = state.global_step in self.course.marked
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        **kwargs: Any,  # noqa: ANN401
+    ) -> None:
+        logs = kwargs["logs"]
+        if "loss" in logs:
+            self.course.bar.advance(1, f"loss {logs['loss']:.3f}")
+
+
+def _trained(model: object) -> list[tuple[str, Tensor]]:
+    parameters = cast(nn.Module, model).named_parameters()
+    return [(name, p) for name, p in parameters if p.requires_grad]
+
+
+def _dataset(samples: Sequence[EncodedSample]) -> Dataset:
+    return Dataset.from_dict(
+        {
+            "input_ids": [sample.token_ids.tolist() for sample in samples],
+            "labels": [
+                np.where(sample.counted, sample.token_ids, IGNORED).tolist()
+                for sample in samples
+            ],
+        }
+    )
