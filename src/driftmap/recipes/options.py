@@ -98,13 +98,15 @@ class TestingOptions:
     """Ratio of drift to the matched control that counts as more, declared before
     training (ratio, above 1)."""
 
-    permutations: int = 999
-    """Draws of the permutation test (count)."""
+    permutations: int | None = None
+    """Draws of the permutation test (count); by default as many as the corrected
+    tests need, at least 999."""
 
     def __post_init__(self) -> None:
         """Refuse tests that cannot say anything."""
         require_at_least("--seeds", self.seeds, 1)
-        require_at_least("--permutations", self.permutations, 19)
+        if self.permutations is not None:
+            require_at_least("--permutations", self.permutations, 19)
         if self.margin <= 1:
             raise UsageError(f"--margin is {self.margin}; give a ratio above 1")
 

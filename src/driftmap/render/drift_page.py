@@ -87,19 +87,13 @@ def _answer_section(study: DriftStudy) -> Section:
             Callout(
                 kind="verdict",
                 title=f"Verdict: {statistics.verdict.kind}",
-                text=_verdict_text(study),
+                text=statistics.verdict.sentence,
             ),
             Paragraph(text=_in_plain_words(study)),
             Facts(pairs=facts),
             *cautions,
         ],
     )
-
-
-def _verdict_text(study: DriftStudy) -> str:
-    verdict = study.statistics.verdict
-    settles = f" What would settle it: {verdict.settles}" if verdict.settles else ""
-    return f"{verdict.sentence}{settles}"
 
 
 def _in_plain_words(study: DriftStudy) -> str:

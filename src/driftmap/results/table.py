@@ -24,6 +24,12 @@ class Table:
         names = list(rows[0]) if rows else []
         return cls(columns={n: np.array([row[n] for row in rows]) for n in names})
 
+    @classmethod
+    def joined(cls, tables: Sequence["Table"]) -> "Table":
+        """Put tables with the same columns under each other, in order."""
+        names = list(tables[0].columns) if tables else []
+        return cls(columns={n: np.concatenate([t[n] for t in tables]) for n in names})
+
     def __len__(self) -> int:
         return len(next(iter(self.columns.values()))) if self.columns else 0
 

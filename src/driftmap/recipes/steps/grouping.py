@@ -1,0 +1,167 @@
+"""Which weights stand for the behaviour, and which are they compared with?"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+
+from driftmap.core.errors import DataError
+from driftmap.core.places import Site
+from driftmap.core.progress import say
+from driftmap.core.units import format_count
+from driftmap.families.matrices import effective_weight
+from driftmap.load.model import LoadedModel
+from driftmap.measure.select import difference, matched, random_weights, top
+from driftmap.recipes.options import GroupOptions, ScoringOptions
+from driftmap.recipes.steps.bench import ScoringData, Study
+from driftmap.recipes.steps.group_cards import DECLARED, MODEL_FILE, MODEL_KIND, ORDER
+from driftmap.recipes.steps.scoring import snip_scores
+from driftmap.results.groups import FlatIndex, GroupOrigin, WeightGroup
+from driftmap.results.plain import to_plain
+from driftmap.store.groups import load_group, save_group
+from driftmap.store.plain import save_json
+from driftmap.store.steps import StepOutcome
+
+Members = dict[Site, FlatIndex]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Chosen:
+    """Members of the scored groups, gathered part by part."""
+
+    difference: Members = field(default_factory=dict)
+    top: Members = field(default_factory=dict)
+    utility: Members = field(default_factory=dict)
+
+
+def group_step(
+    study: Study,
+    data: ScoringData,
+    scoring: ScoringOptions,
+    groups: GroupOptions,
+    mobile: Sequence[Site],
+) -> StepOutcome:
+    """Score both data sets and write `groups/NAME.safetensors`, once.
+
+    Args:
+        study: Folder, model and seed.
+        data: Samples of behaviour and utility.
+        scoring: How weights are scored.
+        groups: Which shares are taken.
+        mobile: Matrices that tuning can move; only there is a control drawn.
+    """
+    identity = study.loaded.identity
+    inputs = {
+        "model": identity.sha256,
+        "dtype": identity.dtype,
+        "data": data.sha256,
+        "num_samples": scoring.num_samples,
+        "positions": scoring.positions,
+        "groups": asdict(groups),
+        "mobile": [site.key for site in mobile],
+        "seed": study.seed,
+    }
+
+    def make(folder: Path) -> None:
+        chosen = _choose(study.loaded, data, scoring, groups)
+        origin = GroupOrigin(
+            model_sha256=identity.sha256,
+            base_sha256=identity.base_sha256,
+            rule="top",
+            score="snip",
+            shares={"share": groups.share},
+            samples_sha256=data.sha256,
+            positions=scoring.positions,
+        )
+        scored = _scored_groups(chosen, origin, groups)
+        controls = _controls(study, scored, groups, mobile)
+        for group in [*scored, *controls]:
+            save_group(folder / f"groups/{group.name}.safetensors", group)
+        save_json(folder / MODEL_FILE, to_plain(identity), MODEL_KIND)
+
+    return study.run.step("groups", inputs, make)
+
+
+def load_groups(step: StepOutcome) -> tuple[WeightGroup, ...]:
+    """Read the groups of a finished step, the declared one first."""
+    return tuple(load_group(step.path(f"groups/{name}.safetensors")) for name in ORDER)
+
+
+def _choose(
+    loaded: LoadedModel,
+    data: ScoringData,
+    scoring: ScoringOptions,
+    groups: GroupOptions,
+) -> _Chosen:
+    chosen = _Chosen()
+    both = (data.behaviour, data.utility)
+    for behaviour, utility in snip_scores(loaded, both, scoring):
+        only = difference(behaviour, utility, p=groups.p, q=groups.q)
+        chosen.difference.update(only)
+        chosen.top.update(top(behaviour, groups.share))
+        chosen.utility.update(top(utility, groups.share))
+    if not any(index.size for index in chosen.difference.values()):
+        raise DataError(
+            f"no weight is among the top {groups.q:g} by behaviour score and outside "
+            f"the top {groups.p:g} by utility score; raise --q or lower --p"
+        )
+    return chosen
+
+
+def _scored_groups(
+    chosen: _Chosen, origin: GroupOrigin, groups: GroupOptions
+) -> list[WeightGroup]:
+    shares = {"p": groups.p, "q": groups.q}
+    only = replace(origin, rule="difference", shares=shares)
+    return [
+        WeightGroup(name=DECLARED, members=chosen.difference, origin=only),
+        WeightGroup(name="top", members=chosen.top, origin=origin),
+        WeightGroup(name="utility", members=chosen.utility, origin=origin),
+    ]
+
+
+def _controls(
+    study: Study,
+    scored: Sequence[WeightGroup],
+    groups: GroupOptions,
+    mobile: Sequence[Site],
+) -> list[WeightGroup]:
+    declared = next(group for group in scored if group.name == DECLARED)
+    control = matched(
+        {site: declared.at(site) for site in mobile},
+        partial(_magnitude, study.loaded),
+        [group.members for group in scored],
+        study.seed,
+    )
+    missing = sum(s.num_wanted - s.num_found for s in control.shortfalls)
+    if missing:
+        say(
+            f"`matched` is {format_count(missing)} weights short of `difference`: in "
+            f"{len(control.shortfalls)} size bins the scored groups leave too few; "
+            "a smaller --q leaves more"
+        )
+    sites = study.loaded.layout.sites
+    drawn = random_weights(sites, groups.share, study.seed)
+    blind = replace(
+        declared.origin, score="", seed=study.seed, samples_sha256={}, positions=""
+    )
+    share = {"share": groups.share}
+    return [
+        WeightGroup(
+            name="matched",
+            members=control.members,
+            origin=replace(blind, rule="matched", shares={}),
+        ),
+        WeightGroup(
+            name="random",
+            members=drawn,
+            origin=replace(blind, rule="random", shares=share),
+        ),
+    ]
+
+
+def _magnitude(loaded: LoadedModel, site: Site) -> Float[np.ndarray, "row column"]:
+    return effective_weight(loaded.model, site).abs().float().cpu().numpy()

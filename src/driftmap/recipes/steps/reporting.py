@@ -1,0 +1,97 @@
+"""How does a finished run become a report, from its folder alone?"""
+
+from pathlib import Path
+from typing import cast
+
+import driftmap
+from driftmap.recipes.steps.group_cards import (
+    MODEL_FILE,
+    MODEL_KIND,
+    ORDER,
+    STATISTICS_KIND,
+    group_cards,
+)
+from driftmap.render.drift_page import drift_page
+from driftmap.render.html import html_of
+from driftmap.render.page import figures_of
+from driftmap.render.pictures import save_pictures
+from driftmap.render.text import text_of
+from driftmap.results.drift_study import DriftStudy
+from driftmap.results.plain import from_plain
+from driftmap.results.provenance import ModelIdentity
+from driftmap.results.statistics import DriftStatistics
+from driftmap.results.table import Table
+from driftmap.store.files import write_text
+from driftmap.store.groups import load_group
+from driftmap.store.plain import load_json
+from driftmap.store.provenance import read_provenance
+from driftmap.store.recipe_file import load_recipe
+from driftmap.store.run_dir import RunDir
+from driftmap.store.steps import StepOutcome
+from driftmap.store.tables import load_table
+
+REPORT = "report.html"
+
+
+def report_step(run: RunDir) -> StepOutcome:
+    """Draw `report.html`, `report.txt` and the pictures of a drift study."""
+    needed = [run.require(name) for name in ("groups", "drift", "statistics")]
+    behaviour = run.require("behaviour")
+
+    def make(folder: Path) -> None:
+        page = drift_page(read_study(run))
+        write_text(folder / REPORT, html_of(page))
+        write_text(folder / "report.txt", text_of(page))
+        pictures = folder / "figures"
+        pictures.mkdir()
+        save_pictures(figures_of(page), pictures)
+
+    keys = [step.key for step in (*needed, behaviour)]
+    return run.step("report", {"of": keys, "driftmap": driftmap.__version__}, make)
+
+
+def read_study(run: RunDir) -> DriftStudy:
+    """Gather all that a finished run says.
+
+    Raises:
+        StoreError: A step is not finished, or one of its files was changed.
+    """
+    groups, drift = run.require("groups"), run.require("drift")
+    statistics = load_json(
+        run.require("statistics").path("statistics.json"), STATISTICS_KIND
+    )
+    identity = load_json(groups.path(MODEL_FILE), MODEL_KIND)
+    model = from_plain(ModelIdentity, identity)
+    found = from_plain(DriftStatistics, statistics)
+    losses = [
+        load_table(run.path / f"tables/losses/seed-{number}.parquet")
+        for number in range(found.num_seeds)
+    ]
+    members = [load_group(groups.path(f"groups/{name}.safetensors")) for name in ORDER]
+    return DriftStudy(
+        settings=_flat(load_recipe(run.path).settings),
+        model=model,
+        groups=group_cards(members, model.num_weights),
+        drift=load_table(drift.path("tables/drift.parquet")),
+        curves=load_table(drift.path("tables/curves.parquet")),
+        behaviour=load_table(run.require("behaviour").path("tables/behaviour.parquet")),
+        losses=Table.joined(losses),
+        statistics=found,
+        versions=_versions(run.path),
+    )
+
+
+def _flat(settings: object) -> dict[str, object]:
+    flat: dict[str, object] = {}
+    for name, value in cast(dict[str, object], settings).items():
+        if isinstance(value, dict):
+            flat |= _flat(value)
+        else:
+            flat[name] = value
+    return flat
+
+
+def _versions(root: Path) -> dict[str, str]:
+    environments = read_provenance(root / "provenance.json")["environments"]
+    last = cast(list[dict[str, object]], environments)[-1]
+    return cast(dict[str, str], last["versions"]) | {"python": str(last["python"])}

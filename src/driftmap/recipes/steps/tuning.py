@@ -1,0 +1,107 @@
+"""How is the model fine-tuned under one seed, and what is kept of it?"""
+
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import cast
+
+from peft import PeftModel
+from transformers import PreTrainedModel
+
+from driftmap.core.places import Site
+from driftmap.measure.drift import DriftBaseline, drift_table
+from driftmap.recipes.steps.bench import Study
+from driftmap.results.samples import EncodedSample
+from driftmap.results.table import Table
+from driftmap.signals.factors import LoraFactors
+from driftmap.store.steps import StepFolders, StepOutcome
+from driftmap.store.tables import load_table, save_table
+from driftmap.tune.adapter import save_adapter
+from driftmap.tune.lora import Follower, tune_lora
+from driftmap.tune.settings import LoraSettings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class LiveDrift:
+    """How drift is measured while the factors of a training run are at hand.
+
+    Args:
+        groups_key: Key of the step that chose the groups.
+        baseline: Gives what all checkpoints share; built once, when first needed.
+    """
+
+    groups_key: str
+    baseline: Callable[[], DriftBaseline]
+
+    def file(self, number: int) -> str:
+        """Where the drift of one training run lies inside the run folder."""
+        return f"tables/live/{self.groups_key[:12]}/seed-{number}.parquet"
+
+
+def tune_step(
+    study: Study,
+    samples: tuple[Sequence[EncodedSample], str],
+    settings: LoraSettings,
+    live: LiveDrift,
+    number: int,
+) -> StepOutcome:
+    """Fine-tune under one seed: adapters, losses, and drift along the way.
+
+    The groups are no input of this step: other groups are read from the adapters
+    later, without tuning again.
+
+    Args:
+        study: Folder, model and seed.
+        samples: What is learnt, with the hash of its source.
+        settings: LoRA and its schedule.
+        live: How drift is measured on the way.
+        number: Which training run, from 0.
+    """
+    encoded, sha256 = samples
+
+    def make(folders: StepFolders) -> None:
+        work, made = folders.work, folders.folder
+        losses = tune_lora(
+            cast(PreTrainedModel, study.loaded.model),
+            study.loaded.layout.sites,
+            encoded,
+            settings,
+            study.seed + number,
+            _follower(work, live, number),
+        )
+        rows = [{"seed": number, **asdict(point)} for point in losses]
+        save_table(made / f"tables/losses/seed-{number}.parquet", Table.from_rows(rows))
+        shutil.copytree(work / "checkpoints", made / f"checkpoints/seed-{number}")
+        measured = [load_table(path) for path in sorted((work / "live").iterdir())]
+        save_table(made / live.file(number), Table.joined(measured))
+
+    inputs = {
+        "model": study.loaded.identity.sha256,
+        "dtype": study.loaded.identity.dtype,
+        "tune_on": sha256,
+        "settings": asdict(settings),
+        "seed": study.seed + number,
+    }
+    return study.run.long_step(f"tune-seed-{number}", inputs, make)
+
+
+def checkpoint_folders(step: StepOutcome, number: int) -> dict[int, Path]:
+    """Adapter folder of every checkpoint of a training run, by training step."""
+    root = step.root / f"checkpoints/seed-{number}"
+    found = {(step.root / name).parent for name in step.files}
+    ours = sorted(folder for folder in found if folder.parent == root)
+    return {int(folder.name.removeprefix("step-")): folder for folder in ours}
+
+
+def _follower(work: Path, live: LiveDrift, number: int) -> Follower:
+    def on_checkpoint(step: int, model: PeftModel) -> None:
+        save_adapter(model, work / f"checkpoints/step-{step:06d}")
+
+    def on_drift(step: int, factors: Mapping[Site, LoraFactors]) -> None:
+        table = drift_table(live.baseline(), factors, step=step, seed=number)
+        save_table(work / f"live/step-{step:06d}.parquet", table)
+
+    return Follower(
+        folder=work / "state", on_checkpoint=on_checkpoint, on_drift=on_drift
+    )
