@@ -2,8 +2,8 @@
 
 The response is found by character offsets in the rendered text, never by the length
 of a prompt tokenised on its own: many tokenizers merge across the border. A token that
-straddles the border counts as the first one of the response, since no other token
-holds the response's first characters.
+straddles a border counts as the response's, at its start and at its end alike: no other
+token holds those characters.
 """
 
 from collections.abc import Sequence

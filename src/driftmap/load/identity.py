@@ -86,7 +86,9 @@ def _nowhere(steps: int) -> None:
     """Show no progress."""
 
 
-def _digest(tensors: Iterable[_Hashable], advance: Callable[[int], None] = _nowhere) -> str:
+def _digest(
+    tensors: Iterable[_Hashable], advance: Callable[[int], None] = _nowhere
+) -> str:
     digest = hashlib.sha256()
     for tensor in tensors:
         head = json.dumps([tensor.name, tensor.dtype, list(tensor.shape)])
