@@ -1,4 +1,5 @@
-import mpmath
+from decimal import Decimal, localcontext
+
 import numpy as np
 import pytest
 import torch
@@ -146,13 +147,16 @@ def test_scaling_the_weights_turns_nothing(share):
 def test_small_distances_keep_their_digits(size):
     draw = np.random.default_rng(3)
     before, moved = draw.normal(size=400), size * draw.normal(size=400)
-    with mpmath.workdps(60):
-        old = [mpmath.mpf(x) for x in before.tolist()]
-        new = [x + mpmath.mpf(d) for x, d in zip(old, moved.tolist(), strict=True)]
-        lengths = mpmath.sqrt(mpmath.fdot(old, old) * mpmath.fdot(new, new))
-        exact = float(1 - mpmath.fdot(old, new) / lengths)
+    with localcontext(prec=60):
+        old = [Decimal(x) for x in before.tolist()]
+        new = [x + Decimal(d) for x, d in zip(old, moved.tolist(), strict=True)]
+        exact = 1 - _dot(old, new) / (_dot(old, old) * _dot(new, new)).sqrt()
     moments = fragment_moments(before, moved, np.array([0]))
-    assert moments.cosine_distance.item() == pytest.approx(exact, rel=1e-9)
+    assert moments.cosine_distance.item() == pytest.approx(float(exact), rel=1e-9)
+
+
+def _dot(left, right):
+    return sum(x * y for x, y in zip(left, right, strict=True))
 
 
 def test_cosine_of_opposite_and_square_vectors():
