@@ -16,9 +16,10 @@ from driftmap.core.places import Site
 from driftmap.core.seeds import child_seed
 from driftmap.stats.bins import quantile_bins
 
-FlatIndex = Int64[np.ndarray, " weight"]
+# Axes of mappings stay unnamed: one name has one size in all matrices of a call.
+FlatIndex = Int64[np.ndarray, " _"]
 Members = dict[Site, FlatIndex]
-ScoreOf = Mapping[Site, Float[Tensor, "row column"]]
+ScoreOf = Mapping[Site, Float[Tensor, "_ _"]]
 
 NUM_BINS = 40
 _SAMPLE_SIZE = 1 << 16

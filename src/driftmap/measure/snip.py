@@ -19,9 +19,10 @@ from driftmap.core.errors import MeasureError
 from driftmap.core.places import Site
 from driftmap.signals.fold import Fold, SiteSignal
 
-WeightOf = Callable[[Site], Float[Tensor, "row column"]]
+# Axes of mappings stay unnamed: one name has one size in all matrices of a call.
+WeightOf = Callable[[Site], Float[Tensor, "_ _"]]
 Factor = Literal["weight", "none"]
-Scores = dict[Site, Float32[Tensor, "row column"]]
+Scores = dict[Site, Float32[Tensor, "_ _"]]
 
 # Product, absolute value and sum of one block of rows stay in the cache of a
 # core; an accelerator wants few large products instead.
@@ -91,7 +92,7 @@ class Snip(Fold[GradientSums, Scores]):
         return _joined(left, right)
 
     def result(self, states: Mapping[Site, GradientSums]) -> Scores:
-        """Turn the sums into scores, in place: the states are spent.
+        """Turn the sums into scores on the CPU, in place: the states are spent.
 
         Raises:
             MeasureError: A site has seen no sample, or its state was spent.
@@ -143,7 +144,7 @@ class SnipHalves(Fold[tuple[GradientSums, GradientSums], dict[Site, HalfScores]]
     def result(
         self, states: Mapping[Site, tuple[GradientSums, GradientSums]]
     ) -> dict[Site, HalfScores]:
-        """Turn the sums into parts of the score, in place: the states are spent.
+        """Turn the sums into parts of the score on the CPU; the states are spent.
 
         Raises:
             MeasureError: A site has seen no sample, or its state was spent.
@@ -249,8 +250,7 @@ def _scaled(
     total = state.total
     state.total, state.num_samples = None, 0
     if total is None:
-        device = None if magnitude is None else magnitude.device
-        return torch.zeros(site.shape, dtype=torch.float32, device=device)
+        return torch.zeros(site.shape)
     if magnitude is not None:
         total.mul_(magnitude.to(total.device))
-    return total.div_(num_samples)
+    return total.div_(num_samples).cpu()

@@ -1,0 +1,78 @@
+"""How is a model watched without leaving a trace on it?
+
+Every function is a context manager that restores the model exactly, also after
+an error.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+from torch import Tensor, nn
+
+OutputHook = Callable[[int, Tensor, Tensor], Tensor | None]
+"""Takes the number of a watched module, its inputs and its output; returns the output
+that the model goes on with, or None to leave it alone."""
+
+
+@contextmanager
+def frozen(model: nn.Module) -> Iterator[None]:
+    """Let no parameter require a gradient for as long as the block runs."""
+    flags = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
+    try:
+        for parameter, _ in flags:
+            parameter.requires_grad_(False)
+        yield
+    finally:
+        for parameter, flag in flags:
+            parameter.requires_grad_(flag)
+
+
+@contextmanager
+def watching(modules: Sequence[nn.Module], hook: OutputHook) -> Iterator[None]:
+    """Call `hook` after every execution of every module."""
+    handles = []
+    try:
+        for index, module in enumerate(modules):
+            watch = partial(_watch, hook, index)
+            handles.append(module.register_forward_hook(watch, with_kwargs=True))
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@contextmanager
+def leaf_input(block: nn.Module) -> Iterator[None]:
+    """Cut the graph below `block`: gradients flow down to its input, no further."""
+    handle = block.register_forward_pre_hook(_cut, with_kwargs=True)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def _watch(
+    hook: OutputHook,
+    index: int,
+    module: nn.Module,
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    output: object,
+) -> Tensor | None:
+    inputs = args[0] if args else next(iter(kwargs.values()))
+    assert isinstance(output, Tensor), type(module)
+    return hook(index, inputs, output)
+
+
+def _cut(
+    block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    if args:
+        return (_leaf(args[0]), *args[1:]), kwargs
+    return args, {**kwargs, "hidden_states": _leaf(kwargs["hidden_states"])}
+
+
+def _leaf(hidden_state: Tensor) -> Tensor:
+    return hidden_state.detach().requires_grad_(True)

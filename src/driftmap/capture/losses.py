@@ -1,0 +1,88 @@
+"""What is each sample's own loss, whatever else is in its batch?"""
+
+import inspect
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn import functional
+
+from driftmap.core.errors import MeasureError
+from driftmap.families.modules import base_model
+from driftmap.signals.batch import Batch
+
+
+def sample_losses(model: nn.Module, batch: Batch) -> Float[Tensor, " sample"]:
+    """Mean cross-entropy of every sample's counted tokens, in nats.
+
+    Logits are made only where they predict a counted token, and their
+    cross-entropy is taken in float32 or wider.
+
+    Args:
+        model: A causal language model in eval mode.
+        batch: Samples that passed `require_counted`.
+    """
+    columns = batch.counted.any(dim=0).nonzero().squeeze(1) - 1
+    logits = logits_at(model, batch, columns)
+    row, column = batch.counted.nonzero(as_tuple=True)
+    target = batch.token_ids[row, column].long()
+    share = 1.0 / batch.counted.sum(dim=1)[row]
+    place = torch.searchsorted(columns, column - 1)
+    home = logits.device
+    row, place, target, share = (t.to(home) for t in (row, place, target, share))
+    picked = logits[row, place]
+    picked = picked.to(torch.promote_types(picked.dtype, torch.float32))
+    nats = functional.cross_entropy(picked, target, reduction="none") * share
+    return nats.new_zeros(len(batch.sample_ids)).index_add(0, row, nats)
+
+
+def logits_at(
+    model: nn.Module, batch: Batch, columns: Int[Tensor, " position"]
+) -> Float[Tensor, "sample position vocabulary"]:
+    """Run the model so that padding changes nothing, with logits at some columns."""
+    accepted = _keywords(model)
+    positions = (batch.real.cumsum(dim=1) - 1).clamp(min=0)
+    given: dict[str, Any] = {"use_cache": False}
+    if "position_ids" in accepted:
+        given["position_ids"] = positions
+    if "logits_to_keep" in accepted:
+        given["logits_to_keep"] = columns
+    logits = model(
+        input_ids=batch.token_ids, attention_mask=batch.real.long(), **given
+    ).logits
+    return logits if "logits_to_keep" in accepted else logits[:, columns]
+
+
+def require_counted(batches: Sequence[Batch]) -> None:
+    """Refuse samples whose loss is not defined.
+
+    Raises:
+        MeasureError: A sample has no counted token, or one that is padding or
+            the sample's first.
+    """
+    for batch in batches:
+        predicted = batch.real.clone()
+        predicted[:, 1:] &= batch.real[:, :-1]
+        predicted[:, 0] = False
+        empty = _named(batch, ~batch.counted.any(dim=1))
+        if empty:
+            raise MeasureError(
+                f"sample {empty[0]}: no token counts; is its response empty, or cut "
+                "off by the maximal length?"
+            )
+        wrong = _named(batch, (batch.counted & ~predicted).any(dim=1))
+        if wrong:
+            raise MeasureError(
+                f"sample {wrong[0]}: a counted token is padding or the first of the "
+                "sample, which nothing predicts"
+            )
+
+
+def _named(batch: Batch, flags: Tensor) -> list[str]:
+    return [i for i, flag in zip(batch.sample_ids, flags.tolist(), strict=True) if flag]
+
+
+def _keywords(model: nn.Module) -> frozenset[str]:
+    return frozenset(inspect.signature(base_model(model).forward).parameters)
