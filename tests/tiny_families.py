@@ -10,14 +10,19 @@ from transformers import (
     FalconConfig,
     Gemma2Config,
     Gemma3TextConfig,
+    Glm4Config,
+    GlmConfig,
     GPT2Config,
+    GPTBigCodeConfig,
     GPTNeoXConfig,
     GraniteConfig,
     LlamaConfig,
     MistralConfig,
+    MptConfig,
     Olmo2Config,
     OlmoConfig,
     OPTConfig,
+    PersimmonConfig,
     Phi3Config,
     PreTrainedConfig,
     PreTrainedModel,
@@ -87,7 +92,24 @@ _CONFIGS: dict[str, Callable[[], PreTrainedConfig]] = {
     "granite": lambda: GraniteConfig(**_MODERN),
 }
 
+_MORE_CONFIGS: dict[str, Callable[[], PreTrainedConfig]] = {
+    "glm": lambda: GlmConfig(**_MODERN | {"head_dim": 8}),
+    "glm4": lambda: Glm4Config(**_MODERN | {"head_dim": 8}),
+    "gpt_bigcode": lambda: GPTBigCodeConfig(**_GPT2, multi_query=True),
+    "gpt_bigcode_by_head": lambda: GPTBigCodeConfig(**_GPT2, multi_query=False),
+    "mpt": lambda: MptConfig(
+        vocab_size=VOCAB, d_model=16, n_heads=4, n_layers=2, max_seq_len=64
+    ),
+    "persimmon": lambda: PersimmonConfig(
+        **_EVERY, intermediate_size=40, max_position_embeddings=64, qk_layernorm=False
+    ),
+}
+
 FAMILY_NAMES = tuple(_CONFIGS)
+"""What every part of the product is tried on."""
+
+ROW_NAMES = tuple(_MORE_CONFIGS)
+"""Further rows of the family table, for the tests of the table itself."""
 
 
 def tiny_family(name: str, seed: int = 0) -> PreTrainedModel:
@@ -97,7 +119,7 @@ def tiny_family(name: str, seed: int = 0) -> PreTrainedModel:
     them, they would hide a part that is put in the wrong place.
     """
     torch.manual_seed(seed)
-    model = AutoModelForCausalLM.from_config(_CONFIGS[name]())
+    model = AutoModelForCausalLM.from_config((_CONFIGS | _MORE_CONFIGS)[name]())
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.ndim == 1:

@@ -38,6 +38,7 @@ FAMILIES: tuple[Family, ...] = (
     Family(name="gpt_bigcode", maps={"c_attn": _QKV_BY_HEAD}),
     Family(name="gpt_neox", maps={"query_key_value": _QKV_BY_HEAD}),
     Family(name="mpt", maps={"Wqkv": _QKV}),
+    Family(name="persimmon", maps={"query_key_value": _QKV_BY_HEAD}),
     Family(name="phi3", maps={"qkv_proj": _QKV, "gate_up_proj": _GATE_UP}),
 )
 """One row per model type; `docs/how-to/add-a-model-family.md` walks through one."""

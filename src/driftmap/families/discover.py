@@ -1,13 +1,13 @@
 """Where does this model keep its blocks, their matrices, its norms and its head?
 
-By structure first: the blocks are the decoder's longest list of modules that hold
-linear maps. The names of the maps come from `dense`. Nothing is read but names and
-shapes, so a model on the meta device will do.
+By structure first: the blocks are the list of as many modules as the config counts
+layers, each with linear maps inside. The names of the maps come from `dense`. Only
+names and shapes are looked at, so a model on the meta device will do.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, cast
+from typing import Protocol, cast, runtime_checkable
 
 from torch import Tensor, nn
 
@@ -28,14 +28,15 @@ from driftmap.families.refusal import unknown_layout
 from driftmap.families.spec import Family, Fused, ModelLayout
 
 
+@runtime_checkable
 class _Config(Protocol):
     model_type: str
     is_encoder_decoder: bool
-    num_attention_heads: int
 
     def get_text_config(self, *, decoder: bool) -> "_Config": ...
 
 
+@runtime_checkable
 class _LanguageModel(Protocol):
     config: _Config
 
@@ -82,7 +83,7 @@ def find_layout(model: nn.Module, families: Sequence[Family] = FAMILIES) -> Mode
     for path, module in own_modules(base):
         paths.setdefault(id(module), path)
     decoder = language_model.get_decoder()
-    blocks = _find_blocks(decoder, paths[id(decoder)], config.model_type)
+    blocks = _find_blocks(decoder, paths[id(decoder)], config)
     sites = tuple(_find_sites(blocks, config, families))
     embedding = language_model.get_input_embeddings()
     head = language_model.get_output_embeddings()
@@ -113,7 +114,7 @@ def _as_language_model(model: nn.Module) -> _LanguageModel:
     return language_model
 
 
-def _find_blocks(decoder: nn.Module, path: str, model_type: str) -> list[_Block]:
+def _find_blocks(decoder: nn.Module, path: str, config: _Config) -> list[_Block]:
     lists: dict[str, list[_Block]] = {}
     for list_path, module in own_modules(decoder, path):
         inside_other = any(list_path.startswith(f"{other}.") for other in lists)
@@ -128,19 +129,16 @@ def _find_blocks(decoder: nn.Module, path: str, model_type: str) -> list[_Block]
             ]
             if members and all(member.maps() for member in members):
                 lists[list_path] = members
-    if not lists:
+    num_layers = getattr(config, "num_hidden_layers", None)
+    chosen = [members for members in lists.values() if len(members) == num_layers]
+    if len(chosen) != 1:
+        found = ", ".join(f"{name} ({len(lists[name])})" for name in lists) or "none"
         raise FamilyError(
-            f"model type {model_type!r}: no list of blocks found, that is no "
-            "`nn.ModuleList` whose members all hold linear maps"
+            f"model type {config.model_type!r}: needs one `nn.ModuleList` of "
+            f"{num_layers} blocks (`num_hidden_layers`), each with linear maps "
+            f"inside; found {found}"
         )
-    longest = max(len(members) for members in lists.values())
-    chosen = [p for p, members in lists.items() if len(members) == longest]
-    if len(chosen) > 1:
-        raise FamilyError(
-            f"model type {model_type!r}: {' and '.join(chosen)} hold {longest} "
-            "modules each, so it is unclear which are the decoder's blocks"
-        )
-    return lists[chosen[0]]
+    return chosen[0]
 
 
 def _find_sites(
@@ -180,21 +178,22 @@ def _site(block: _Block, part: MapPart) -> Site:
 
 
 def _num_heads(config: _Config) -> int:
-    num_heads = getattr(config, "num_attention_heads", None)
+    try:
+        num_heads = getattr(config, "num_attention_heads", None)
+    except RuntimeError:  # transformers' answer where layers differ
+        num_heads = "different from layer to layer"
     if not isinstance(num_heads, int):
         raise FamilyError(
             f"model type {config.model_type!r}: the config's `num_attention_heads` "
-            f"is {num_heads!r}, so heads cannot be told apart"
+            f"is {num_heads}, so heads cannot be told apart"
         )
     return num_heads
 
 
 def _refuse_experts(block: _Block) -> None:
     for path, module in block.modules.items():
-        stacked = not isinstance(base_module(module), nn.Conv1d) and any(
-            parameter.ndim == 3 for _, parameter in _own_parameters(module)
-        )
-        if stacked or path.rpartition(".")[2] == "experts":
+        kind = type(base_module(module)).__name__
+        if path.rpartition(".")[2] == "experts" or "Experts" in kind:
             raise FamilyError(
                 f"{join(block.path, path)} is a bank of experts: mixture-of-experts "
                 "models are not read yet, only dense ones"

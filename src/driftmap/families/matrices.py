@@ -25,8 +25,8 @@ class _LoraLayer(Protocol):
     """What PEFT's LoRA wrapper of a linear map offers."""
 
     base_layer: nn.Module
-    lora_A: dict[str, nn.Linear]
-    lora_B: dict[str, nn.Linear]
+    lora_A: dict[str, nn.Linear]  # noqa: N815
+    lora_B: dict[str, nn.Linear]  # noqa: N815
     lora_variant: dict[str, object]
     scaling: dict[str, float]
     active_adapters: list[str]
@@ -132,7 +132,7 @@ def effective_weight(model: nn.Module, site: Site) -> Float32[Tensor, "row colum
         _refuse_merged(module, site)
     weight = _cut(_stored(module, site), site).to(torch.float32, copy=True)
     for delta in _deltas(module, site):
-        weight += delta
+        weight += delta.to(weight.device)
     return weight
 
 
@@ -177,11 +177,9 @@ def _deltas(module: nn.Module, site: Site) -> Iterator[Tensor]:
         return
     for name in layer.active_adapters:
         if name in layer.lora_A:
-            device = base_module(module).weight.device
-            up = _cut(layer.lora_B[name].weight.detach(), site)
-            down = layer.lora_A[name].weight.detach()
-            delta = up.to(device, torch.float32) @ down.to(device, torch.float32)
-            yield delta * layer.scaling[name]
+            up = _cut(layer.lora_B[name].weight.detach(), site).float()
+            down = layer.lora_A[name].weight.detach().float()
+            yield (up @ down) * layer.scaling[name]
 
 
 def _check_plain_lora(module: nn.Module, site: Site) -> None:

@@ -50,10 +50,12 @@ def block_parts(
 
     >>> maps = {"att.qkv": (6, 2), "att.back": (2, 2), "fc1": (8, 2), "fc2": (2, 8)}
     >>> names = {"qkv": Fused(parts=("q", "k", "v")), "fc1": "up"}
-    >>> [part.part for part in block_parts(maps, names, 2)]
-    ['q', 'k', 'v', 'o', 'up', 'down']
+    >>> sorted(part.part for part in block_parts(maps, names, 2))
+    ['down', 'k', 'o', 'q', 'up', 'v']
     """
-    named = {path: names[end] for path in maps if (end := _known_end(path, names))}
+    named: dict[str, Part | Fused] = {
+        path: names[end] for path in maps if (end := _known_end(path, names))
+    }
     named |= _attention_output(maps, named)
     named |= _two_matrix_mlp(maps, named)
     _check_complete(named)
@@ -181,11 +183,13 @@ def _cut(
 def _cut_rows(
     path: str, num_rows: int, fused: Fused, heads: _Heads
 ) -> dict[Part, RowBlocks]:
+    lengths: dict[Part, int] = {}
     q_rows = heads.num_rows if "q" in fused.parts else 0
     others = [part for part in fused.parts if part != "q"]
     other_rows = (num_rows - q_rows) // len(others)
     count = max(other_rows // heads.size, 1) if fused.by_head else 1
-    lengths = {part: q_rows if part == "q" else other_rows for part in fused.parts}
+    for part in fused.parts:
+        lengths[part] = q_rows if part == "q" else other_rows
     if sum(lengths.values()) != num_rows or any(
         length <= 0 or length % count for length in lengths.values()
     ):
