@@ -57,7 +57,8 @@ def bin_codes(
         declared: Flat indices of each declared group.
     """
     shape = (weight.shape[0], weight.shape[1])
-    sizes = np.empty(shape, dtype=np.float64)
+    wide = reference is not None or weight.dtype == torch.float64
+    sizes = np.empty(shape, dtype=np.float64 if wide else np.float32)
     for rows in row_blocks(shape):
         sizes[rows] = state_rows(weight, reference, rows).abs().numpy()
     codes = quantile_bins(sizes, NUM_BINS).astype(np.uint8)
