@@ -81,7 +81,7 @@ def cliffs_delta(
         MeasureError: One side is empty or holds NaN.
 
     >>> cliffs_delta(np.array([1.0, 2.0]), np.array([1.0, 0.0, 0.0, 3.0]))
-    0.25
+    0.375
     """
     if group.size == 0 or baseline.size == 0:
         raise MeasureError("an empty group compares with nothing; was any of it tuned?")

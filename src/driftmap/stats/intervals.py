@@ -132,7 +132,7 @@ def wilson_interval(num_hits: float, num_trials: int, level: float = 0.95) -> In
 
 
 def paired_change(
-    before: Bool[np.ndarray, " prompt"],
+    before: Bool[np.ndarray, " _"],
     after: Bool[np.ndarray, "seed prompt"],
     seed: int,
     level: float = 0.95,
