@@ -18,7 +18,7 @@ from safetensors.numpy import save_file
 from driftmap.core.errors import StoreError
 from driftmap.core.places import PARTS, RowBlocks, Site
 from driftmap.store.files import writing
-from driftmap.store.plain import VERSION, Plain, check_format, sorted_json
+from driftmap.store.plain import VERSION, check_format, sorted_json
 
 _METADATA = "driftmap"
 
@@ -27,7 +27,7 @@ class TensorFile:
     """An open file of arrays: its header is read, its arrays wait."""
 
     def __init__(
-        self, path: Path, content: safe_open, header: dict[str, Plain]
+        self, path: Path, content: safe_open, header: dict[str, object]
     ) -> None:
         """Use `open_tensors`."""
         self.path = path
@@ -87,7 +87,7 @@ def open_tensors(path: Path, kind: str) -> Iterator[TensorFile]:
         yield TensorFile(path, content, _header(path, content, kind))
 
 
-def site_to_plain(site: Site) -> dict[str, Plain]:
+def site_to_plain(site: Site) -> dict[str, object]:
     """Turn a place into what a header holds."""
     split = site.split
     return {
@@ -146,7 +146,7 @@ def _site(plain: dict) -> Site:
     )
 
 
-def _header(path: Path, content: safe_open, kind: str) -> dict[str, Plain]:
+def _header(path: Path, content: safe_open, kind: str) -> dict[str, object]:
     text = (content.metadata() or {}).get(_METADATA, "{}")
     try:
         header = json.loads(text)

@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,10 @@ from driftmap.core.errors import DriftmapError, StoreError
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
+_FULL_IN_WORDS = re.compile(
+    "|".join(rf"\(os error {number}\)" for number in sorted(_FULL))
+    + r"|\d+ requested and \d+ written"
+)
 _NEARLY_NOTHING = 64 * 1024
 
 
@@ -77,8 +82,8 @@ def remove(path: Path) -> None:
 def explaining(path: Path) -> Iterator[None]:
     """Turn a disk's refusal inside the block into a sentence that names `path`.
 
-    Libraries report a full disk in their own ways (`SafetensorError`, torch's
-    `RuntimeError`), so the words and the free space are looked at as well.
+    Libraries report a full disk in their own ways (safetensors and numpy in words,
+    torch as a `RuntimeError`), so words and free space are looked at as well.
     Every other error passes through.
     """
     try:
@@ -94,8 +99,7 @@ def explaining(path: Path) -> Iterator[None]:
 
 def _remedy(error: Exception, path: Path) -> str | None:
     number = error.errno if isinstance(error, OSError) else None
-    words = str(error)
-    if number in _FULL or any(f"os error {full}" in words for full in _FULL):
+    if number in _FULL or _FULL_IN_WORDS.search(str(error)):
         return (
             "it could not be written, the disk or the allowance for it is full; "
             "free some space and repeat the command"

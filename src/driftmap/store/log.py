@@ -6,20 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from driftmap.core.errors import StoreError
 from driftmap.store.files import explaining
 
 _LOGGER = "driftmap"
-
-
-class _AppendingHandler(logging.FileHandler):
-    """Stops the run, with a sentence, when the disk takes no more lines."""
-
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
-        raise StoreError(
-            f"{self.baseFilename}: the log could not be written; "
-            "free some space and repeat the command"
-        )
 
 
 @contextmanager
@@ -31,10 +20,12 @@ def logging_to(path: Path) -> Iterator[logging.Logger]:
 
     Yields:
         The logger to write to.
+
+    Raises:
+        StoreError: The disk takes no more lines; the run stops there.
     """
     logger = logging.getLogger(_LOGGER)
-    with explaining(path):
-        handler = _AppendingHandler(path, mode="a", encoding="utf-8")
+    handler = _AppendingHandler(path)
     formatter = logging.Formatter(
         "%(asctime)sZ %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S"
     )
@@ -49,3 +40,16 @@ def logging_to(path: Path) -> Iterator[logging.Logger]:
         logger.setLevel(level)
         logger.removeHandler(handler)
         handler.close()
+
+
+class _AppendingHandler(logging.Handler):
+    """Opens the file for every line: none waits in a buffer, no error is swallowed."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self._path = path
+
+    def emit(self, record: logging.LogRecord) -> None:
+        line = f"{self.format(record)}\n".encode()
+        with explaining(self._path), self._path.open("ab", buffering=0) as file:
+            file.write(line)

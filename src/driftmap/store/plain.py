@@ -2,19 +2,16 @@
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import cast
 
 from driftmap.core.errors import StoreError
 from driftmap.store.files import write_text
 
-Plain = str | int | float | bool | None | Sequence["Plain"] | Mapping[str, "Plain"]
-
 VERSION = 1
 
 
-def to_plain(value: object, place: str = "") -> Plain:
+def to_plain(value: object, place: str = "") -> object:
     """Turn tuples into lists and paths into text; refuse what no file can hold.
 
     Args:
@@ -73,7 +70,7 @@ def save_json(path: Path, value: Mapping[str, object], kind: str) -> None:
     write_text(path, json.dumps(whole, sort_keys=True, indent=2) + "\n")
 
 
-def load_json(path: Path, kind: str) -> dict[str, Plain]:
+def load_json(path: Path, kind: str) -> dict[str, object]:
     """Read what `save_json` wrote, without kind and version.
 
     Raises:
@@ -86,14 +83,14 @@ def load_json(path: Path, kind: str) -> dict[str, Plain]:
     return {k: v for k, v in value.items() if k not in ("kind", "version")}
 
 
-def parse_json(path: Path) -> Plain:
+def parse_json(path: Path) -> object:
     """Read any JSON file.
 
     Raises:
         StoreError: The file is missing or is not JSON.
     """
     try:
-        return cast(Plain, json.loads(path.read_bytes()))
+        return json.loads(path.read_bytes())
     except FileNotFoundError:
         raise StoreError(f"{path}: there is no such file; check the name") from None
     except ValueError as error:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import cast
 
 from driftmap.core.errors import StoreError
-from driftmap.store.plain import Plain, load_json, save_json
+from driftmap.store.plain import load_json, save_json
 
 _KIND = "driftmap.provenance"
 _PACKAGES = (
@@ -90,34 +90,34 @@ def peak_memory_bytes() -> int:
 def add_environment(path: Path, environment: Environment) -> int:
     """Note an environment once and return its number."""
     whole = read_provenance(path)
-    known = cast(list[Plain], whole["environments"])
-    plain = cast(Plain, asdict(environment))
+    known = cast(list[object], whole["environments"])
+    plain = asdict(environment)
     if plain not in known:
         known.append(plain)
         save_json(path, whole, _KIND)
     return known.index(plain)
 
 
-def add_entries(path: Path, section: str, entries: Mapping[str, Plain]) -> None:
+def add_entries(path: Path, section: str, entries: Mapping[str, object]) -> None:
     """Note named facts in a section: `seeds`, `inputs_sha256` or `steps`."""
     whole = read_provenance(path)
-    old = cast(dict[str, Plain], whole[section])
+    old = cast(dict[str, object], whole[section])
     if any(name not in old or old[name] != value for name, value in entries.items()):
         save_json(path, {**whole, section: {**old, **entries}}, _KIND)
 
 
 def add_cost(path: Path, step: str, cost: StepCost) -> None:
     """Note what a step took."""
-    add_entries(path, "steps", {step: cast(Plain, asdict(cost))})
+    add_entries(path, "steps", {step: asdict(cost)})
 
 
-def read_provenance(path: Path) -> dict[str, Plain]:
+def read_provenance(path: Path) -> dict[str, object]:
     """Read the sections noted so far; empty ones for a run that begins.
 
     Raises:
         StoreError: The file is damaged or foreign.
     """
-    empty: dict[str, Plain] = {
+    empty: dict[str, object] = {
         "environments": [], "seeds": {}, "inputs_sha256": {}, "steps": {},
     }  # fmt: skip
     if not path.exists():

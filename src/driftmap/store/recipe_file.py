@@ -14,7 +14,7 @@ import yaml
 
 from driftmap.core.errors import StoreError
 from driftmap.store.files import write_text
-from driftmap.store.plain import VERSION, Plain, to_plain
+from driftmap.store.plain import VERSION, to_plain
 
 RECIPE_FILE = "run.yaml"
 _SECRET = re.compile(
@@ -33,26 +33,26 @@ class SavedRecipe:
     """
 
     kind: str
-    settings: Mapping[str, Plain]
+    settings: Mapping[str, object]
 
 
-def plain_recipe(settings: Mapping[str, object]) -> dict[str, Plain]:
+def plain_recipe(settings: Mapping[str, object]) -> dict[str, object]:
     """Turn a recipe's fields into what the file holds: plain, without secrets.
 
     >>> plain_recipe({"seeds": (0, 1), "hf_token": "x", "url": "http://me:x@host/v1"})
     {'seeds': [0, 1], 'url': 'http://host/v1'}
     """
-    return cast(dict[str, Plain], _without_secrets(to_plain(settings)))
+    return cast(dict[str, object], _without_secrets(to_plain(settings)))
 
 
 def save_recipe(path: Path, settings: Mapping[str, object], kind: str) -> None:
     """Write a recipe, whole or not at all, unless it stands there already."""
     plain = plain_recipe(settings)
     assert not {"kind", "version"} & set(plain), "kind and version are the format's own"
+    # ASCII, since YAML loses some line ends of Unicode (U+0085) when left as they are.
     text = yaml.safe_dump(
         {"kind": kind, "version": VERSION, **plain},
         sort_keys=False,
-        allow_unicode=True,
         width=88,
     )
     if not path.exists() or path.read_text(encoding="utf-8") != text:
@@ -88,7 +88,7 @@ def load_recipe(path: Path) -> SavedRecipe:
         )
     settings = {k: v for k, v in whole.items() if k not in ("kind", "version")}
     return SavedRecipe(
-        kind=whole["kind"], settings=cast(dict[str, Plain], to_plain(settings))
+        kind=whole["kind"], settings=cast(dict[str, object], to_plain(settings))
     )
 
 
@@ -130,7 +130,7 @@ def _shown(flat: Mapping[str, object], name: str) -> str:
     return str(flat[name]) if name in flat else "not set"
 
 
-def _without_secrets(value: Plain) -> Plain:
+def _without_secrets(value: object) -> object:
     if isinstance(value, str):
         return _CREDENTIALS.sub("", value)
     if isinstance(value, Mapping):

@@ -203,19 +203,19 @@ class RunDir:
         if found:
             say(f"{reason}; the step is done again")
         begin = perf_counter()
-        with explaining(self.path):
-            try:
+        try:
+            with explaining(self.path):
                 make(steps.step_folders(self.path, name, key))
                 outcome = steps.commit(self.path, name, key)
-            finally:
-                steps.abandon(self.path, name)
-            cost = provenance.StepCost(
-                wall_seconds=round(perf_counter() - begin, 3),
-                peak_memory_bytes=provenance.peak_memory_bytes(),
-                environment=self._environment,
-            )
-            provenance.add_cost(self._provenance, name, cost)
-            steps.clear_work(self.path, name)
+        finally:
+            steps.abandon(self.path, name)
+        cost = provenance.StepCost(
+            wall_seconds=round(perf_counter() - begin, 3),
+            peak_memory_bytes=provenance.peak_memory_bytes(),
+            environment=self._environment,
+        )
+        provenance.add_cost(self._provenance, name, cost)
+        steps.clear_work(self.path, name)
         return outcome
 
 

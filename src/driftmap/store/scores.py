@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from jaxtyping import Float32
@@ -18,7 +19,6 @@ from driftmap.store.codec import (
     site_to_plain,
     sites_of,
 )
-from driftmap.store.plain import Plain
 
 SCORES_KIND = "driftmap.scores"
 
@@ -35,7 +35,7 @@ class SavedScores:
     """
 
     scores: Mapping[Site, ScoreMatrix]
-    settings: Mapping[str, Plain]
+    settings: Mapping[str, object]
 
 
 class ScoreFile:
@@ -48,7 +48,7 @@ class ScoreFile:
         settings = file.header.get("settings")
         if not isinstance(settings, Mapping):
             raise StoreError(f"{file.path}: its settings are damaged; score again")
-        self.settings: Mapping[str, Plain] = settings
+        self.settings = cast(Mapping[str, object], settings)
 
     def at(self, site: Site) -> ScoreMatrix:
         """Scores of one matrix, read without the others.

@@ -139,6 +139,7 @@ def commit(root: Path, name: str, key: str) -> StepOutcome:
     digests = {n: sha256_of(path) for n, path in files.items()}
     record = _Record(name=name, key=key, files=digests)
     stale = sorted(set(_marked_files(root, name)) - set(files))
+    _require_room(root, list(files), stale)
     plan = {"record": asdict(record), "stale": stale}
     save_json(_plan_path(root, name), plan, _PLAN)
     _carry_out(root, record, stale)
@@ -185,6 +186,8 @@ def _carry_out(root: Path, record: _Record, stale: list[str]) -> None:
     for new in record.files:
         if (folder / new).exists():
             (root / new).parent.mkdir(parents=True, exist_ok=True)
+            if (root / new).is_dir():
+                (root / new).rmdir()
             (folder / new).replace(root / new)
             touched.add(root / new)
     for parent in sorted(_parents(root, touched)):
@@ -237,6 +240,23 @@ def _require_own(root: Path, name: str, files: list[str]) -> None:
         if marker.stem != name:
             taken = set(_marked_files(root, marker.stem)) & set(files)
             assert not taken, f"{sorted(taken)}: made by {marker.stem!r} and {name!r}"
+
+
+def _require_room(root: Path, files: list[str], stale: list[str]) -> None:
+    """Refuse to write over what no step has made."""
+    old = {root / name for name in stale}
+    for file in files:
+        target = root / file
+        inside = [p for p in target.rglob("*") if p not in old and not p.is_dir()]
+        above = [
+            p for p in target.parents
+            if root in p.parents and p.is_file() and p not in old
+        ]  # fmt: skip
+        if (target.is_dir() and inside) or above:
+            raise StoreError(
+                f"{above[0] if above else target}: is in the way of {file}; "
+                "move it out of the run folder and repeat the command"
+            )
 
 
 def _marked_files(root: Path, name: str) -> list[str]:
