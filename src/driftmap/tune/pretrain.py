@@ -1,0 +1,258 @@
+"""How does a small Llama learn a corpus from nothing, in a fixed number of steps?
+
+Rows of each step are packed side by side, so that no work is spent on padding, and
+attend to themselves alone. Every token has its own weight in the loss.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor
+from torch.nn import functional
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from driftmap.core.progress import progress
+from driftmap.core.seeds import child_seed
+from driftmap.results.curriculum import Stock, WeightedRow
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelShape:
+    """How large the model is, and which ids are special.
+
+    Args:
+        vocabulary: Number of token ids.
+        blocks: Transformer blocks.
+        hidden: Width of the residual stream.
+        heads: Attention heads of each block.
+        mlp: Width inside the MLP.
+        max_length: Longest sequence, in tokens.
+        bos_id: Id that begins every text.
+        eos_id: Id that ends every text.
+        pad_id: Id that fills batches.
+    """
+
+    vocabulary: int
+    blocks: int = 6
+    hidden: int = 96
+    heads: int = 4
+    mlp: int = 288
+    max_length: int = 256
+    bos_id: int
+    eos_id: int
+    pad_id: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PretrainSettings:
+    """How one stage of training goes.
+
+    Args:
+        steps: Number of updates.
+        learning_rate: Highest rate, reached after the warm-up.
+        warmup_steps: Updates of linear rise; then a cosine to `final_share`.
+        final_share: Last rate as a share of the highest.
+        weight_decay: AdamW's decay per unit of learning rate.
+        max_norm: Gradients longer than this are shortened to it.
+    """
+
+    steps: int
+    learning_rate: float
+    warmup_steps: int
+    final_share: float = 0.01
+    weight_decay: float = 0.01
+    max_norm: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class PackedRows:
+    """Rows side by side in bins of equal length.
+
+    Args:
+        token_ids: Ids, zero where a bin is not full.
+        positions: Place of each token in its own row.
+        visible: Whether the token may look at the earlier one.
+        targets: Id that each token predicts.
+        weights: How much that prediction counts; 0 at ends of rows and in gaps.
+    """
+
+    token_ids: Int64[Tensor, "bin token"]
+    positions: Int64[Tensor, "bin token"]
+    visible: Bool[Tensor, "bin 1 token token"]
+    targets: Int64[Tensor, "bin token"]
+    weights: Float[Tensor, "bin token"]
+
+
+def make_llama(shape: ModelShape, seed: int) -> LlamaForCausalLM:
+    """Make an untrained Llama in float32.
+
+    Args:
+        shape: Its size.
+        seed: What its weights are drawn from.
+
+    Returns:
+        The model in training mode; embedding and head are not tied.
+    """
+    config = LlamaConfig(
+        vocab_size=shape.vocabulary,
+        num_hidden_layers=shape.blocks,
+        hidden_size=shape.hidden,
+        num_attention_heads=shape.heads,
+        num_key_value_heads=shape.heads,
+        intermediate_size=shape.mlp,
+        max_position_embeddings=shape.max_length,
+        bos_token_id=shape.bos_id,
+        eos_token_id=shape.eos_id,
+        pad_token_id=shape.pad_id,
+        tie_word_embeddings=False,
+        dtype="float32",
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(child_seed(seed, "pretrain", "weights"))
+        return LlamaForCausalLM(config).train()
+
+
+def pretrain(
+    model: LlamaForCausalLM,
+    stocks: Sequence[Stock],
+    settings: PretrainSettings,
+    seed: int,
+    name: str = "training",
+) -> float:
+    """Train a model in place on rows of all stocks at every step.
+
+    Args:
+        model: The model; its weights change.
+        stocks: What it reads.
+        settings: Steps and rates.
+        seed: What the order of rows is drawn from.
+        name: What the progress bar says.
+
+    Returns:
+        The mean loss of the last tenth of the steps, in nats per unit of weight.
+    """
+    optimizer = torch.optim.AdamW(
+        model.parameters(),
+        lr=settings.learning_rate,
+        betas=(0.9, 0.98),
+        weight_decay=settings.weight_decay,
+        fused=True,
+    )
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: learning_rate_share(step, settings)
+    )
+    losses: list[float] = []
+    model.train()
+    with progress(name, settings.steps) as bar:
+        for rows in _steps(stocks, settings.steps, child_seed(seed, "pretrain", name)):
+            loss = weighted_loss(model, pack(rows))
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), settings.max_norm)
+            optimizer.step()
+            schedule.step()
+            optimizer.zero_grad()
+            losses.append(loss.item())
+            bar.advance(note=f"loss {losses[-1]:.3f}")
+    model.eval()
+    return float(np.mean(losses[-max(1, settings.steps // 10) :]))
+
+
+def learning_rate_share(step: int, settings: PretrainSettings) -> float:
+    """Share of the highest learning rate at a step counted from 0.
+
+    >>> settings = PretrainSettings(steps=12, learning_rate=1.0, warmup_steps=2)
+    >>> [round(learning_rate_share(step, settings), 3) for step in (0, 1, 2, 7, 12)]
+    [0.5, 1.0, 1.0, 0.505, 0.01]
+    """
+    if step < settings.warmup_steps:
+        return (step + 1) / settings.warmup_steps
+    rest = settings.steps - settings.warmup_steps
+    done = min(1.0, (step - settings.warmup_steps) / max(1, rest))
+    falling = 0.5 * (1 + np.cos(np.pi * done))
+    return float(settings.final_share + (1 - settings.final_share) * falling)
+
+
+def weighted_loss(model: LlamaForCausalLM, packed: PackedRows) -> Float[Tensor, ""]:
+    """Mean cross-entropy of the next token, each token with its weight, in nats."""
+    hidden = model.model(
+        input_ids=packed.token_ids,
+        position_ids=packed.positions,
+        attention_mask=packed.visible,
+        use_cache=False,
+    ).last_hidden_state
+    counted = packed.weights > 0
+    logits = model.lm_head(hidden[counted])
+    weights = packed.weights[counted]
+    nats = functional.cross_entropy(logits, packed.targets[counted], reduction="none")
+    return (nats * weights).sum() / weights.sum()
+
+
+def pack(rows: Sequence[WeightedRow]) -> PackedRows:
+    """Lay rows into as few bins as a greedy search finds, longest rows first.
+
+    Args:
+        rows: At least one row.
+
+    Returns:
+        Bins as long as the longest row.
+    """
+    length = max(len(row.token_ids) for row in rows)
+    bins: list[list[WeightedRow]] = []
+    room: list[int] = []
+    for row in sorted(rows, key=lambda row: -len(row.token_ids)):
+        size = len(row.token_ids)
+        fitting = next((k for k, free in enumerate(room) if free >= size), None)
+        if fitting is None:
+            bins.append([row])
+            room.append(length - size)
+        else:
+            bins[fitting].append(row)
+            room[fitting] -= size
+    return _lay_out(bins, length)
+
+
+def _lay_out(bins: Sequence[Sequence[WeightedRow]], length: int) -> PackedRows:
+    ids, positions, targets, owners = np.zeros((4, len(bins), length), dtype=np.int64)
+    weights = np.zeros((len(bins), length), dtype=np.float32)
+    for number, content in enumerate(bins):
+        start = 0
+        for owner, row in enumerate(content, start=1):
+            stop = start + len(row.token_ids)
+            ids[number, start:stop] = row.token_ids
+            positions[number, start:stop] = np.arange(stop - start)
+            owners[number, start:stop] = owner
+            targets[number, start : stop - 1] = row.token_ids[1:]
+            weights[number, start : stop - 1] = row.weights[1:]
+            start = stop
+    owner = torch.from_numpy(owners)
+    earlier = torch.ones(length, length, dtype=torch.bool).tril()
+    same = owner[:, :, None] == owner[:, None, :]
+    return PackedRows(
+        token_ids=torch.from_numpy(ids),
+        positions=torch.from_numpy(positions),
+        visible=(same & earlier)[:, None],
+        targets=torch.from_numpy(targets),
+        weights=torch.from_numpy(weights),
+    )
+
+
+def _steps(
+    stocks: Sequence[Stock], steps: int, seed: int
+) -> Iterator[list[WeightedRow]]:
+    readers = [(stock, _endless(stock, seed)) for stock in stocks]
+    for _ in range(steps):
+        yield [
+            next(reader)
+            for stock, reader in readers
+            for _ in range(stock.rows_per_step)
+        ]
+
+
+def _endless(stock: Stock, seed: int) -> Iterator[WeightedRow]:
+    rng = np.random.default_rng(child_seed(seed, "pretrain", stock.name))
+    while True:
+        for k in rng.permutation(len(stock.rows)).tolist():
+            yield stock.rows[k]
