@@ -24,8 +24,8 @@ from driftmap.signals.factors import LoraFactors, cut_to_site
 PREFIX = "base_model.model."
 _FACTOR = re.compile(r"(?P<path>.+)\.lora_(?P<side>[AB])\.weight")
 _OTHER_PART = re.compile(
-    r".+\.(bias|lora_B\.bias|lora_embedding_[AB]|trainable_tokens_delta"
-    r"|lora_[AB]\.weight|weight)"
+    r"(?!.*\.lora_).+\.(bias|weight|trainable_tokens_delta)"
+    r"|.+\.(lora_B\.bias|lora_embedding_[AB]|lora_[AB]\.weight)"
 )
 
 

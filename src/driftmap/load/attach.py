@@ -41,6 +41,8 @@ def attach_adapter(
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("error", message=".*missing adapter keys")
+            # peft asks transformers by a name that is on its way out.
+            warnings.filterwarnings("ignore", message=".is_gradient_checkpointing")
             return PeftModel.from_pretrained(model, str(folder), is_trainable=False)
     except (ValueError, RuntimeError, KeyError, TypeError, UserWarning) as error:
         reason = str(error).strip().splitlines()[0][:200]
