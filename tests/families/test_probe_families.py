@@ -85,18 +85,34 @@ def test_a_head_without_values_is_a_head_without_output_columns(name):
     assert size == part_of(layout, "o").head_size
     num_kv_heads = v.shape[0] // size
     group = o.shape[1] // v.shape[0]
-    head = num_kv_heads - 1
-    no_values, no_columns = v.clone(), o.clone()
-    no_values[head * size : (head + 1) * size] = 0
-    no_columns[:, head * group * size : (head + 1) * group * size] = 0
     before = logits(model)
-    set_site_weight(model, part_of(layout, "v"), no_values)
-    one = logits(model)
-    set_site_weight(model, part_of(layout, "v"), v)
-    set_site_weight(model, part_of(layout, "o"), no_columns)
-    other = logits(model)
-    assert not torch.allclose(one, before, atol=1e-3)
-    torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
+    for head in range(num_kv_heads):
+        no_values, no_columns = v.clone(), o.clone()
+        no_values[head * size : (head + 1) * size] = 0
+        no_columns[:, head * group * size : (head + 1) * group * size] = 0
+        set_site_weight(model, part_of(layout, "v"), no_values)
+        one = logits(model)
+        set_site_weight(model, part_of(layout, "v"), v)
+        set_site_weight(model, part_of(layout, "o"), no_columns)
+        other = logits(model)
+        set_site_weight(model, part_of(layout, "o"), o)
+        assert not torch.allclose(one, before, atol=1e-3)
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", EVERY_NAME)
+def test_queries_serve_one_token_keys_and_values_all_that_follow(name):
+    """What tells q, k and v apart in any architecture is which tokens they reach."""
+    model = tiny_family(name)
+    layout = find_layout(model)
+    q, k, v = (part_of(layout, part) for part in "qkv")
+    assert reached_tokens(model, layout, q, 2) == {2}
+    assert reached_tokens(model, layout, k, 2) == {2, 3, 4, 5, 6}
+    assert reached_tokens(model, layout, v, 2) == {2, 3, 4, 5, 6}
+    # The first token has one key to choose from, so only values matter to it.
+    assert reached_tokens(model, layout, q, 0) == set()
+    assert reached_tokens(model, layout, k, 0) == {1, 2, 3, 4, 5, 6}
+    assert reached_tokens(model, layout, v, 0) == {0, 1, 2, 3, 4, 5, 6}
 
 
 # olmo2 norms the queries of all heads together, so there each head moves every other.
@@ -230,6 +246,23 @@ def changed_heads(model, layout, site, head) -> set[int]:
     moved = (tapped_input(model, output) - before).abs().flatten(0, -2).amax(0)
     set_site_weight(model, site, kept)
     return {i for i, part in enumerate(moved.split(size)) if part.max() > 1e-6}
+
+
+def reached_tokens(model, layout, site, token) -> set[int]:
+    """Tokens whose input to `o` moves when a site's output at one token does."""
+    output = site_module(model, part_of(layout, "o"))
+    rows = list(range(site.num_rows) if site.split is None else site.split.rows())
+    before = tapped_input(model, output)
+
+    def reverse(_module, _args, values):
+        values = values.clone()
+        values[:, token, rows] = 3 * values[:, token, rows].flip(-1) + 1
+        return values
+
+    hook = site_module(model, site).register_forward_hook(reverse)
+    moved = (tapped_input(model, output) - before).abs().amax((0, 2))
+    hook.remove()
+    return {i for i, change in enumerate(moved.tolist()) if change > 1e-5}
 
 
 def watch_attention(model, layout, seen, monkeypatch) -> None:
