@@ -51,7 +51,7 @@ class WeightGroup:
     name: str
     members: Mapping[Site, FlatIndex]
     origin: GroupOrigin
-    scores: Mapping[Site, Float32[np.ndarray, " weight"]] = field(default_factory=dict)
+    scores: Mapping[Site, Float32[np.ndarray, " _"]] = field(default_factory=dict)
 
     @property
     def num_weights(self) -> int:
