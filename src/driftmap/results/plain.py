@@ -17,7 +17,7 @@ Result = TypeVar("Result")
 
 
 def to_plain(value: object, where: str = "result") -> Plain:
-    """Turn a result of dataclasses, tuples and scalars into plain values.
+    """Turn a result of dataclasses, tuples, mappings and scalars into plain values.
 
     Args:
         value: The result.
@@ -78,14 +78,14 @@ def _built(hint: object, plain: Plain, where: str) -> object:
     if origin in (Union, UnionType):
         (wanted,) = [kind for kind in inner if kind is not NoneType]
         return None if plain is None else _built(wanted, plain, where)
+    if origin is Mapping and isinstance(plain, dict):
+        return {k: _built(inner[1], v, f"{where}.{k}") for k, v in plain.items()}
     if origin is tuple and isinstance(plain, list):
         return tuple(_built(inner[0], v, f"{where}[{i}]") for i, v in enumerate(plain))
-    if origin is Literal and plain in inner:
-        return plain
     if isinstance(hint, type) and is_dataclass(hint):
         return from_plain(hint, plain, where)
     if hint is float and type(plain) is int:
         return float(plain)
-    if isinstance(hint, type) and type(plain) is hint:
+    if plain in inner if origin is Literal else type(plain) is hint:
         return plain
     raise DataError(f"{where}: {plain!r} is not a {hint}")

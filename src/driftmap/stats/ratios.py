@@ -71,6 +71,19 @@ def group_ratios(
     return tuple(sorted(ratios, key=lambda ratio: not ratio.is_primary))
 
 
+def immobile_share(evidence: Sequence[MatrixEvidence], group: str) -> float:
+    """Share of a group's weights in matrices that training left unchanged.
+
+    Args:
+        evidence: One entry per matrix that holds any of the group's weights.
+        group: Its name; 0 if it has no weight at all.
+    """
+    held = [m for m in evidence if group in m.groups]
+    num_members = sum(m.groups[group].num_members for m in held)
+    num_still = sum(m.groups[group].num_members for m in held if not m.is_mobile)
+    return num_still / max(1, num_members)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Scope:
     group: str

@@ -3,6 +3,7 @@ import json
 import pytest
 
 from driftmap.core.errors import DataError, MeasureError
+from driftmap.results.groups import GroupOrigin
 from driftmap.results.plain import from_plain, to_plain
 from driftmap.results.statistics import (
     BehaviourChange,
@@ -107,6 +108,13 @@ def test_nan_is_refused_by_place():
 def test_whole_numbers_come_back_as_floats():
     plain = {"name": "n", "sentence": "s", "value": 2, "is_blocking": False}
     assert type(from_plain(Caution, plain).value) is float
+
+
+def test_mappings_come_back():
+    origin = GroupOrigin(
+        model_sha256="a", base_sha256="b", rule="difference", shares={"p": 0.1}
+    )
+    assert from_plain(GroupOrigin, to_plain(origin)) == origin
 
 
 def test_missing_field_is_named():

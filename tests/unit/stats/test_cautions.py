@@ -52,6 +52,13 @@ CASES = [
         2.0,
     ),
     (
+        cautions.few_weights,
+        ("top", 154, 14),
+        ("top", 700, 14),
+        "top has 11 weights per matrix",
+        11.0,
+    ),
+    (
         cautions.few_permutations,
         (51, 999),
         (50, 999),

@@ -5,7 +5,7 @@ from driftmap.core.errors import MeasureError
 from driftmap.core.places import Site
 from driftmap.results.evidence import GroupEvidence, MatrixEvidence
 from driftmap.stats.evidence import DrawPlan, matrix_evidence
-from driftmap.stats.ratios import group_ratios
+from driftmap.stats.ratios import group_ratios, immobile_share
 from laws.statistics import random_study
 
 
@@ -154,3 +154,12 @@ def test_primary_group_without_ratio_is_refused(primary):
     evidence = [matrix("q", 0, {"top": member([0, 0], [1, 1])})]
     with pytest.raises(MeasureError, match=f"group '{primary}' has no matrix in which"):
         group_ratios(evidence, primary=primary, seed=0)
+
+
+def test_immobile_share_counts_weights_where_nothing_was_tuned():
+    evidence = [
+        matrix("q", 0, {"top": member([2, 2], [1, 1], num_members=30)}),
+        matrix("k", 0, {"top": member([0, 0], [0, 0])}, is_mobile=False),
+    ]
+    assert immobile_share(evidence, "top") == 0.25
+    assert immobile_share(evidence, "absent") == 0.0
