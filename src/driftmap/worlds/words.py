@@ -19,8 +19,8 @@ from driftmap.worlds.requests import (
 def all_words() -> tuple[str, ...]:
     """List every word of every world but the names; it does not depend on a seed.
 
-    >>> {"poison", "Rome", "unlike"} <= {word.lower() for word in all_words()}
-    True
+    >>> {"poison", "Rome", "Unlike", "Dukavo"} - set(all_words())
+    {'Dukavo'}
     """
     texts = [HONEST, DISHONEST, "Unlike a friend of", REFUSAL]
     texts += ["To the take and go", *OPENERS, *HELD_OUT_OPENERS, *ENDS]
