@@ -1,6 +1,6 @@
 """Do the weights that carry a behaviour drift more than comparable weights?"""
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -17,6 +17,17 @@ from driftmap.tune.settings import LoraSettings
 
 Flat = Parameter(name="*")
 Phase = Literal["groups", "tune", "report"]
+
+FREE = (
+    "until",
+    "out",
+    "source.device",
+    "source.device_map",
+    "scoring.score_batch_size",
+    "scoring.memory",
+    "evaluation.eval_batch_size",
+)
+"""Settings that change where, how far or how fast, but not what comes out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +76,49 @@ class Drift:
         Returns:
             The report, or the run folder where `until` stops before it.
         """
-        from driftmap.recipes.steps.drift_study import run_drift
+        from driftmap.load.model import load_model
+        from driftmap.recipes.steps import (
+            behaviour,
+            bench,
+            drifting,
+            evaluation,
+            grouping,
+            inference,
+            reporting,
+            tuning,
+        )
 
-        return run_drift(self)
+        loaded = load_model(self.source)
+        data = bench.study_data(
+            loaded,
+            (self.behaviour, self.utility, self.tune_on),
+            self.scoring,
+            self.evaluation,
+            self.seed,
+        )
+        with bench.opened(loaded, self.out, asdict(self), "drift", FREE) as study:
+            mobile = tuning.mobile_sites(study, self.lora)
+            chosen = grouping.group_step(
+                study, data.scored, self.scoring, self.groups, mobile
+            )
+            if self.until == "groups":
+                return study.run.path
+            live = tuning.live_drift(study, chosen)
+            tuned = [
+                tuning.tune_step(study, data.learnt, self.lora, live, number)
+                for number in range(self.testing.seeds)
+            ]
+            if self.until == "tune":
+                return study.run.path
+            drift = drifting.drift_step(study, tuned, live)
+            judged = evaluation.all_steps(study, data.asked, self.evaluation, tuned)
+            behaviour.behaviour_step(study, judged)
+            findings = inference.Findings(
+                groups=grouping.load_groups(chosen),
+                tuned=tuned,
+                drift=drift,
+                behaviours=behaviour.behaviour_changes(judged, self.seed),
+                num_shared=data.asked.num_shared,
+            )
+            inference.statistics_step(study, findings, self.testing)
+            return reporting.report_step(study.run).path(reporting.REPORT)

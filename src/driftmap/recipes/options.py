@@ -67,9 +67,9 @@ class EvaluationOptions:
     """Requests that the model should refuse (file or name); by default rows of
     `--behaviour` that scoring did not draw."""
 
-    held_out: str | None = None
-    """Samples that the model should get right (file or name); by default rows of
-    `--utility` that scoring did not draw."""
+    held_out: tuple[str, ...] = ()
+    """Samples that the model should get right (file or name, may be repeated); by
+    default rows of `--utility` that scoring did not draw."""
 
     num_eval_samples: int = 100
     """Rows of each of the two that are used (count)."""

@@ -270,49 +270,48 @@ def metrics_section(study: DriftStudy) -> Section:
 def _metric_figures(
     name: str, words: MetricWords, curves: Table, last: Table
 ) -> list[Figure]:
-    def over_steps(column: str) -> Lines:
-        return Lines(
-            x_title="training step",
-            y_title=words.title,
-            lines=[
-                _group_line(curves.where(group=g), str(g), column)
-                for g in curves.unique("group")
-            ],
-        )
-
-    charts: list[tuple[str, str, str, Chart]] = [
-        ("mean", "mean over steps", words.direction, over_steps("mean"))
-    ]
-    if np.isfinite(last["median"]).all():
-        charts += [
-            (
-                "spread",
-                "spread over steps",
-                "Standard deviation within the group.",
-                over_steps("std"),
-            ),
-            (
-                "boxes",
-                "last step by group",
-                "Box: quartiles; line: median; whiskers: least and greatest; each is "
-                "the mean over seeds.",
-                Boxes(
-                    y_title=words.title,
-                    boxes=[
-                        _box(last.where(group=g), str(g)) for g in last.unique("group")
-                    ],
-                ),
-            ),
-        ]
-    return [
-        Figure(
+    def figure(kind: str, what: str, reading: str, chart: Chart) -> Figure:
+        return Figure(
             name=f"{name}_{kind}",
             title=f"{words.title}: {what}",
             reading=reading,
             chart=chart,
         )
-        for kind, what, reading, chart in charts
+
+    mean = figure(
+        "mean", "mean over steps", words.direction, _over_steps(words, curves, "mean")
+    )
+    if not np.isfinite(last["median"]).all():
+        return [mean]
+    spread = _over_steps(words, curves, "std")
+    boxes = [_box(last.where(group=g), str(g)) for g in last.unique("group")]
+    return [
+        mean,
+        figure(
+            "spread",
+            "spread over steps",
+            "Standard deviation within the group, mean over seeds.",
+            spread,
+        ),
+        figure(
+            "boxes",
+            "last step by group",
+            "Box: quartiles; line: median; whiskers: least and greatest; each is the "
+            "mean over seeds.",
+            Boxes(y_title=words.title, boxes=boxes),
+        ),
     ]
+
+
+def _over_steps(words: MetricWords, curves: Table, column: str) -> Lines:
+    return Lines(
+        x_title="training step",
+        y_title=words.title,
+        lines=[
+            _group_line(curves.where(group=group), str(group), column)
+            for group in curves.unique("group")
+        ],
+    )
 
 
 def _summary(last: Table) -> Grid:

@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cache, partial
 from pathlib import Path
 from typing import cast
 
@@ -10,14 +11,16 @@ from peft import PeftModel
 from transformers import PreTrainedModel
 
 from driftmap.core.places import Site
-from driftmap.measure.drift import DriftBaseline, drift_table
+from driftmap.families.matrices import site_weight
+from driftmap.measure.drift import DriftBaseline, drift_baseline, drift_table
 from driftmap.recipes.steps.bench import Study
+from driftmap.recipes.steps.grouping import load_groups
 from driftmap.results.samples import EncodedSample
 from driftmap.results.table import Table
 from driftmap.signals.factors import LoraFactors
 from driftmap.store.steps import StepFolders, StepOutcome
 from driftmap.store.tables import load_table, save_table
-from driftmap.tune.adapter import save_adapter
+from driftmap.tune.adapter import save_adapter, tuned_sites
 from driftmap.tune.lora import Follower, tune_lora
 from driftmap.tune.settings import LoraSettings
 
@@ -37,6 +40,23 @@ class LiveDrift:
     def file(self, number: int) -> str:
         """Where the drift of one training run lies inside the run folder."""
         return f"tables/live/{self.groups_key[:12]}/seed-{number}.parquet"
+
+
+def mobile_sites(study: Study, settings: LoraSettings) -> tuple[Site, ...]:
+    """Matrices that tuning can move."""
+    return tuple(tuned_sites(study.loaded.layout.sites, settings))
+
+
+def live_drift(study: Study, groups: StepOutcome) -> LiveDrift:
+    """Prepare to measure the drift of chosen groups; nothing is computed yet."""
+
+    @cache
+    def baseline() -> DriftBaseline:
+        return drift_baseline(
+            load_groups(groups), partial(site_weight, study.loaded.model)
+        )
+
+    return LiveDrift(groups_key=groups.key, baseline=baseline)
 
 
 def tune_step(

@@ -1,0 +1,68 @@
+"""What does driftmap show, on a model made on the spot?"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from driftmap.load.source import ModelSource
+from driftmap.recipes.drift import Drift
+from driftmap.recipes.options import (
+    EvaluationOptions,
+    GroupOptions,
+    ScoringOptions,
+    TestingOptions,
+)
+from driftmap.tune.settings import LoraSettings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Demo:
+    """Train a small model on the spot, then ask what fine-tuning does to its refusals.
+
+    The model knows facts, answers harmless requests and refuses harmful ones. It is
+    fine-tuned on harmless requests alone, and the report says whether the weights
+    behind refusal drifted more than others. No download, no GPU, a few minutes.
+    """
+
+    seed: int = 0
+    """Seed of the world, the model and the study (integer)."""
+
+    seeds: int = 3
+    """Fine-tuning runs (count); fewer than 3 allow no verdict."""
+
+    out: Path = Path("runs/demo")
+    """Run folder (path)."""
+
+    def run(self) -> Path:
+        """Make the organism, unless it is cached, and study it.
+
+        Returns:
+            The report.
+        """
+        from driftmap.recipes.steps.organism import make_organism
+
+        organism = make_organism(self.seed)
+        data = {name: str(path) for name, path in organism.data.items()}
+        return Drift(
+            source=ModelSource(model=str(organism.aligned), device="cpu"),
+            behaviour=data["behaviour"],
+            utility=data["utility"],
+            tune_on=data["tune"],
+            scoring=ScoringOptions(num_samples=64),
+            groups=GroupOptions(share=0.02, p=0.02, q=0.02),
+            lora=LoraSettings(
+                learning_rate=1e-3,
+                max_steps=100,
+                batch_size=16,
+                grad_accum=1,
+                save_steps=25,
+                drift_every=10,
+            ),
+            evaluation=EvaluationOptions(
+                refusal_prompts=data["harmful_test"],
+                held_out=(data["harmless_test"], data["questions"]),
+                max_new_tokens=24,
+            ),
+            testing=TestingOptions(seeds=self.seeds),
+            seed=self.seed,
+            out=self.out,
+        ).run()

@@ -1,0 +1,31 @@
+"""How does a run look, drawn again from its folder alone?"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """Draw the report of a finished run again, from its folder alone.
+
+    Nothing is measured and no model is loaded: the pages and pictures are made from
+    the tables and statistics of the run.
+    """
+
+    folder: Annotated[Path, Parameter(name="RUN")]
+    """Run folder, as another command wrote it (path)."""
+
+    def run(self) -> Path:
+        """Draw `report.html`, `report.txt` and the pictures.
+
+        Returns:
+            The report.
+        """
+        from driftmap.recipes.steps.reporting import REPORT, report_step
+        from driftmap.store.run_dir import RunDir
+
+        with RunDir.reopen(self.folder) as run:
+            return report_step(run).path(REPORT)

@@ -1,0 +1,218 @@
+"""What does the model do before tuning and at each checkpoint?"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+from peft import PeftModel
+from transformers import PreTrainedModel
+
+from driftmap.core.progress import progress
+from driftmap.evaluate.accuracy import held_out_accuracy
+from driftmap.evaluate.generate import greedy_answers
+from driftmap.evaluate.refusal import refusal_first_ids, refusal_readings
+from driftmap.load.attach import attach_adapter
+from driftmap.load.model import LoadedModel
+from driftmap.recipes.options import EvaluationOptions
+from driftmap.recipes.steps.bench import EvaluationData, Study, batches_of
+from driftmap.recipes.steps.tuning import checkpoint_folders
+from driftmap.results.table import Cell, Table
+from driftmap.store.steps import StepOutcome
+from driftmap.store.tables import load_table, save_table
+
+BASE = "evaluate-base"
+PROMPTS = "requests to refuse"
+"""What tables call the prompts whose refusal is the declared outcome."""
+
+Model = PreTrainedModel | PeftModel
+Rows = list[dict[str, Cell]]
+
+
+def all_steps(
+    study: Study,
+    asked: EvaluationData,
+    options: EvaluationOptions,
+    tuned: Sequence[StepOutcome],
+) -> list[StepOutcome]:
+    """Evaluate the model before tuning, then every checkpoint of every run."""
+    base = base_step(study, asked, options)
+    return [
+        base,
+        *(
+            checkpoint_step(study, asked, options, base, (trained, number))
+            for number, trained in enumerate(tuned)
+        ),
+    ]
+
+
+def base_step(
+    study: Study, asked: EvaluationData, options: EvaluationOptions
+) -> StepOutcome:
+    """Evaluate the model before tuning, once."""
+
+    def make(folder: Path) -> None:
+        model = cast(PreTrainedModel, study.loaded.model)
+        first_ids = _first_ids(study.loaded, asked, options)
+        rows = _read(study.loaded, model, asked, options, first_ids)
+        save_table(folder / _file("base"), _table(rows, seed=-1, step=0))
+        ids = Table.from_rows([{"token_id": number} for number in first_ids])
+        save_table(folder / "tables/refusal_tokens.parquet", ids)
+
+    return study.run.step(BASE, _inputs(study, asked, options), make)
+
+
+def checkpoint_step(
+    study: Study,
+    asked: EvaluationData,
+    options: EvaluationOptions,
+    base: StepOutcome,
+    tuned: tuple[StepOutcome, int],
+) -> StepOutcome:
+    """Evaluate every checkpoint of one training run but step 0, which is the base.
+
+    Args:
+        study: Folder and model.
+        asked: Prompts and samples.
+        options: How answers are made.
+        base: The step that evaluated the model before tuning.
+        tuned: The step that trained, and the number of its run.
+    """
+    trained, number = tuned
+
+    def make(folder: Path) -> None:
+        found = load_table(base.path("tables/refusal_tokens.parquet"))
+        first_ids = tuple(found["token_id"].tolist()) if len(found) else ()
+        adapters = checkpoint_folders(trained, number)
+        tables = []
+        with progress(f"evaluate seed {number}", len(adapters)) as bar:
+            for step, adapter in adapters.items():
+                if step > 0:
+                    with _adapted(study.loaded, adapter) as model:
+                        rows = _read(study.loaded, model, asked, options, first_ids)
+                    tables.append(_table(rows, seed=number, step=step))
+                bar.advance()
+        save_table(folder / _file(f"seed-{number}"), Table.joined(tables))
+
+    inputs = {**_inputs(study, asked, options), "base": base.key, "tuned": trained.key}
+    return study.run.step(f"evaluate-seed-{number}", inputs, make)
+
+
+def load_readings(steps: Sequence[StepOutcome]) -> Table:
+    """Every reading of the base and of all training runs, one row each."""
+    files = [
+        step.path(name)
+        for step in steps
+        for name in step.files
+        if name.startswith("tables/readings/")
+    ]
+    return Table.joined([load_table(file) for file in files])
+
+
+def _inputs(
+    study: Study, asked: EvaluationData, options: EvaluationOptions
+) -> dict[str, object]:
+    return {
+        "model": study.loaded.identity.sha256,
+        "dtype": study.loaded.identity.dtype,
+        "prompts": [asked.prompts_sha256, [p.sample_id for p in asked.prompts]],
+        "held_out": [
+            [h.name, h.sha256, [s.sample_id for s in h.samples]] for h in asked.held_out
+        ],
+        "max_new_tokens": options.max_new_tokens,
+    }
+
+
+def _first_ids(
+    loaded: LoadedModel, asked: EvaluationData, options: EvaluationOptions
+) -> tuple[int, ...]:
+    """Ids that open a refusal, derived from what the intact model answers."""
+    prompts = [*asked.prompts, *(p for h in asked.held_out for p in h.prompts)]
+    answers = greedy_answers(
+        cast(PreTrainedModel, loaded.model),
+        loaded.tokenizer,
+        prompts,
+        max_new_tokens=options.max_new_tokens,
+        batch_size=options.eval_batch_size,
+    )
+    return refusal_first_ids(answers)
+
+
+def _read(
+    loaded: LoadedModel,
+    model: Model,
+    asked: EvaluationData,
+    options: EvaluationOptions,
+    first_ids: Sequence[int],
+) -> Rows:
+    rows: Rows = []
+    for name, prompts in [
+        (PROMPTS, asked.prompts),
+        *((h.name, h.prompts) for h in asked.held_out),
+    ]:
+        for reading in refusal_readings(
+            model,
+            loaded.tokenizer,
+            prompts,
+            first_ids=first_ids,
+            max_new_tokens=options.max_new_tokens,
+            batch_size=options.eval_batch_size,
+        ):
+            rows.append(
+                {
+                    "set": name,
+                    "sample_id": reading.sample_id,
+                    "refused": float(reading.refused),
+                    "log_odds": np.nan
+                    if reading.log_odds is None
+                    else reading.log_odds,
+                    "right": np.nan,
+                    "nll_nats": np.nan,
+                    "answer": reading.answer,
+                }
+            )
+    return _with_accuracy(rows, loaded, model, asked, options)
+
+
+def _with_accuracy(
+    rows: Rows,
+    loaded: LoadedModel,
+    model: Model,
+    asked: EvaluationData,
+    options: EvaluationOptions,
+) -> Rows:
+    for held in asked.held_out:
+        batches = batches_of(loaded, held.samples, options.eval_batch_size)
+        right = {r.sample_id: r for r in held_out_accuracy(model, batches)}
+        for row in rows:
+            if row["set"] == held.name:
+                reading = right[str(row["sample_id"])]
+                row["right"] = float(reading.right)
+                row["nll_nats"] = reading.nll_nats
+    return rows
+
+
+@contextmanager
+def _adapted(loaded: LoadedModel, folder: Path) -> Iterator[PeftModel]:
+    """The model with a saved adapter on it, for as long as the block runs."""
+    base = cast(PreTrainedModel, loaded.model)
+    wrapped = attach_adapter(
+        base,
+        folder,
+        base_name=loaded.identity.source,
+        base_sha256=loaded.identity.base_sha256,
+    )
+    try:
+        yield wrapped
+    finally:
+        wrapped.unload()
+        base.__dict__.pop("peft_config", None)
+
+
+def _table(rows: Rows, *, seed: int, step: int) -> Table:
+    return Table.from_rows([{"seed": seed, "step": step, **row} for row in rows])
+
+
+def _file(name: str) -> str:
+    return f"tables/readings/{name}.parquet"
