@@ -13,7 +13,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from driftmap.capture.hooks import frozen, leaf_input, watching
+from driftmap.capture.hooks import (
+    frozen,
+    leaf_input,
+    one_attention_kernel,
+    watching,
+)
 from driftmap.capture.losses import logits_at, require_counted, sample_losses
 from driftmap.capture.memory import default_budget, plan_passes
 from driftmap.capture.taps import Taps
@@ -94,6 +99,7 @@ def _one_pass(
     with_backward = any(fold.needs_backward for fold in folds)
     taps = Taps(model, sites, feed, with_backward=with_backward)
     with ExitStack() as stack:
+        stack.enter_context(one_attention_kernel(model))
         if with_backward:
             stack.enter_context(leaf_input(_lowest_block(model, sites)))
         else:

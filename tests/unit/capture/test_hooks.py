@@ -4,7 +4,12 @@ import pytest
 import torch
 from torch import nn
 
-from driftmap.capture.hooks import frozen, leaf_input, watching
+from driftmap.capture.hooks import (
+    frozen,
+    leaf_input,
+    one_attention_kernel,
+    watching,
+)
 from laws.restores import assert_restores_model
 
 
@@ -62,3 +67,12 @@ def test_leaf_input_cuts_the_graph_below(by_name):
     assert output.requires_grad
     assert below.weight.grad is None
     assert block.inner.weight.grad is None
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_only_wide_models_give_up_fast_attention(dtype):
+    before = torch.backends.cuda.flash_sdp_enabled()
+    with one_attention_kernel(nn.Linear(2, 2, dtype=dtype)):
+        fast = torch.backends.cuda.flash_sdp_enabled()
+    assert fast == (before and dtype == torch.bfloat16)
+    assert torch.backends.cuda.flash_sdp_enabled() == before
