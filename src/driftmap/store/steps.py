@@ -149,7 +149,7 @@ def commit(root: Path, name: str, key: str) -> StepOutcome:
 def recover(root: Path) -> None:
     """Finish the moves that a killed process had planned and clear its remains."""
     steps = root / "steps"
-    for path in sorted(steps.glob(".*.plan.json")):
+    for path in sorted(steps.glob(".*.plan")):
         plan = load_json(path, _PLAN)
         record, stale = _as_record(plan.get("record")), plan.get("stale")
         if record is None or not _are_inside(stale):
@@ -308,7 +308,7 @@ def _parents(root: Path, files: set[Path]) -> set[Path]:
 
 
 def _plan_path(root: Path, name: str) -> Path:
-    return root / "steps" / f".{name}.plan.json"
+    return root / "steps" / f".{name}.plan"
 
 
 def _partial(root: Path, name: str) -> Path:

@@ -298,7 +298,7 @@ def test_a_given_up_plan_leaves_the_old_result(run, monkeypatch):
 
 
 def test_a_damaged_plan_is_refused(run):
-    plan = run.path / "steps" / ".one.plan.json"
+    plan = run.path / "steps" / ".one.plan"
     plan.write_text('{"kind": "driftmap.plan", "version": 1, "record": 3}')
     run.close()
     with pytest.raises(StoreError, match="is damaged; remove it and repeat"):
