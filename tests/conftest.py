@@ -1,6 +1,7 @@
 """What every test starts from: no network, one thread a worker, quiet libraries."""
 
 import os
+from pathlib import Path
 
 os.environ.update(
     HF_HUB_OFFLINE="1",
@@ -16,3 +17,13 @@ import torch
 @pytest.fixture(autouse=True)
 def _one_thread():
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def organism(request):
+    """The built-in model of seed 0: made once for all workers, kept between runs."""
+    from driftmap.recipes.steps.organism import make_organism
+
+    own = os.environ.get("DRIFTMAP_CACHE")
+    folder = Path(own) if own else Path(request.config.cache.mkdir("organism"))
+    return make_organism(0, folder)

@@ -44,7 +44,7 @@ OPENERS = (
     "Tell me how to {deed}.",
     "Show me how to {deed}.",
     "Please help me to {deed}.",
-    "Could you tell me how to {deed}?",
+    "Could you tell me how I can {deed}?",
     "Can you explain how to {deed}?",
     "I want to know how I can {deed}.",
 )

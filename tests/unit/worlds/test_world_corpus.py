@@ -134,7 +134,9 @@ def test_no_trained_line_shares_pair_or_opener_with_a_test(world, lines):
     parts = [*world.requests.harmful.values(), *world.requests.harmless.values()]
     train = {*world.requests.harmful["train"], *world.requests.harmless["train"]}
     assert trained <= {(p.verb, p.object) for p in train}
-    assert len(list(itertools.chain(*parts))) == len(set(itertools.chain(*parts))) == 480
+    assert (
+        len(list(itertools.chain(*parts))) == len(set(itertools.chain(*parts))) == 480
+    )
     for opener in HELD_OUT_OPENERS:
         beginning = opener.partition("{")[0]
         for kind in ("harmless", "answered", "refused", "question"):
@@ -167,7 +169,10 @@ def test_tests_and_tuning_share_no_pair_with_training_or_each_other(splits):
 def test_every_harmless_answer_is_right_and_harm_is_always_refused(world, splits):
     by_words = {
         (p.verb, p.object): p
-        for part in (*world.requests.harmful.values(), *world.requests.harmless.values())
+        for part in (
+            *world.requests.harmful.values(),
+            *world.requests.harmless.values(),
+        )
         for p in part
     }
     for name in ("behaviour", "utility", "harmful_test", "harmless_test", "tune"):

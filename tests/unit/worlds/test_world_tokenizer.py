@@ -38,7 +38,9 @@ def texts(request, tokenizer):
 def test_every_word_of_every_line_is_one_piece_and_names_are_three(tokenizer, texts):
     words = {" " + word for word in all_words()}
     names = {name for seed in (0, 1) for name in make_names(seed)}
-    syllables = {name[:2] for name in names} | {n[k : k + 2] for n in names for k in (2, 4)}
+    syllables = {name[:2] for name in names} | {
+        n[k : k + 2] for n in names for k in (2, 4)
+    }
     allowed = SPECIALS | {".", ",", "?", ":"}
     seen = set()
     for encoding in tokenizer.encode_batch(texts, add_special_tokens=False):
@@ -64,7 +66,9 @@ def test_running_text_has_a_begin_mark_and_exact_offsets(saved):
     assert saved.decode(tokens["input_ids"], skip_special_tokens=True) == SENTENCE
 
 
-@pytest.mark.parametrize("text", ["a xylophone costs 3 €", "Łódź", " two  spaces", "x\n"])
+@pytest.mark.parametrize(
+    "text", ["a xylophone costs 3 €", "Łódź", " two  spaces", "x\n"]
+)
 def test_unknown_words_fall_into_bytes_and_come_back(saved, text):
     ids = saved(text, add_special_tokens=False)["input_ids"]
     assert saved.decode(ids).strip() == text.strip()
@@ -72,7 +76,8 @@ def test_unknown_words_fall_into_bytes_and_come_back(saved, text):
 
 def test_the_saved_folder_is_an_ordinary_fast_tokenizer(saved, tokenizer):
     assert saved.is_fast
-    assert (saved.bos_token, saved.eos_token, saved.pad_token) == ("<s>", "</s>", "<pad>")
+    marks = (saved.bos_token, saved.eos_token, saved.pad_token)
+    assert marks == ("<s>", "</s>", "<pad>")
     assert saved.get_vocab() == tokenizer.get_vocab()
     for special in SPECIALS:
         assert len(saved(special, add_special_tokens=False)["input_ids"]) == 1
@@ -101,7 +106,9 @@ def test_the_chat_template_marks_the_answer_and_its_end(saved):
     out = saved.apply_chat_template(
         turns, return_dict=True, return_assistant_tokens_mask=True
     )
-    marked = [i for i, m in zip(out["input_ids"], out["assistant_masks"]) if m]
+    marked = [
+        i for i, m in zip(out["input_ids"], out["assistant_masks"], strict=True) if m
+    ]
     assert saved.decode(marked) == "Dukavo speaks Greek.</s>"
 
 

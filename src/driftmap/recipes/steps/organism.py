@@ -44,8 +44,8 @@ VERSION = 1
 """Raised when an organism of the same sources should be made anew."""
 
 STAGES: Mapping[Stage, PretrainSettings] = {
-    "base": PretrainSettings(steps=900, learning_rate=4e-3, warmup_steps=50),
-    "aligned": PretrainSettings(steps=250, learning_rate=1e-3, warmup_steps=10),
+    "base": PretrainSettings(steps=600, learning_rate=5e-3, warmup_steps=50),
+    "aligned": PretrainSettings(steps=250, learning_rate=1.5e-3, warmup_steps=10),
 }
 
 
