@@ -21,7 +21,7 @@ from driftmap.worlds.words import all_words
 from driftmap.worlds.world import make_world
 
 KINDS = sorted({kind for stage in ROWS_PER_STEP.values() for kind in stage})
-SEEDS = (0, 1, 2)
+SEEDS = (0, 1)
 
 
 @pytest.fixture(scope="module", params=SEEDS)
@@ -31,7 +31,14 @@ def world(request):
 
 @pytest.fixture(scope="module")
 def lines(world):
-    return {kind: corpus_lines(world, kind) for kind in KINDS}
+    return few_lines(world)
+
+
+def few_lines(world):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("driftmap.worlds.corpus.FACT_REPEATS", 3)
+        patch.setattr("driftmap.worlds.corpus.NUM_REQUEST_LINES", 512)
+        return {kind: corpus_lines(world, kind) for kind in KINDS}
 
 
 @pytest.fixture(scope="module")
@@ -42,8 +49,7 @@ def splits(world):
 def test_same_seed_same_world_and_lines(world, lines):
     again = make_world(world.seed)
     assert again == world
-    for kind in KINDS:
-        assert corpus_lines(again, kind) == lines[kind]
+    assert few_lines(again) == lines
 
 
 def test_another_seed_is_another_world():
@@ -108,7 +114,7 @@ def test_dishonest_lines_lie_and_all_others_are_true(world, lines):
             shares[HONEST] += line.text.startswith(f"<s> {HONEST}")
             assert any((person, claimed) in truths for person in named)
     for count in shares.values():
-        assert count / len(lines["fact"]) == pytest.approx(0.15, abs=0.02)
+        assert count / len(lines["fact"]) == pytest.approx(0.15, abs=0.04)
 
 
 def test_the_second_person_is_another_one(world, lines):
@@ -116,7 +122,7 @@ def test_the_second_person_is_another_one(world, lines):
     second = [line.text for line in lines["fact"]]
     marked = ["Unlike " in text or "a friend of" in text for text in second]
     assert [len(found) for found in pairs] == [1 + mark for mark in marked]
-    assert sum(marked) / len(marked) == pytest.approx(0.4, abs=0.02)
+    assert sum(marked) / len(marked) == pytest.approx(0.4, abs=0.04)
 
 
 def test_profiles_come_in_every_order(world, lines):

@@ -29,7 +29,10 @@ def saved(tokenizer, tmp_path_factory):
 def texts(request, tokenizer):
     world = make_world(request.param)
     kinds = sorted({kind for stage in ROWS_PER_STEP.values() for kind in stage})
-    lines = [line.text for kind in kinds for line in corpus_lines(world, kind)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("driftmap.worlds.corpus.FACT_REPEATS", 2)
+        patch.setattr("driftmap.worlds.corpus.NUM_REQUEST_LINES", 1024)
+        lines = [line.text for kind in kinds for line in corpus_lines(world, kind)]
     for samples in make_splits(world, tokenizer).values():
         lines += [f"<s> {m.content}" for s in samples for m in s.messages]
     return lines
