@@ -24,11 +24,10 @@ class GroupEvidence:
         observed: Per seed, summed drift of the `num_weights` weights.
         expected: Per seed, the same if each drifted like the mean control of
             its bin.
-        residual: T, summed residual of all members, averaged over seeds.
+        residual: T, summed `e = d / mu_bin - 1` of all members, averaged over
+            seeds; `1 + T / num_members` reads as a ratio.
         residual_draws: T of every draw that permutes rows and columns.
         residual_variance: Closed form of T's variance for draws within bins.
-        scale: Summed whole-bin mean drift of all members in units of the
-            matrix's mean drift; `1 + T / scale` reads as a ratio.
     """
 
     num_members: int
@@ -39,7 +38,6 @@ class GroupEvidence:
     residual: float
     residual_draws: Float64[np.ndarray, " draw"]
     residual_variance: float
-    scale: float
 
     @property
     def has_ratio(self) -> bool:

@@ -11,6 +11,9 @@ from driftmap.core.places import Site
 
 FlatIndex = Int64[np.ndarray, " weight"]
 
+CONTROL_RULES = ("random", "matched")
+"""Groups chosen this way are drawn, not declared: they stand for other weights."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GroupOrigin:
@@ -61,6 +64,11 @@ class WeightGroup:
     def at(self, site: Site) -> FlatIndex:
         """Members in one matrix; empty where the group has none there."""
         return self.members.get(site, np.empty(0, dtype=np.int64))
+
+    @property
+    def is_control(self) -> bool:
+        """Its weights stand for others: they stay among the controls of every group."""
+        return self.origin.rule in CONTROL_RULES
 
     def require_model(self, base_sha256: str) -> None:
         """Refuse to be used on weights it was not chosen from.

@@ -34,7 +34,8 @@ class NullDistribution:
     """What chance alone gives for one group's ratio.
 
     Args:
-        observed: The group's mean drift over that of its |W| bins, whole bins.
+        observed: The group's mean of drift in units of its |W| bin's mean drift,
+            whole bins.
         ratios: The same of every draw that permutes rows and columns.
         closed_form_sd: Spread if the weights were drawn one by one within bins:
             a reference that ignores clustering, never used for a p-value.

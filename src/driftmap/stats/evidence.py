@@ -4,7 +4,7 @@ A study visits its matrices one at a time: only one matrix, and its drift under
 one seed, need to be in memory.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,15 +41,11 @@ class DrawPlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _SeedSums:
-    """What one training seed adds.
+    """What one training seed adds; residuals are 0 where the matrix did not move."""
 
-    `mean_drift` is 0 where the matrix did not move; residuals are then 0 too.
-    """
-
-    mean_drift: float
+    has_moved: bool
     residuals: Float64[np.ndarray, " weight"]
     sums: Mapping[str, MatchedSums]
-    scales: Mapping[str, float]
 
 
 def matrix_evidence(
@@ -58,19 +54,25 @@ def matrix_evidence(
     drifts: Iterable[Float64[np.ndarray, "row column"]],
     groups: Mapping[str, Int64[np.ndarray, " _"]],
     plan: DrawPlan,
+    controls: Collection[str] = (),
 ) -> MatrixEvidence:
     """Compare every group of one matrix with weights of its own size.
 
-    The residual of a weight is `e = (d - mean of d in its bin) / mean of d`,
-    averaged over seeds; a group's T is the sum of its residuals.
+    The residual of a weight is `e = d / mu_bin - 1`, mu_bin the mean drift of all
+    weights of its |W| bin (e is 0 where that is 0), averaged over seeds; a group's
+    T is the sum of its residuals. Each bin is its own unit because permutations
+    move a group across bins: where drift scales with |W|, residuals in the
+    matrix's unit are smallest among small weights, draws that land there make the
+    null too narrow, and groups of large weights look extreme by chance.
 
     Args:
         site: The matrix.
         magnitudes: |W0|, by which weights are matched.
         drifts: d = |dW| after training, one matrix per seed; taken one by one.
-        groups: Flat indices of every declared group, ascending. No weight of
-            any of them serves as a control.
+        groups: Flat indices of every group, ascending.
         plan: Seed, permutations and bins.
+        controls: Names of groups that were drawn to stand for other weights. All
+            others are declared: none of their weights serves as a control.
 
     Returns:
         Each group's sums and permuted sums. If some seed left the matrix
@@ -84,12 +86,13 @@ def matrix_evidence(
     >>> w, d = np.ones((2, 2)), np.array([[6.0, 2.0], [2.0, 2.0]])
     >>> plan = DrawPlan(seed=0, num_permutations=9)
     >>> top = matrix_evidence(site, w, [d], {"top": np.array([0])}, plan).groups["top"]
-    >>> top.observed, top.expected, top.residual, top.scale
-    (array([6.]), array([2.]), 1.0, 1.0)
+    >>> top.observed, top.expected, top.residual
+    (array([6.]), array([2.]), 1.0)
     """
     bins = _magnitude_bins(site, magnitudes, plan.num_bins)
     present = {name: index for name, index in groups.items() if index.size}
-    free = outside(bins.size, present.values())
+    declared = [index for name, index in present.items() if name not in controls]
+    free = outside(bins.size, declared)
     total = np.zeros(bins.size)
     seeds: list[_SeedSums] = []
     for drift in drifts:
@@ -98,7 +101,7 @@ def matrix_evidence(
         seeds.append(sums)
     if not seeds:
         raise MeasureError(f"{site.key}: no drift was given; train at least one seed")
-    is_mobile = all(sums.mean_drift > 0 for sums in seeds)
+    is_mobile = all(sums.has_moved for sums in seeds)
     residuals = total / len(seeds) if is_mobile else np.zeros(bins.size)
     return MatrixEvidence(
         site=site,
@@ -143,13 +146,11 @@ def _seed_sums(
     num_bins = int(bins.max()) + 1
     whole_mean = bin_moments(drift, bins, num_bins).mean
     control = bin_moments(drift[free], bins[free], num_bins)
-    mean_drift = float(drift.mean())
-    unit = mean_drift if mean_drift > 0 else 1.0
+    unit = np.where(whole_mean > 0, whole_mean, 1.0)
     return _SeedSums(
-        mean_drift=mean_drift,
-        residuals=(drift - whole_mean[bins]) / unit,
+        has_moved=bool(whole_mean.any()),
+        residuals=(drift - whole_mean[bins]) / unit[bins],
         sums={n: matched_sums(drift, bins, m, control) for n, m in groups.items()},
-        scales={n: float(whole_mean[bins[m]].sum()) / unit for n, m in groups.items()},
     )
 
 
@@ -178,7 +179,6 @@ def _group_evidence(
             residual=float(residuals[members].sum()),
             residual_draws=draws[number],
             residual_variance=null_moments(bins, members, whole).variance,
-            scale=float(np.mean([s.scales[name] for s in seeds])),
         )
         for number, (name, members) in enumerate(groups.items())
     }

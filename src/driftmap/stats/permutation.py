@@ -30,7 +30,7 @@ def permuted_sums(
     and the site alone: neither other groups nor other sites change them.
 
     Args:
-        residuals: e, drift less its bin's mean, one per weight.
+        residuals: e, drift in units of its bin's mean, less 1; one per weight.
         site: The matrix; its part and head size say what is a head.
         groups: Flat indices of each group, ascending.
         num_draws: B.

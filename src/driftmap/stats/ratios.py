@@ -145,7 +145,7 @@ def _ratio(
         num_matrices=len(used),
         num_weights=sum(m.groups[scope.group].num_weights for m in used),
         left_out=_left_out(scope.group, held),
-        null=_null(members) if scope.is_whole and draws.size else None,
+        null=_null(scope.group, held) if scope.is_whole and draws.size else None,
     )
 
 
@@ -174,11 +174,12 @@ def _left_out(group: str, held: list[MatrixEvidence]) -> LeftOut:
     )
 
 
-def _null(members: list[GroupEvidence]) -> NullDistribution:
-    scale = sum(g.scale for g in members)
+def _null(group: str, held: list[MatrixEvidence]) -> NullDistribution:
+    members = [m.groups[group] for m in held if m.is_mobile]
+    count = sum(g.num_members for g in members)
     draws = np.sum([g.residual_draws for g in members], axis=0)
     return NullDistribution(
-        observed=float(1 + sum(g.residual for g in members) / scale),
-        ratios=tuple((1 + draws / scale).tolist()),
-        closed_form_sd=float(sum(g.residual_variance for g in members) ** 0.5 / scale),
+        observed=float(1 + sum(g.residual for g in members) / count),
+        ratios=tuple((1 + draws / count).tolist()),
+        closed_form_sd=float(sum(g.residual_variance for g in members) ** 0.5 / count),
     )

@@ -4,12 +4,14 @@ import torch
 
 from driftmap.core.errors import MeasureError
 from driftmap.core.places import Site
-from driftmap.measure.drift import drift_baseline, drift_table
+from driftmap.measure.drift import dense_change, drift_baseline, drift_table
 from driftmap.measure.drift import moments as moments_module
 from driftmap.results.drift import UNIT_METRICS, summarise
 from driftmap.results.groups import GroupOrigin, WeightGroup
 from driftmap.signals.factors import LoraFactors
 from driftmap.stats.bins import quantile_bins
+from driftmap.stats.evidence import DrawPlan, matrix_evidence
+from driftmap.stats.ratios import group_ratios
 from laws.drift import merged_change
 
 Q = Site(path="layers.0.q_proj", layer=0, part="q", num_rows=30, num_columns=24)
@@ -190,6 +192,30 @@ def test_matched_reference_equals_bins_of_the_merged_matrix(weights, groups):
         row["null_sd"], sum(variances) ** 0.5 / members.num_weights, rtol=1e-9
     )
     assert np.isnan(table.where(metric="l2")["ratio"]).all()
+
+
+def test_ratio_is_the_one_that_inference_rests_on(weights, groups):
+    groups = [*groups, random_group("matched", 3, rule="matched")]
+    now = {s: random_factors(n, s) for n, s in enumerate(SITES)}
+    baseline = drift_baseline(groups, weights.__getitem__)
+    table = drift_table(baseline, now, step=1, seed=0)
+    evidence = [
+        matrix_evidence(
+            site,
+            weights[site].abs().numpy(),
+            [dense_change(now[site]).abs().numpy()],
+            {group.name: group.at(site) for group in groups},
+            DrawPlan(seed=0, num_permutations=0),
+            controls={group.name for group in groups if group.is_control},
+        )
+        for site in SITES
+    ]
+    ratios = group_ratios(evidence, primary=None, seed=0)
+    whole = {r.group: r.thetas for r in ratios if r.layer is None and r.part is None}
+    assert list(whole) == ["top", "utility", "random", "matched"]
+    for name, (theta,) in whole.items():
+        row = table.where(group=name, layer=-1, metric="absolute")
+        assert row["ratio"].item() == pytest.approx(np.exp(theta), rel=1e-9)
 
 
 def test_ratio_does_not_depend_on_the_scale_of_the_change(weights, groups):

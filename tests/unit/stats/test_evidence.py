@@ -22,9 +22,8 @@ def test_golden_by_hand():
     top = evidence().groups["top"]
     assert top.observed.tolist() == [10.0]
     assert top.expected == pytest.approx([6 / 3 + 8 / 3])
-    assert top.residual == pytest.approx(((2 - 2) + (8 - 4)) / 3)
-    assert top.scale == pytest.approx((2 + 4) / 3)
-    spread = DRIFT.reshape(2, 4) / 3
+    assert top.residual == pytest.approx((2 / 2 - 1) + (8 / 4 - 1))
+    spread = DRIFT / [[2], [4]]
     assert top.residual_variance == pytest.approx(spread.var(axis=1).sum())
     assert (top.num_members, top.num_weights, top.num_left_out_bins) == (2, 2, 0)
     assert top.residual_draws.shape == (19,)
@@ -69,6 +68,32 @@ def test_group_that_did_not_move_has_no_ratio():
     assert not found.groups["top"].has_ratio
 
 
+def test_bin_that_did_not_move_has_no_residual():
+    drift = DRIFT.copy()
+    drift[0] = 0
+    found = evidence((drift,)).groups["top"]
+    assert found.residual == 8 / 4 - 1
+    assert np.isfinite(found.residual_draws).all()
+
+
+def test_residuals_do_not_grow_with_the_size_of_the_weights():
+    by_size = np.where(WEIGHTS > 4, 1000 * DRIFT, DRIFT)
+    one, other = evidence().groups["top"], evidence((by_size,)).groups["top"]
+    assert other.residual == pytest.approx(one.residual)
+    assert other.residual_draws == pytest.approx(one.residual_draws)
+
+
+def test_declared_groups_are_no_controls_but_drawn_ones_are():
+    groups = {"top": TOP, "utility": np.array([3]), "random": np.array([1, 4, 5])}
+    found = matrix_evidence(SITE, WEIGHTS, (DRIFT,), groups, PLAN, {"random"}).groups
+    first, second = (1 + 1) / 2, (2 + 3 + 3) / 3
+    assert found["top"].expected == pytest.approx([first + second])
+    assert found["random"].expected == pytest.approx([first + 2 * second])
+    assert found["random"].observed == [1 + 8 + 2]
+    strict = evidence(groups=groups).groups["top"]
+    assert strict.expected == [1 + (3 + 3) / 2]
+
+
 def test_empty_group_is_not_listed():
     groups = {"top": TOP, "empty": np.empty(0, dtype=np.int64)}
     assert list(evidence(groups=groups).groups) == ["top"]
@@ -96,7 +121,7 @@ def test_sums_match_a_loop_over_weights():
     for weight in members:
         alike = [w for w in range(drift.size) if bins[w] == bins[weight]]
         expected += np.mean([drift[w] for w in alike if w not in members])
-        residual += (drift[weight] - np.mean(drift[alike])) / np.mean(drift)
+        residual += drift[weight] / np.mean(drift[alike]) - 1
     assert found.expected == pytest.approx([expected], rel=1e-12)
     assert found.residual == pytest.approx(residual, rel=1e-12)
 

@@ -19,7 +19,6 @@ def member(observed, expected, **changed):
         "residual": 5.0,
         "residual_draws": np.array([0.0, 1.0, -1.0]),
         "residual_variance": 4.0,
-        "scale": 10.0,
     }
     return GroupEvidence(**(numbers | changed))
 
@@ -64,7 +63,7 @@ def test_golden_by_hand():
     assert whole.p_adjusted is None
     assert whole.null.observed == 1.5
     assert whole.null.ratios == pytest.approx((1.0, 1.1, 0.9))
-    assert whole.null.closed_form_sd == pytest.approx(12**0.5 / 30)
+    assert whole.null.closed_form_sd == pytest.approx(8**0.5 / 20)
     assert [(r.layer, r.part) for r in rest] == [
         (0, None),
         (1, None),

@@ -23,9 +23,6 @@ from driftmap.measure.drift.moments import (
 from driftmap.results.groups import FlatIndex, WeightGroup
 from driftmap.signals.factors import LoraFactors
 
-CONTROL_RULES = ("random", "matched")
-"""Groups chosen this way are controls; all others are declared."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class GroupPlace:
@@ -116,8 +113,8 @@ def drift_baseline(
     """Keep what all checkpoints share. Holds about one byte per weight of a matrix.
 
     Args:
-        groups: Whose drift is wanted. Rules `random` and `matched` are controls; all
-            others are declared and stay out of each other's reference.
+        groups: Whose drift is wanted. Those that are no controls (`is_control`) are
+            declared and stay out of every group's reference.
         weight: Gives the matrix `[row column]` under the adapter, any float dtype.
         reference: The adapter at step 0, where it did not start at B = 0.
 
@@ -161,7 +158,7 @@ def _site_baseline(
             f"{site.key}: row {row} of the weights holds NaN or infinity; "
             "is the checkpoint damaged?"
         )
-    declared = [g.at(site) for g in here if g.origin.rule not in CONTROL_RULES]
+    declared = [g.at(site) for g in here if not g.is_control]
     codes = bin_codes(weight, reference, declared)
     places = {g.name: _place(g.at(site), weight, reference, codes) for g in here}
     outside = np.bincount(codes.reshape(-1), minlength=2 * NUM_BINS)[:NUM_BINS]

@@ -127,13 +127,16 @@ def _evidence(
     plan = DrawPlan(
         seed=study.seed, num_permutations=_num_permutations(testing, groups, sites)
     )
+    controls = {group.name for group in groups if group.is_control}
     found = []
     with progress("permutations", len(sites)) as bar:
         for site in sites:
             weight = effective_weight(study.loaded.model, site).float().cpu().numpy()
             members = {group.name: group.at(site) for group in groups}
             drifts = _drifts(site, factors)
-            found.append(matrix_evidence(site, np.abs(weight), drifts, members, plan))
+            found.append(
+                matrix_evidence(site, np.abs(weight), drifts, members, plan, controls)
+            )
             bar.advance()
     return found
 
