@@ -153,7 +153,7 @@ def summarise(values: Float64[np.ndarray, " unit"], immobile: int = 0) -> Summar
         quartiles = [np.nan] * 5
     else:
         mean, std = float(values.mean()), float(values.std())
-        quartiles = np.quantile(values, [0, 0.25, 0.5, 0.75, 1]).tolist()
+        quartiles = _quartiles(values)
     low, q25, median, q75, high = quartiles
     return Summary(
         count=int(values.size),
@@ -166,6 +166,19 @@ def summarise(values: Float64[np.ndarray, " unit"], immobile: int = 0) -> Summar
         q75=q75,
         max=high,
     )
+
+
+def _quartiles(values: Float64[np.ndarray, " unit"]) -> list[float]:
+    """Least, quartiles and greatest, without the set-up of `np.quantile`."""
+    last = values.size - 1
+    places = [last * quarter / 4 for quarter in range(5)]
+    below = [int(place) for place in places]
+    above = [min(place + 1, last) for place in below]
+    ordered = np.partition(values, sorted({*below, *above}))
+    return [
+        float(ordered[low] + (ordered[high] - ordered[low]) * (place - low))
+        for place, low, high in zip(places, below, above, strict=True)
+    ]
 
 
 def _ratio(

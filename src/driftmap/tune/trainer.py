@@ -275,7 +275,7 @@ class _Marks(TrainerCallback):
     ) -> None:
         logs = kwargs["logs"]
         if "loss" in logs:
-            self.course.bar.advance(1, f"loss {logs['loss']:.3f}")
+            self.course.bar.advance(1, f"loss {logs['loss']:.3g}")
 
 
 def _trained(model: object) -> list[tuple[str, Tensor]]:
