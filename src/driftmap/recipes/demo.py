@@ -1,5 +1,6 @@
 """What does driftmap show, on a model made on the spot?"""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,11 +40,17 @@ class Demo:
             The report.
         """
         from driftmap.recipes.steps.organism import make_organism
+        from driftmap.recipes.steps.threads import one_thread
 
         organism = make_organism(self.seed)
         data = {name: str(path) for name, path in organism.data.items()}
+        with one_thread():
+            return self._study(str(organism.aligned), data).run()
+
+    def _study(self, model: str, data: Mapping[str, str]) -> Drift:
+        """Settings that let refusal wear off within a minute of tuning."""
         return Drift(
-            source=ModelSource(model=str(organism.aligned), device="cpu"),
+            source=ModelSource(model=model, device="cpu"),
             behaviour=data["behaviour"],
             utility=data["utility"],
             tune_on=data["tune"],
@@ -54,8 +61,8 @@ class Demo:
                 max_steps=100,
                 batch_size=16,
                 grad_accum=1,
-                save_steps=25,
-                drift_every=10,
+                save_steps=50,
+                drift_every=20,
             ),
             evaluation=EvaluationOptions(
                 refusal_prompts=data["harmful_test"],
@@ -65,4 +72,4 @@ class Demo:
             testing=TestingOptions(seeds=self.seeds),
             seed=self.seed,
             out=self.out,
-        ).run()
+        )
