@@ -23,6 +23,7 @@ def ratio_of(thetas, group="top"):
         part=None,
         thetas=tuple(values.tolist()),
         rho=float(np.exp(values.mean())),
+        log_bias=0.0,
         interval90=ninety,
         interval95=more,
         bootstrap95=None,

@@ -42,16 +42,22 @@ class NullRun:
     whole: np.ndarray
     layer: np.ndarray
     part: np.ndarray
+    thetas: np.ndarray
+    log_biases: np.ndarray
 
 
-@pytest.fixture(scope="module")
-def null_run():
-    ratios = [pooled(seed) for seed in range(1000)]
+@pytest.fixture(
+    scope="module", params=[0.0, 1.0], ids=["drift alike", "drift as large as |W|"]
+)
+def null_run(request):
+    ratios = [pooled(seed, follows_weight=request.param) for seed in range(1000)]
     first = [{(r.layer, r.part): r.p_value for r in found} for found in ratios]
     return NullRun(
         whole=np.array([p[None, None] for p in first]),
         layer=np.array([p[0, None] for p in first]),
         part=np.array([p[None, "q"] for p in first]),
+        thetas=np.array([found[0].thetas[0] for found in ratios]),
+        log_biases=np.array([found[0].log_bias for found in ratios]),
     )
 
 
@@ -71,6 +77,12 @@ def test_p_values_are_not_below_uniform(null_run):
     for level in (0.01, 0.05, 0.1, 0.25, 0.5):
         slack = 3 * (level * (1 - level) / 1000) ** 0.5
         assert np.mean(null_run.whole <= level) <= level + slack
+
+
+@pytest.mark.slow
+def test_ratio_of_few_clustered_weights_is_1_where_nothing_differs(null_run):
+    assert 0.97 < np.exp(null_run.thetas.mean()) < 1.03
+    assert np.exp((null_run.thetas + null_run.log_biases).mean()) < 0.9
 
 
 @pytest.mark.slow

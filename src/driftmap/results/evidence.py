@@ -24,6 +24,8 @@ class GroupEvidence:
         observed: Per seed, summed drift of the `num_weights` weights.
         expected: Per seed, the same if each drifted like the mean control of
             its bin.
+        log_bias: Per seed, how far chance alone takes `log(observed / expected)`
+            from 0 because a ratio of few weights is noisy; 0 without draws.
         residual: T, summed `e = d / mu_bin - 1` of all members, averaged over
             seeds; `1 + T / num_members` reads as a ratio.
         residual_draws: T of every draw that permutes rows and columns.
@@ -35,6 +37,7 @@ class GroupEvidence:
     num_left_out_bins: int
     observed: Float64[np.ndarray, " seed"]
     expected: Float64[np.ndarray, " seed"]
+    log_bias: Float64[np.ndarray, " seed"]
     residual: float
     residual_draws: Float64[np.ndarray, " draw"]
     residual_variance: float

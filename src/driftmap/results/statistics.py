@@ -75,6 +75,9 @@ class GroupRatio:
         part: Part it is confined to; None for all.
         thetas: Mean log ratio over matrices, one per training seed.
         rho: exp of their mean; 1 means as much as its control.
+        log_bias: What was taken out of the mean of `thetas`: how far the log of a
+            ratio of few weights reads from 0 by chance. The drift table's `ratio`
+            still holds it.
         interval90: t interval of rho over seeds; None with one seed.
         interval95: The same at 95 %.
         bootstrap95: Cluster bootstrap of rho: seeds, then (layer, part) cells.
@@ -95,6 +98,7 @@ class GroupRatio:
     part: str | None
     thetas: tuple[float, ...]
     rho: float
+    log_bias: float
     interval90: Interval | None
     interval95: Interval | None
     bootstrap95: Interval | None

@@ -21,7 +21,10 @@ from driftmap.stats.matched import (
     null_moments,
     outside,
 )
-from driftmap.stats.permutation import permuted_sums
+from driftmap.stats.permutation import Moves, draw_moves, log_bias, permuted_sums
+
+CORRECTION_DRAWS = 199
+"""Draws that estimate how far a log ratio reads low by chance, per training seed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +33,8 @@ class DrawPlan:
 
     Args:
         seed: The run's seed.
-        num_permutations: B; 0 gives ratios without p-values.
+        num_permutations: B; 0 gives plain ratios: no p-values, no correction for
+            the noise of small groups.
         num_bins: Quantile bins of |W| per matrix.
     """
 
@@ -40,12 +44,24 @@ class DrawPlan:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Place:
+    """What all training seeds share: the matrix before training and its groups."""
+
+    site: Site
+    bins: Int16[np.ndarray, " weight"]
+    groups: Mapping[str, Int64[np.ndarray, " _"]]
+    free: Bool[np.ndarray, " weight"]
+    moves: Moves
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _SeedSums:
     """What one training seed adds; residuals are 0 where the matrix did not move."""
 
     has_moved: bool
     residuals: Float64[np.ndarray, " weight"]
     sums: Mapping[str, MatchedSums]
+    log_biases: Mapping[str, float]
 
 
 def matrix_evidence(
@@ -89,14 +105,20 @@ def matrix_evidence(
     >>> top.observed, top.expected, top.residual
     (array([6.]), array([2.]), 1.0)
     """
-    bins = _magnitude_bins(site, magnitudes, plan.num_bins)
     present = {name: index for name, index in groups.items() if index.size}
     declared = [index for name, index in present.items() if name not in controls]
-    free = outside(bins.size, declared)
+    bins = _magnitude_bins(site, magnitudes, plan.num_bins)
+    place = _Place(
+        site=site,
+        bins=bins,
+        groups=present,
+        free=outside(bins.size, declared),
+        moves=draw_moves(site, plan.num_permutations, plan.seed),
+    )
     total = np.zeros(bins.size)
     seeds: list[_SeedSums] = []
     for drift in drifts:
-        sums = _seed_sums(_flat_drift(site, magnitudes, drift), bins, present, free)
+        sums = _seed_sums(_flat_drift(site, magnitudes, drift), place)
         total += sums.residuals
         seeds.append(sums)
     if not seeds:
@@ -107,7 +129,7 @@ def matrix_evidence(
         site=site,
         num_seeds=len(seeds),
         is_mobile=is_mobile,
-        groups=_group_evidence(site, residuals, bins, present, (seeds, plan)),
+        groups=_group_evidence(residuals, place, seeds),
     )
 
 
@@ -137,37 +159,35 @@ def _flat_drift(
     return drift.reshape(-1)
 
 
-def _seed_sums(
-    drift: Float64[np.ndarray, " weight"],
-    bins: Int16[np.ndarray, " weight"],
-    groups: Mapping[str, Int64[np.ndarray, " _"]],
-    free: Bool[np.ndarray, " weight"],
-) -> _SeedSums:
+def _seed_sums(drift: Float64[np.ndarray, " weight"], place: _Place) -> _SeedSums:
+    bins, free, groups = place.bins, place.free, place.groups
     num_bins = int(bins.max()) + 1
     whole_mean = bin_moments(drift, bins, num_bins).mean
     control = bin_moments(drift[free], bins[free], num_bins)
     unit = np.where(whole_mean > 0, whole_mean, 1.0)
+    residuals = (drift - whole_mean[bins]) / unit[bins]
+    draws = permuted_sums(
+        residuals.reshape(place.site.shape),
+        place.moves.first(CORRECTION_DRAWS),
+        list(groups.values()),
+    )
     return _SeedSums(
         has_moved=bool(whole_mean.any()),
-        residuals=(drift - whole_mean[bins]) / unit[bins],
+        residuals=residuals,
         sums={n: matched_sums(drift, bins, m, control) for n, m in groups.items()},
+        log_biases={
+            name: log_bias(1 + of_group / members.size)
+            for (name, members), of_group in zip(groups.items(), draws, strict=True)
+        },
     )
 
 
 def _group_evidence(
-    site: Site,
-    residuals: Float64[np.ndarray, " weight"],
-    bins: Int16[np.ndarray, " weight"],
-    groups: Mapping[str, Int64[np.ndarray, " _"]],
-    drawn: tuple[list[_SeedSums], DrawPlan],
+    residuals: Float64[np.ndarray, " weight"], place: _Place, seeds: list[_SeedSums]
 ) -> dict[str, GroupEvidence]:
-    seeds, plan = drawn
-    if not groups:
-        return {}
-    whole = bin_moments(residuals, bins, int(bins.max()) + 1)
-    matrix = residuals.reshape(site.shape)
+    whole = bin_moments(residuals, place.bins, int(place.bins.max()) + 1)
     draws = permuted_sums(
-        matrix, site, list(groups.values()), plan.num_permutations, plan.seed
+        residuals.reshape(place.site.shape), place.moves, list(place.groups.values())
     )
     return {
         name: GroupEvidence(
@@ -176,9 +196,10 @@ def _group_evidence(
             num_left_out_bins=seeds[0].sums[name].num_left_out_bins,
             observed=np.array([s.sums[name].observed for s in seeds]),
             expected=np.array([s.sums[name].expected for s in seeds]),
+            log_bias=np.array([s.log_biases[name] for s in seeds]),
             residual=float(residuals[members].sum()),
-            residual_draws=draws[number],
-            residual_variance=null_moments(bins, members, whole).variance,
+            residual_draws=of_group,
+            residual_variance=null_moments(place.bins, members, whole).variance,
         )
-        for number, (name, members) in enumerate(groups.items())
+        for (name, members), of_group in zip(place.groups.items(), draws, strict=True)
     }

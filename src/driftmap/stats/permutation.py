@@ -7,6 +7,9 @@ its clustering survives. Where rows or columns belong to heads, whole heads are
 permuted first, then the units inside each.
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
 from jaxtyping import Float, Float64, Int64
 
@@ -17,34 +20,76 @@ _CHUNK = 2**18
 _TIE = 1e-10
 
 
-def permuted_sums(
-    residuals: Float64[np.ndarray, "row column"],
-    site: Site,
-    groups: list[Int64[np.ndarray, " _"]],
-    num_draws: int,
-    seed: int,
-) -> Float64[np.ndarray, "group draw"]:
-    """Sum the residuals under every group, moved by each of many permutations.
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Moves:
+    """Where each draw takes every row and every column of a matrix."""
 
-    All groups are moved by the same permutations, and those depend on the seed
-    and the site alone: neither other groups nor other sites change them.
+    rows: Int64[np.ndarray, "draw row"]
+    columns: Int64[np.ndarray, "draw column"]
+
+    def first(self, num_draws: int) -> "Moves":
+        """The first draws, or all if there are fewer."""
+        return Moves(rows=self.rows[:num_draws], columns=self.columns[:num_draws])
+
+
+def draw_moves(site: Site, num_draws: int, seed: int) -> Moves:
+    """Draw permutations of a matrix, heads whole where it has heads.
+
+    They depend on the seed and the site alone: neither groups nor other sites
+    change them.
 
     Args:
-        residuals: e, drift in units of its bin's mean, less 1; one per weight.
         site: The matrix; its part and head size say what is a head.
-        groups: Flat indices of each group, ascending.
         num_draws: B.
         seed: The run's seed.
     """
-    num_rows, num_columns = residuals.shape
     rows_by_head = site.head_size if site.part in ("q", "k", "v") else None
     columns_by_head = site.head_size if site.part == "o" else None
     rng = np.random.default_rng(child_seed(seed, "permutation", site.key))
-    row_orders = unit_orders(num_rows, rows_by_head, num_draws, rng)
-    column_orders = unit_orders(num_columns, columns_by_head, num_draws, rng)
-    starts = row_orders * num_columns
+    return Moves(
+        rows=unit_orders(site.num_rows, rows_by_head, num_draws, rng),
+        columns=unit_orders(site.num_columns, columns_by_head, num_draws, rng),
+    )
+
+
+def permuted_sums(
+    residuals: Float64[np.ndarray, "row column"],
+    moves: Moves,
+    groups: Sequence[Int64[np.ndarray, " _"]],
+) -> Float64[np.ndarray, "group draw"]:
+    """Sum the residuals under every group, moved by each permutation.
+
+    Args:
+        residuals: e, drift in units of its bin's mean, less 1; one per weight.
+        moves: The permutations, the same for all groups.
+        groups: Flat indices of each group, ascending.
+    """
     flat = np.ascontiguousarray(residuals).reshape(-1)
-    return np.stack([_moved_sums(flat, m, starts, column_orders) for m in groups])
+    starts = moves.rows * residuals.shape[1]
+    sums = np.empty((len(groups), len(starts)))
+    for number, members in enumerate(groups):
+        sums[number] = _moved_sums(flat, members, starts, moves.columns)
+    return sums
+
+
+def log_bias(ratios: Float64[np.ndarray, " draw"]) -> float:
+    """By how much the log of a noisy ratio misses the log of its mean.
+
+    `mean_pi log x_pi - log mean_pi x_pi`, at most 0 (Jensen), over the ratios that
+    chance gives; to first order `-var / (2 mean^2)`, which overshoots for groups
+    of ten weights and fewer. Draws in which the group did not move have no log
+    and are left out, as such a matrix is left out of a ratio.
+
+    Args:
+        ratios: x, the group's ratio under each permutation; 0 without any.
+
+    >>> round(log_bias(np.array([0.5, 1.5])), 4)
+    -0.1438
+    """
+    moved = ratios[ratios > 0]
+    if moved.size == 0:
+        return 0.0
+    return float(np.log(moved).mean() - np.log(moved.mean()))
 
 
 def unit_orders(

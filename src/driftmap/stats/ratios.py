@@ -1,6 +1,8 @@
 """How much does each group drift relative to its control, over many matrices?
 
-Per seed `theta = mean over matrices of log rho_m`; `rho = exp(mean theta)`. The
+Per seed `theta = mean over matrices of (log rho_m - b_m)`; `rho = exp(mean theta)`.
+b_m is what chance gives for the log of a ratio as noisy as rho_m: without it a
+group of few weights, or of few clusters, reads below 1 where nothing differs. The
 whole model, each layer and each part are partial sums of the same permutations.
 """
 
@@ -129,6 +131,7 @@ def _ratio(
         part=scope.part,
         thetas=tuple(thetas.tolist()),
         rho=float(np.exp(thetas.mean())),
+        log_bias=float(np.mean([m.groups[scope.group].log_bias for m in used])),
         interval90=_of_ratio(t_interval(thetas, 0.9)),
         interval95=_of_ratio(t_interval(thetas, 0.95)),
         bootstrap95=_of_ratio(cluster_bootstrap(logs, _cells(used), 0.95, seed)),
@@ -150,7 +153,8 @@ def _ratio(
 
 
 def _log_ratios(members: list[GroupEvidence]) -> Float64[np.ndarray, "seed matrix"]:
-    return np.stack([np.log(g.observed / g.expected) for g in members], axis=1)
+    logs = [np.log(g.observed / g.expected) - g.log_bias for g in members]
+    return np.stack(logs, axis=1)
 
 
 def _cells(used: list[MatrixEvidence]) -> Int64[np.ndarray, " matrix"]:

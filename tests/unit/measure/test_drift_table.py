@@ -205,16 +205,17 @@ def test_ratio_is_the_one_that_inference_rests_on(weights, groups):
             weights[site].abs().numpy(),
             [dense_change(now[site]).abs().numpy()],
             {group.name: group.at(site) for group in groups},
-            DrawPlan(seed=0, num_permutations=0),
+            DrawPlan(seed=0, num_permutations=19),
             controls={group.name for group in groups if group.is_control},
         )
         for site in SITES
     ]
     ratios = group_ratios(evidence, primary=None, seed=0)
-    whole = {r.group: r.thetas for r in ratios if r.layer is None and r.part is None}
-    assert list(whole) == ["top", "utility", "random", "matched"]
-    for name, (theta,) in whole.items():
-        row = table.where(group=name, layer=-1, metric="absolute")
+    whole = [r for r in ratios if r.layer is None and r.part is None]
+    assert [r.group for r in whole] == ["top", "utility", "random", "matched"]
+    for ratio in whole:
+        row = table.where(group=ratio.group, layer=-1, metric="absolute")
+        theta = ratio.thetas[0] + ratio.log_bias
         assert row["ratio"].item() == pytest.approx(np.exp(theta), rel=1e-9)
 
 

@@ -27,6 +27,7 @@ RATIO = GroupRatio(
     part="q",
     thetas=(0.1, 0.2, 0.3),
     rho=1.5,
+    log_bias=0.0,
     interval90=INTERVAL,
     interval95=None,
     bootstrap95=INTERVAL,

@@ -29,9 +29,8 @@ def test_float32_and_float64_agree():
 @given(arrays(np.float32, st.integers(0, 60), elements=FINITE), st.integers(1, 12))
 def test_matches_counting_edges_one_by_one(values, num_bins):
     ordered = sorted(values.tolist())
-    edges = [ordered[k * len(ordered) // num_bins] for k in range(1, num_bins)] * bool(
-        ordered
-    )
+    ranks = [k * len(ordered) // num_bins for k in range(1, num_bins)]
+    edges = [ordered[rank] for rank in ranks] if ordered else []
     expected = [sum(edge <= v for edge in edges) for v in values.tolist()]
     assert quantile_bins(values, num_bins).tolist() == expected
 

@@ -41,6 +41,15 @@ def test_residuals_are_averaged_over_seeds_whatever_the_size_of_their_drift():
     assert scaled.residual_draws == pytest.approx(both.residual_draws)
 
 
+def test_log_bias_is_that_of_the_ratios_under_permutation():
+    found = evidence((DRIFT, np.flip(DRIFT).copy())).groups["top"]
+    one = evidence().groups["top"]
+    ratios = 1 + one.residual_draws / 2
+    assert one.log_bias == [np.log(ratios).mean() - np.log(ratios.mean())]
+    assert one.log_bias[0] < 0
+    assert found.log_bias[0] == one.log_bias[0] != found.log_bias[1]
+
+
 def test_drifts_are_taken_one_by_one():
     lazy = evidence(drift for drift in (DRIFT, DRIFT))
     assert lazy.num_seeds == 2
@@ -106,7 +115,9 @@ def test_no_group_at_all_is_no_evidence():
 
 def test_no_permutations_give_no_draws():
     plan = DrawPlan(seed=0, num_permutations=0, num_bins=2)
-    assert evidence(plan=plan).groups["top"].residual_draws.size == 0
+    found = evidence(plan=plan).groups["top"]
+    assert found.residual_draws.size == 0
+    assert found.log_bias == [0.0]
 
 
 def test_sums_match_a_loop_over_weights():

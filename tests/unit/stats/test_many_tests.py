@@ -15,6 +15,7 @@ def ratio(p_value, *, is_primary=False):
         part=None,
         thetas=(0.0,),
         rho=1.0,
+        log_bias=0.0,
         interval90=None,
         interval95=None,
         bootstrap95=None,

@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 
 from driftmap.core.places import Site
-from driftmap.stats.permutation import permutation_p, permuted_sums, unit_orders
+from driftmap.stats.permutation import (
+    draw_moves,
+    log_bias,
+    permutation_p,
+    permuted_sums,
+    unit_orders,
+)
 
 
 def site(part="up", rows=4, columns=4, head_size=None):
@@ -22,12 +28,16 @@ def residuals(rows=4, columns=4, seed=0):
     return np.random.default_rng(seed).normal(size=(rows, columns))
 
 
+def drawn_sums(e, place, groups, num_draws, seed):
+    return permuted_sums(e, draw_moves(place, num_draws, seed), groups)
+
+
 def orders_of(place, num_draws, seed):
     """The permutations of a site, read off one weight and one column at a time."""
     shape = place.shape
     each = [np.array([w]) for w in range(place.num_weights)]
     index = np.arange(place.num_weights, dtype=float).reshape(shape)
-    where = permuted_sums(index, place, each, num_draws, seed).astype(int)
+    where = drawn_sums(index, place, each, num_draws, seed).astype(int)
     return where.T.reshape(num_draws, *shape)
 
 
@@ -37,7 +47,7 @@ def orders_of(place, num_draws, seed):
 def test_a_draw_is_the_group_moved_by_one_row_and_one_column_order(part, head_size):
     place, e = site(part, head_size=head_size), residuals()
     groups = [np.array([0, 1, 6]), np.array([3, 15])]
-    sums = permuted_sums(e, place, groups, 20, 7)
+    sums = drawn_sums(e, place, groups, 20, 7)
     moved = orders_of(place, 20, 7)
     for draw, places in enumerate(moved):
         rows, columns = places // 4, places % 4
@@ -55,7 +65,7 @@ def test_draws_reach_every_permutation_of_a_4_x_4_alike():
         for rows in permutations(range(4))
         for columns in permutations(range(4))
     ]
-    (drawn,) = permuted_sums(e, site(), [group], 20_000, 0)
+    (drawn,) = drawn_sums(e, site(), [group], 20_000, 0)
     assert drawn.mean() == pytest.approx(np.mean(every), abs=0.03)
     assert drawn.std() == pytest.approx(np.std(every), rel=0.03)
     assert set(np.round(drawn, 9)) == set(np.round(every, 9))
@@ -87,21 +97,41 @@ def test_columns_of_o_keep_their_heads_and_its_rows_do_not():
 def test_other_groups_and_chunks_do_not_change_the_draws():
     e, place = residuals(64, 64), site(rows=64, columns=64)
     small, large = np.array([5, 100]), np.arange(4096)
-    alone = permuted_sums(e, place, [small], 99, 3)[0]
-    assert (permuted_sums(e, place, [large, small], 99, 3)[1] == alone).all()
+    alone = drawn_sums(e, place, [small], 99, 3)[0]
+    assert (drawn_sums(e, place, [large, small], 99, 3)[1] == alone).all()
 
 
 def test_seed_and_site_change_the_draws():
     group = [np.array([0])]
-    first = permuted_sums(residuals(), site(), group, 50, 0)
-    assert (permuted_sums(residuals(), site(), group, 50, 0) == first).all()
-    assert (permuted_sums(residuals(), site(), group, 50, 1) != first).any()
-    assert (permuted_sums(residuals(), site("gate"), group, 50, 0) != first).any()
+    first = drawn_sums(residuals(), site(), group, 50, 0)
+    assert (drawn_sums(residuals(), site(), group, 50, 0) == first).all()
+    assert (drawn_sums(residuals(), site(), group, 50, 1) != first).any()
+    assert (drawn_sums(residuals(), site("gate"), group, 50, 0) != first).any()
 
 
 def test_units_that_split_into_no_heads_are_a_broken_invariant():
     with pytest.raises(AssertionError, match="5 units do not split into heads of 2"):
         unit_orders(5, 2, 1, np.random.default_rng(0))
+
+
+def test_the_first_draws_are_the_same_draws():
+    moves = draw_moves(site("q", head_size=2), 20, 0)
+    group = [np.array([1, 6])]
+    all_sums = permuted_sums(residuals(), moves, group)
+    first = permuted_sums(residuals(), moves.first(5), group)
+    assert (first == all_sums[:, :5]).all()
+    assert len(moves.first(50).rows) == 20
+
+
+def test_log_of_a_noisy_ratio_reads_low_by_half_its_variance():
+    ratios = 1 + np.random.default_rng(0).normal(0, 0.1, 10**5)
+    assert log_bias(ratios) == pytest.approx(-(0.1**2) / 2, rel=0.03)
+    assert log_bias(7 * ratios) == pytest.approx(log_bias(ratios))
+
+
+def test_draws_without_drift_have_no_log():
+    assert log_bias(np.array([0.0, 2.0, 2.0])) == 0.0
+    assert log_bias(np.zeros(3)) == log_bias(np.empty(0)) == 0.0
 
 
 def test_p_is_two_sided_and_never_zero():
@@ -117,7 +147,7 @@ def test_p_counts_ties_up_to_rounding():
 
 def test_group_that_is_the_whole_matrix_has_p_1():
     e = residuals(16, 16)
-    (draws,) = permuted_sums(e, site(rows=16, columns=16), [np.arange(256)], 99, 0)
+    (draws,) = drawn_sums(e, site(rows=16, columns=16), [np.arange(256)], 99, 0)
     assert permutation_p(float(e.sum()), draws, 256.0) == 1.0
 
 

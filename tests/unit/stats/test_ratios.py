@@ -16,6 +16,7 @@ def member(observed, expected, **changed):
         "num_left_out_bins": 1,
         "observed": np.array(observed, dtype=float),
         "expected": np.array(expected, dtype=float),
+        "log_bias": np.zeros(len(observed)),
         "residual": 5.0,
         "residual_draws": np.array([0.0, 1.0, -1.0]),
         "residual_variance": 4.0,
@@ -79,6 +80,17 @@ def test_golden_by_hand():
     )
 
 
+def test_chance_is_taken_out_of_every_log_ratio_and_reported():
+    biased = [np.log([0.5, 0.25]), np.log([0.25, 0.5])]
+    evidence = [
+        matrix("q", 0, {"top": member([2, 4], [1, 1], log_bias=biased[0])}),
+        matrix("up", 1, {"top": member([8, 4], [1, 1], log_bias=biased[1])}),
+    ]
+    (whole, *_) = group_ratios(evidence, primary="top", seed=0)
+    assert whole.thetas == pytest.approx([np.log(4 * 32) / 2, np.log(16 * 8) / 2])
+    assert np.exp(whole.log_bias) == pytest.approx(0.125**0.5)
+
+
 def test_primary_group_comes_first_and_the_others_stay_in_order():
     groups = {name: member([2, 2], [1, 1]) for name in ("utility", "top", "random")}
     ratios = group_ratios([matrix("q", 0, groups)], primary="top", seed=0)
@@ -113,7 +125,10 @@ def test_ratio_ignores_the_scale_of_the_drift():
 
 def test_planted_factor_is_found():
     null, planted = study_ratios(1, num_seeds=3), study_ratios(1, num_seeds=3, factor=2)
-    assert planted[0].rho == pytest.approx(2 * null[0].rho)
+    before, after = null[0], planted[0]
+    assert after.rho == pytest.approx(2 * before.rho, rel=0.01)
+    plain = [r.rho * np.exp(r.log_bias) for r in (before, after)]
+    assert plain[1] == pytest.approx(2 * plain[0])
     assert planted[0].p_value == 0.01
 
 
