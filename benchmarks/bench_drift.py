@@ -5,14 +5,11 @@ in a dictionary keyed by (row, column) and subtracts the two dictionaries. Run w
 `python benchmarks/bench_drift.py [size]`; ends with 1 below half of the target.
 """
 
-import multiprocessing
-import statistics
 import sys
-import time
-from pathlib import Path
 
 import numpy as np
 import torch
+from measuring import paired_ratio, peak_memory, verdict
 
 from driftmap.measure.drift import weight_change
 from driftmap.signals.factors import LoraFactors
@@ -37,7 +34,8 @@ def make_study(size):
     return weight, checkpoints, index
 
 
-def naive(weight, checkpoints, index):
+def naive(study):
+    weight, checkpoints, index = study
     places = [divmod(int(i), weight.shape[1]) for i in index]
     before = {place: weight[place].clone() for place in places}
     drifts = []
@@ -48,7 +46,8 @@ def naive(weight, checkpoints, index):
     return np.array(drifts)
 
 
-def from_factors(_weight, checkpoints, index):
+def from_factors(study):
+    _, checkpoints, index = study
     drifts = []
     for down, up, scale in checkpoints:
         factors = LoraFactors(down=down.double(), up=up.double(), scale=scale)
@@ -56,60 +55,21 @@ def from_factors(_weight, checkpoints, index):
     return np.array(drifts)
 
 
-WAYS = {"naive": naive, "from_factors": from_factors}
-
-
-def seconds(way, study):
-    start = time.perf_counter()
-    way(*study)
-    return time.perf_counter() - start
-
-
-def _grown_bytes(name, size, answer):
-    torch.set_num_threads(1)
-    study = make_study(size)
-    WAYS[name](*make_study(64))
-    Path("/proc/self/clear_refs").write_text("5")
-    before = _highest_bytes()
-    WAYS[name](*study)
-    answer.put(_highest_bytes() - before)
-
-
-def _highest_bytes():
-    status = Path("/proc/self/status").read_text()
-    line = next(x for x in status.splitlines() if x.startswith("VmHWM"))
-    return int(line.split()[1]) * 1024
-
-
-def peak_bytes(name, size):
-    """How far one way lifts the peak memory of a fresh process, above its inputs."""
-    spawn = multiprocessing.get_context("spawn")
-    answer = spawn.Queue()
-    child = spawn.Process(target=_grown_bytes, args=(name, size, answer))
-    child.start()
-    grown = answer.get()
-    child.join()
-    return grown
-
-
 def main(size):
     torch.set_num_threads(1)
     study = make_study(size)
-    slow, fast = naive(*study), from_factors(*study)
+    slow, fast = naive(study), from_factors(study)
     worst = np.abs(slow - fast).max() / fast.max()
-    ratios = []
-    for _ in range(3):
-        slow_seconds = seconds(naive, study)
-        fast_seconds = statistics.median(seconds(from_factors, study) for _ in range(5))
-        ratios.append(slow_seconds / fast_seconds)
-        print(f"naive {slow_seconds:.2f} s, from factors {fast_seconds:.4f} s")
-    ratio = statistics.median(ratios)
-    print(f"{size} x {size}, {study[2].size} weights, {NUM_CHECKPOINTS} checkpoints")
-    print(f"time: {ratio:.0f}x (target {TARGET}x); float32 merge off by {worst:.1e}")
-    memory = {name: peak_bytes(name, size) for name in WAYS}
-    for name, grown in memory.items():
-        print(f"peak memory above the inputs, {name}: {grown / 2**20:.1f} MiB")
-    return 0 if ratio >= TARGET / 2 else 1
+    print(f"{size} x {size}, {study[2].size} weights, {NUM_CHECKPOINTS} checkpoints\n")
+    print("| way | seconds | peak memory above the inputs |")
+    print("|---|---|---|")
+    ratio = paired_ratio(lambda: naive(study), lambda: from_factors(study), 3)
+    for way, took in ((naive, ratio.slow_seconds), (from_factors, ratio.fast_seconds)):
+        grown = peak_memory(make_study, way, size) / 2**20
+        print(f"| {way.__name__} | {took:.4f} | {grown:.1f} MiB |")
+    print(f"\nratio {ratio.low:.0f} to {ratio.high:.0f}; ", end="")
+    print(f"the float32 merge is off by {worst:.1e} of the largest change")
+    return verdict(ratio.median, TARGET)
 
 
 if __name__ == "__main__":
