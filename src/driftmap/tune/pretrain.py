@@ -120,7 +120,7 @@ def pretrain(
     stocks: Sequence[Stock],
     settings: PretrainSettings,
     seed: int,
-    name: str = "training",
+    stage: str = "base",
 ) -> float:
     """Train a model in place on rows of all stocks at every step.
 
@@ -128,8 +128,8 @@ def pretrain(
         model: The model; its weights change.
         stocks: What it reads.
         settings: Steps and rates.
-        seed: What the order of rows is drawn from.
-        name: What the progress bar says.
+        seed: What the order of rows is drawn from, together with the stage.
+        stage: What the progress bar says.
 
     Returns:
         The mean loss of the last tenth of the steps, in nats per unit of weight.
@@ -146,8 +146,8 @@ def pretrain(
     )
     losses: list[float] = []
     model.train()
-    with progress(name, settings.steps) as bar:
-        for rows in _steps(stocks, settings.steps, child_seed(seed, "pretrain", name)):
+    with progress(f"pretrain {stage}", settings.steps) as bar:
+        for rows in _steps(stocks, settings.steps, child_seed(seed, "pretrain", stage)):
             loss = weighted_loss(model, pack(rows))
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), settings.max_norm)

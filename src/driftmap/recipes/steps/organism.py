@@ -16,6 +16,7 @@ import tokenizers
 import torch
 import transformers
 from transformers import LlamaForCausalLM
+from transformers.utils import logging
 
 from driftmap import results, tune, worlds
 from driftmap.results.curriculum import Stock
@@ -113,7 +114,7 @@ def _make(seed: int, folder: Path) -> None:
         eos_id=ids[EOS],
         pad_id=ids[PAD],
     )
-    with _one_thread():
+    with _one_thread(), _no_bars():
         model = make_llama(shape, seed)
         losses = {}
         for stage, settings in STAGES.items():
@@ -122,7 +123,7 @@ def _make(seed: int, folder: Path) -> None:
                 _stocks(world, tokenizer, stage),
                 settings,
                 seed,
-                f"the built-in model, {stage} stage",
+                stage,
             )
             _save(model, tokenizer, folder / stage)
     _write_card(folder / "organism.json", seed, losses)
@@ -187,6 +188,17 @@ def _one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+@contextmanager
+def _no_bars() -> Iterator[None]:
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def _home(package: ModuleType) -> Path:
