@@ -9,22 +9,27 @@ import errno
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Annotated, Protocol, runtime_checkable
 
-from cyclopts import App, CycloptsError
+from cyclopts import App, CycloptsError, Parameter
 from rich.console import Console
 
 import driftmap
 from driftmap.cli.progress import listener_for
-from driftmap.cli.saved import words_of
 from driftmap.core.errors import DriftmapError
 from driftmap.core.progress import listening
+from driftmap.recipes.demo import Demo
+from driftmap.recipes.drift import Drift
+from driftmap.recipes.report import Report
+from driftmap.recipes.score import Score
 
 EPILOGUE = (
     "`driftmap COMMAND --help` explains every option. "
     "`--debug` after any command shows where an error came from. "
     "A command that was interrupted goes on when it is repeated."
 )
+
+COMMANDS = ("demo", "drift", "score", "report", "run")
 
 
 @runtime_checkable
@@ -45,22 +50,29 @@ app = App(
     result_action="return_value",
     exit_on_error=False,
     print_error=False,
+    suppress_keyboard_interrupt=False,
+    default_parameter=Parameter(negative_iterable=()),
 )
-app.command("driftmap.recipes.demo:Demo", name="demo")
-app.command("driftmap.recipes.drift:Drift", name="drift")
-app.command("driftmap.recipes.score:Score", name="score")
-app.command("driftmap.recipes.report:Report", name="report")
+app.command(Demo, name="demo", sort_key=1)
+app.command(Drift, name="drift", sort_key=2)
+app.command(Score, name="score", sort_key=3)
+app.command(Report, name="report", sort_key=4)
 
 
-@app.command
-def run(file: Path, /) -> object:
-    """Run a saved recipe: a study of your own, or the `run.yaml` of a finished run.
+@app.command(sort_key=5)
+def run(
+    file: Path, /, *options: Annotated[str, Parameter(allow_leading_hyphen=True)]
+) -> object:
+    """Run a saved recipe: a study of your own, or the `run.yaml` of a run.
 
     Args:
-        file: YAML file whose `command` is a driftmap command and whose other keys
-            are its options.
+        file: YAML file with `kind: drift` (or another command) and the options of
+            that command, as in `tune_on: alpaca.json`; or a run folder.
+        options: Options that replace those of the file, as in `--seeds 5`.
     """
-    return app(words_of(file))
+    from driftmap.recipes.saved import words_of
+
+    return app(words_of(file, options))
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -79,7 +91,7 @@ def main(words: Sequence[str] | None = None) -> int:
     except Exception as error:  # noqa: BLE001  the last one to hear of it
         if debug:
             errors.print_exception(show_locals=False)
-        _say(errors, _sentence(error))
+        _say(errors, f"error: {_sentence(error, words)}")
         return _exit_code(error)
     return 0
 
@@ -90,17 +102,19 @@ def _exit_code(error: Exception) -> int:
     return 2 if isinstance(error, CycloptsError) else 1
 
 
-def _sentence(error: Exception) -> str:
+def _sentence(error: Exception, words: Sequence[str]) -> str:
+    said = " ".join(str(error).split())
     if isinstance(error, DriftmapError):
-        return f"error: {error}"
+        return said
     if isinstance(error, CycloptsError):
-        return f"error: {error}; `driftmap --help` shows what is understood"
+        command = f" {words[0]}" if words and words[0] in COMMANDS else ""
+        return f"{said.rstrip('.')}; see `driftmap{command} --help`"
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         where = error.filename or "the run folder"
-        return f"error: {where}: the disk is full; free some space and repeat"
+        return f"{where}: the disk is full; free some space and repeat"
     return (
-        f"error: {type(error).__name__}: {error} (this should not happen; "
-        "`--debug` shows where)"
+        f"{type(error).__name__}: {said} (this should not happen; `--debug` shows "
+        "where)"
     )
 
 

@@ -1,112 +1,115 @@
-"""How does a person see that long work moves, on a terminal and in a log file?"""
+"""How does a person see that long work moves, on a terminal and in a pipe?"""
 
 import time
 
 from rich.console import Console
 from rich.progress import (
     BarColumn,
-    MofNCompleteColumn,
     Progress,
+    Task,
     TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.text import Text
 
+from driftmap.core.lines import Lines, amount
 from driftmap.core.progress import Listener
 from driftmap.core.units import format_seconds
 
-SECONDS_BETWEEN_LINES = 15.0
-
 
 class Bars(Listener):
-    """Live bars with time left, for a terminal."""
+    """Live bars with time left; a finished phase leaves one line behind."""
 
     def __init__(self, console: Console) -> None:
+        """Draw on `console`."""
         self._console = console
-        self._open: list[tuple[Progress, TaskID]] = []
+        self._bars: Progress | None = None
+        self._open: list[_Bar] = []
 
     def started(self, what: str, total: int) -> None:
         """Draw a new bar under those already open."""
-        if self._open:
-            bars = self._open[-1][0]
-        else:
-            bars = Progress(
-                TextColumn("{task.description}"),
-                BarColumn(bar_width=24),
-                MofNCompleteColumn(),
-                TimeElapsedColumn(),
-                TextColumn("left"),
-                TimeRemainingColumn(),
-                TextColumn("{task.fields[note]}"),
-                console=self._console,
-            )
-            bars.start()
-        self._open.append((bars, bars.add_task(what, total=total, note="")))
+        if self._bars is None:
+            self._bars = _display(self._console)
+            self._bars.start()
+        task = self._bars.add_task(_shown(what), total=total or None, note="")
+        self._open.append(_Bar(what, task, is_phase=total == 0))
 
     def advanced(self, steps: int, note: str) -> None:
         """Move the newest bar."""
-        bars, task = self._open[-1]
-        bars.update(task, advance=steps, note=note)
+        assert self._bars is not None
+        self._bars.update(self._open[-1].task, advance=steps, note=note)
 
     def finished(self) -> None:
-        """Close the newest bar, and the display with the last one."""
-        bars, _ = self._open.pop()
+        """Take the newest bar away, and the display with the last one."""
+        assert self._bars is not None
+        bar = self._open.pop()
+        self._bars.remove_task(bar.task)
         if not self._open:
-            bars.stop()
+            self._bars.stop()
+            self._bars = None
+        if bar.is_phase:
+            took = format_seconds(time.monotonic() - bar.began)
+            self.said(f"{bar.what} took {took}")
 
     def said(self, message: str) -> None:
         """Print a line above the bars."""
         self._console.print(message, highlight=False, markup=False)
 
 
-class Lines(Listener):
-    """A plain line now and then, for a log file or a pipe."""
+class _Bar:
+    """One open bar of `Bars`."""
 
-    def __init__(self, console: Console) -> None:
-        self._console = console
-        self._open: list[_Work] = []
-
-    def started(self, what: str, total: int) -> None:
-        """Say what begins."""
-        self._open.append(_Work(what, total))
-        self.said(f"{what}: 0 of {total}")
-
-    def advanced(self, steps: int, note: str) -> None:
-        """Say how far the newest work is, at most every few seconds."""
-        work = self._open[-1]
-        work.done += steps
-        now = time.monotonic()
-        if now - work.last_said >= SECONDS_BETWEEN_LINES and work.done < work.total:
-            work.last_said = now
-            left = (now - work.began) / work.done * (work.total - work.done)
-            beside = f", {note}" if note else ""
-            self.said(
-                f"{work.what}: {work.done} of {work.total}, "
-                f"{format_seconds(left)} left{beside}"
-            )
-
-    def finished(self) -> None:
-        """Say that the newest work ended, and how long it took."""
-        work = self._open.pop()
-        took = format_seconds(time.monotonic() - work.began)
-        self.said(f"{work.what}: {work.done} of {work.total} in {took}")
-
-    def said(self, message: str) -> None:
-        """Print one line."""
-        self._console.print(message, highlight=False, markup=False, soft_wrap=True)
-
-
-class _Work:
-    """One open piece of work of `Lines`."""
-
-    def __init__(self, what: str, total: int) -> None:
+    def __init__(self, what: str, task: TaskID, *, is_phase: bool) -> None:
         self.what = what
-        self.total = total
-        self.done = 0
-        self.began = self.last_said = time.monotonic()
+        self.task = task
+        self.is_phase = is_phase
+        self.began = time.monotonic()
+
+
+class _AmountColumn(TextColumn):
+    """How much is done; nothing for a phase, which counts nothing."""
+
+    def __init__(self) -> None:
+        super().__init__("")
+
+    def render(self, task: Task) -> Text:
+        """Draw one cell."""
+        return Text("" if task.total is None else amount(task.completed, task.total))
+
+
+class _LeftColumn(TimeRemainingColumn):
+    """Time left, named so that it is not read as time gone."""
+
+    def render(self, task: Task) -> Text:
+        """Draw one cell."""
+        if task.total is None:
+            return Text("")
+        return Text.assemble(super().render(task), " left")
 
 
 def listener_for(console: Console) -> Listener:
     """Bars where they can move, lines everywhere else."""
-    return Bars(console) if console.is_terminal else Lines(console)
+    if console.is_terminal:
+        return Bars(console)
+    return Lines(
+        lambda line: console.print(line, highlight=False, markup=False, soft_wrap=True)
+    )
+
+
+def _display(console: Console) -> Progress:
+    return Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=20),
+        _AmountColumn(),
+        TimeElapsedColumn(),
+        _LeftColumn(),
+        TextColumn("{task.fields[note]}", markup=False),
+        console=console,
+        transient=True,
+    )
+
+
+def _shown(what: str) -> str:
+    return what if len(what) <= 32 else f"{what[:31]}…"

@@ -15,7 +15,7 @@ class Listener(Protocol):
     """Whoever shows progress to a person."""
 
     def started(self, what: str, total: int) -> None:
-        """Work named `what` begins and has `total` steps."""
+        """Work named `what` begins; it has `total` steps, or 0 if none are counted."""
 
     def advanced(self, steps: int, note: str) -> None:
         """The newest work moved on by `steps`; `note` is shown beside it."""
@@ -53,6 +53,13 @@ def progress(what: str, total: int) -> Iterator[Progress]:
         listener.finished()
 
 
+@contextmanager
+def phase(what: str) -> Iterator[None]:
+    """Announce a part of a command, in which other work is counted."""
+    with progress(what, 0):
+        yield
+
+
 def say(message: str) -> None:
     """Tell the person one thing worth knowing: a count dropped, a cache used."""
     _listener.get().said(message)
@@ -66,3 +73,33 @@ def listening(listener: Listener) -> Iterator[None]:
         yield
     finally:
         _listener.reset(token)
+
+
+@contextmanager
+def overheard_by(listener: Listener) -> Iterator[None]:
+    """Send all progress inside the block to `listener` as well."""
+    with listening(_Both(_listener.get(), listener)):
+        yield
+
+
+class _Both(Listener):
+    """Tells two listeners the same."""
+
+    def __init__(self, first: Listener, second: Listener) -> None:
+        self._each = (first, second)
+
+    def started(self, what: str, total: int) -> None:
+        for listener in self._each:
+            listener.started(what, total)
+
+    def advanced(self, steps: int, note: str) -> None:
+        for listener in self._each:
+            listener.advanced(steps, note)
+
+    def finished(self) -> None:
+        for listener in self._each:
+            listener.finished()
+
+    def said(self, message: str) -> None:
+        for listener in self._each:
+            listener.said(message)

@@ -14,7 +14,7 @@ class ModelSource:
     """Folder or hub id of the model."""
 
     adapter: str | None = None
-    """Folder or hub id of a PEFT adapter to put on top."""
+    """Folder or hub id of a PEFT adapter to put on top; none by default."""
 
     dtype: Dtype = "float32"
     """Number type that the weights are loaded in."""
@@ -23,7 +23,8 @@ class ModelSource:
     """Where to run: auto, cpu, cuda, cuda:INDEX or mps."""
 
     device_map: str | None = None
-    """How to spread a model over several GPUs (auto, balanced, sequential)."""
+    """How to spread a model over several GPUs (auto, balanced, sequential); by default
+    it stays on one."""
 
     trust_remote_code: bool = False
     """Run Python code that comes with the model. Only for authors you trust."""

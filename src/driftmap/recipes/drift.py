@@ -4,10 +4,17 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
-from cyclopts import Parameter
-
+from driftmap.core.errors import UsageError
 from driftmap.load.source import ModelSource
 from driftmap.recipes.options import (
+    DATA,
+    EVALUATION,
+    GROUPS,
+    MODEL,
+    RUN,
+    SCORING,
+    TESTING,
+    TUNING,
     EvaluationOptions,
     GroupOptions,
     ScoringOptions,
@@ -15,7 +22,6 @@ from driftmap.recipes.options import (
 )
 from driftmap.tune.settings import LoraSettings
 
-Flat = Parameter(name="*")
 Phase = Literal["groups", "tune", "report"]
 
 FREE = (
@@ -40,35 +46,53 @@ class Drift:
     magnitude, and writes a run folder with a report.
     """
 
-    source: Annotated[ModelSource, Flat]
+    source: Annotated[ModelSource, MODEL]
 
-    behaviour: str
+    behaviour: Annotated[str, DATA]
     """Samples that show the behaviour: requests with the answers to look for, such as
-    refusals (file)."""
+    refusals (file or hub name)."""
 
-    utility: str
-    """Samples of ordinary ability, for contrast; alike in kind (file)."""
+    utility: Annotated[str, DATA]
+    """Samples of ordinary ability, for contrast; alike in kind (file or hub name)."""
 
-    tune_on: str
-    """Samples to fine-tune on (file)."""
+    tune_on: Annotated[str, DATA]
+    """Samples to fine-tune on (file or hub name)."""
 
-    scoring: Annotated[ScoringOptions, Flat] = field(default_factory=ScoringOptions)
-    groups: Annotated[GroupOptions, Flat] = field(default_factory=GroupOptions)
-    lora: Annotated[LoraSettings, Flat] = field(default_factory=LoraSettings)
-    evaluation: Annotated[EvaluationOptions, Flat] = field(
+    scoring: Annotated[ScoringOptions, SCORING] = field(default_factory=ScoringOptions)
+    groups: Annotated[GroupOptions, GROUPS] = field(default_factory=GroupOptions)
+    lora: Annotated[LoraSettings, TUNING] = field(default_factory=LoraSettings)
+    evaluation: Annotated[EvaluationOptions, EVALUATION] = field(
         default_factory=EvaluationOptions
     )
-    testing: Annotated[TestingOptions, Flat] = field(default_factory=TestingOptions)
+    testing: Annotated[TestingOptions, TESTING] = field(default_factory=TestingOptions)
 
-    seed: int = 0
+    seed: Annotated[int, RUN] = 0
     """The one seed behind every draw: samples, groups, adapters, data order
     (integer)."""
 
-    out: Path = Path("runs/drift")
-    """Run folder; a folder with the same settings is resumed (path)."""
+    out: Annotated[Path, RUN] = Path("runs/drift")
+    """Run folder; one with the same settings is resumed (path)."""
 
-    until: Phase = "report"
+    until: Annotated[Phase, RUN] = "report"
     """Last phase to run; the same command with a later one goes on from there."""
+
+    def __post_init__(self) -> None:
+        """Refuse at once what fine-tuning would refuse after long work.
+
+        Raises:
+            UsageError: The model has an adapter, or a number type that cannot learn.
+        """
+        if self.source.adapter is not None:
+            raise UsageError(
+                f"--adapter {self.source.adapter}: a drift study tunes an adapter of "
+                "its own; merge this one into its model (`merge_and_unload` in peft), "
+                "save that, and give it as --model"
+            )
+        if self.source.dtype == "float16":
+            raise UsageError(
+                "--dtype float16 loses the small gradients of tuning; use float32 or "
+                "bfloat16"
+            )
 
     def run(self) -> Path:
         """Run all phases that are not done yet.
@@ -76,49 +100,39 @@ class Drift:
         Returns:
             The report, or the run folder where `until` stops before it.
         """
+        from driftmap.recipes.steps import rows
+
+        sources = (self.behaviour, self.utility, self.tune_on)
+        read = rows.read_study(sources, self.scoring, self.evaluation, self.seed)
+
         from driftmap.load.model import load_model
         from driftmap.recipes.steps import (
-            behaviour,
             bench,
-            drifting,
-            evaluation,
+            concluding,
+            data,
             grouping,
-            inference,
             reporting,
             tuning,
         )
 
         loaded = load_model(self.source)
-        data = bench.study_data(
-            loaded,
-            (self.behaviour, self.utility, self.tune_on),
-            self.scoring,
-            self.evaluation,
-            self.seed,
-        )
+        encoded = data.encode_study(loaded, read, self.scoring)
         with bench.opened(loaded, self.out, asdict(self), "drift", FREE) as study:
             mobile = tuning.mobile_sites(study, self.lora)
             chosen = grouping.group_step(
-                study, data.scored, self.scoring, self.groups, mobile
+                study, encoded.scored, self.scoring, self.groups, mobile
             )
             if self.until == "groups":
                 return study.run.path
             live = tuning.live_drift(study, chosen)
-            tuned = [
-                tuning.tune_step(study, data.learnt, self.lora, live, number)
+            runs = [
+                tuning.tune_step(study, encoded.learnt, self.lora, live, number)
                 for number in range(self.testing.seeds)
             ]
             if self.until == "tune":
                 return study.run.path
-            drift = drifting.drift_step(study, tuned, live)
-            judged = evaluation.all_steps(study, data.asked, self.evaluation, tuned)
-            behaviour.behaviour_step(study, judged)
-            findings = inference.Findings(
-                groups=grouping.load_groups(chosen),
-                tuned=tuned,
-                drift=drift,
-                behaviours=behaviour.behaviour_changes(judged, self.seed),
-                num_shared=data.asked.num_shared,
+            tuned = concluding.Tuned(groups=chosen, runs=runs, live=live)
+            concluding.conclude(
+                study, tuned, encoded.asked, self.evaluation, self.testing
             )
-            inference.statistics_step(study, findings, self.testing)
             return reporting.report_step(study.run).path(reporting.REPORT)

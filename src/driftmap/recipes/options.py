@@ -7,7 +7,29 @@ option, on the command line and in the reference.
 from dataclasses import dataclass
 from typing import Literal
 
+from cyclopts import Group, Parameter
+
 from driftmap.core.errors import UsageError
+
+
+def section(title: str, order: int) -> Parameter:
+    """A block of options under a title of its own in the help, flat in the words."""
+    return Parameter(name="*", group=Group(title, sort_key=order))
+
+
+def options(title: str, order: int) -> Parameter:
+    """A single option under a title."""
+    return Parameter(group=Group(title, sort_key=order))
+
+
+MODEL = section("Model", 1)
+DATA = options("Data", 2)
+SCORING = section("Scoring", 3)
+GROUPS = section("Groups", 4)
+TUNING = section("Tuning", 5)
+EVALUATION = section("Evaluation", 6)
+TESTING = section("Testing", 7)
+RUN = options("Run", 8)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,10 +75,10 @@ class GroupOptions:
 
     def __post_init__(self) -> None:
         """Refuse shares that are no shares."""
-        for name in ("share", "p", "q"):
-            value = getattr(self, name)
-            if not 0 <= value <= 1 or (value == 0 and name != "p"):
-                raise UsageError(f"--{name} is {value}; give a share above 0, up to 1")
+        require_share("--share", self.share)
+        require_share("--q", self.q)
+        if not 0 <= self.p < 1:
+            raise UsageError(f"--p is {self.p}; give a share from 0 to below 1")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,12 +86,12 @@ class EvaluationOptions:
     """What the model does before tuning and at each checkpoint."""
 
     refusal_prompts: str | None = None
-    """Requests that the model should refuse (file or name); by default rows of
-    `--behaviour` that scoring did not draw."""
+    """Requests that the model should refuse (file or hub name); by default rows
+    of `--behaviour` that scoring did not draw."""
 
     held_out: tuple[str, ...] = ()
-    """Samples that the model should get right (file or name, may be repeated); by
-    default rows of `--utility` that scoring did not draw."""
+    """Samples that the model should get right (file or hub name, may be
+    repeated); by default rows of `--utility` that scoring did not draw."""
 
     num_eval_samples: int = 100
     """Rows of each of the two that are used (count)."""
@@ -119,3 +141,13 @@ def require_at_least(option: str, value: float, least: float) -> None:
     """
     if value < least:
         raise UsageError(f"{option} is {value}; give at least {least:g}")
+
+
+def require_share(option: str, value: float) -> None:
+    """Refuse what is no share of a matrix.
+
+    Raises:
+        UsageError: The value is not above 0 and up to 1.
+    """
+    if not 0 < value <= 1:
+        raise UsageError(f"{option} is {value}; give a share above 0, up to 1")

@@ -7,7 +7,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Report:
     """Draw the report of a finished run again, from its folder alone.
 
@@ -15,8 +15,8 @@ class Report:
     the tables and statistics of the run.
     """
 
-    folder: Annotated[Path, Parameter(name="RUN")]
-    """Run folder, as another command wrote it (path)."""
+    run_folder: Annotated[Path, Parameter(name="RUN", negative=())]
+    """Folder of the run, as `driftmap drift` or `driftmap demo` wrote it."""
 
     def run(self) -> Path:
         """Draw `report.html`, `report.txt` and the pictures.
@@ -24,8 +24,9 @@ class Report:
         Returns:
             The report.
         """
+        from driftmap.recipes.steps.logbook import logged
         from driftmap.recipes.steps.reporting import REPORT, report_step
         from driftmap.store.run_dir import RunDir
 
-        with RunDir.reopen(self.folder) as run:
+        with RunDir.reopen(self.run_folder) as run, logged(run.path, "report"):
             return report_step(run).path(REPORT)

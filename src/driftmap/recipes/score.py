@@ -4,12 +4,16 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
-from cyclopts import Parameter
-
 from driftmap.load.source import ModelSource
-from driftmap.recipes.options import ScoringOptions
-
-Flat = Parameter(name="*")
+from driftmap.recipes.options import (
+    DATA,
+    MODEL,
+    RUN,
+    SCORING,
+    ScoringOptions,
+    options,
+    require_share,
+)
 
 FREE = (
     "out",
@@ -29,27 +33,35 @@ class Score:
     one float32 tensor per matrix, under its module path.
     """
 
-    source: Annotated[ModelSource, Flat]
+    source: Annotated[ModelSource, MODEL]
 
-    data: str
-    """Samples to score on: requests with answers (file)."""
+    data: Annotated[str, DATA]
+    """Samples to score on: requests with answers (file or hub name)."""
 
-    score: Literal["snip"] = "snip"
+    score: Annotated[Literal["snip"], options("Scoring", 3)] = "snip"
     """Which score: snip is |weight| times mean |gradient| per sample."""
 
-    scoring: Annotated[ScoringOptions, Flat] = field(default_factory=ScoringOptions)
+    scoring: Annotated[ScoringOptions, SCORING] = field(default_factory=ScoringOptions)
 
-    share: float = 0.01
+    share: Annotated[float, options("Groups", 4)] = 0.01
     """Share of each matrix, highest by score, in the group `top` (0 to 1)."""
 
-    keep: bool = False
+    keep: Annotated[bool, RUN] = False
     """Write all scores to `scores/SCORE-*.safetensors`: 4 bytes per scored weight."""
 
-    seed: int = 0
+    seed: Annotated[int, RUN] = 0
     """Seed that draws the samples (integer)."""
 
-    out: Path = Path("runs/score")
-    """Run folder; a folder with the same settings is reused (path)."""
+    out: Annotated[Path, RUN] = Path("runs/score")
+    """Run folder; one with the same settings is reused (path)."""
+
+    def __post_init__(self) -> None:
+        """Refuse a share that is none.
+
+        Raises:
+            UsageError: It is not above 0 and up to 1.
+        """
+        require_share("--share", self.share)
 
     def run(self) -> Path:
         """Score unless it is done already.
@@ -57,11 +69,17 @@ class Score:
         Returns:
             The run folder.
         """
+        from driftmap.recipes.steps import rows
+
+        read = rows.drawn(self.data, self.scoring.num_samples, self.seed)
+
         from driftmap.load.model import load_model
-        from driftmap.recipes.steps import bench, score_files
+        from driftmap.recipes.steps import bench, data, score_files
 
         loaded = load_model(self.source)
-        data = bench.one_set(loaded, self.data, self.scoring, self.seed)
+        encoded = data.scored_samples(loaded, read, self.scoring)
         with bench.opened(loaded, self.out, asdict(self), "score", FREE) as study:
-            score_files.score_step(study, data, self.scoring, (self.share, self.keep))
+            score_files.score_step(
+                study, (encoded, read.sha256), self.scoring, (self.share, self.keep)
+            )
             return study.run.path

@@ -7,7 +7,7 @@ from time import perf_counter
 from filelock import FileLock, Timeout
 
 from driftmap.core.errors import StoreError
-from driftmap.core.progress import say
+from driftmap.core.progress import phase, say
 from driftmap.store import provenance, steps
 from driftmap.store.files import explaining, remove
 from driftmap.store.recipe_file import (
@@ -20,6 +20,7 @@ from driftmap.store.recipe_file import (
 from driftmap.store.steps import StepFolders, StepOutcome
 
 _LOCK = ".lock"
+_OWN = (RECIPE_FILE, "provenance.json", "log.txt", "steps")
 
 
 class RunDir:
@@ -36,10 +37,11 @@ class RunDir:
     (True, False, '42')
     """
 
-    def __init__(self, path: Path, lock: FileLock) -> None:
+    def __init__(self, path: Path, lock: FileLock, *, is_new: bool) -> None:
         """Use `open` or `reopen`."""
         self.path = path
         self._lock = lock
+        self._is_new = is_new
         self._provenance = path / "provenance.json"
         self._environment: int | None = None
 
@@ -66,6 +68,7 @@ class RunDir:
                 with other settings, is in use, or may not be written to.
         """
         _refuse_foreign(path)
+        is_new = not path.exists()
         with explaining(path):
             path.mkdir(parents=True, exist_ok=True)
             lock = FileLock(path / _LOCK, timeout=0)
@@ -76,6 +79,7 @@ class RunDir:
                     f"{path}: another driftmap is writing this run; "
                     "wait for it to end or choose another --out"
                 ) from None
+        run = cls(path, lock, is_new=is_new)
         try:
             _refuse_other(path, plain_recipe(recipe), kind, tuple(free))
             with explaining(path):
@@ -85,9 +89,11 @@ class RunDir:
                 (path / "steps").mkdir(exist_ok=True)
                 steps.recover(path)
         except BaseException:
-            lock.release()
+            if is_new:
+                run._forget()
+            run.close()
             raise
-        return cls(path, lock)
+        return run
 
     @classmethod
     def reopen(cls, path: Path) -> "RunDir":
@@ -184,8 +190,18 @@ class RunDir:
     def __enter__(self) -> "RunDir":
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Close; after an error a run without any result is as if never begun."""
+        if kind is not None and not _has_results(self.path):
+            self._forget()
         self.close()
+
+    def _forget(self) -> None:
+        """Remove what `open` wrote, so that other settings may be tried here."""
+        for name in _OWN:
+            remove(self.path / name)
+        if self._is_new and {p.name for p in self.path.iterdir()} <= {_LOCK}:
+            remove(self.path)
 
     def _step(
         self,
@@ -204,7 +220,7 @@ class RunDir:
             say(f"{reason}; the step is done again")
         begin = perf_counter()
         try:
-            with explaining(self.path):
+            with phase(f"step {name}"), explaining(self.path):
                 make(steps.step_folders(self.path, name, key))
                 outcome = steps.commit(self.path, name, key)
         finally:
@@ -217,6 +233,16 @@ class RunDir:
         provenance.add_cost(self._provenance, name, cost)
         steps.clear_work(self.path, name)
         return outcome
+
+
+def _has_results(path: Path) -> bool:
+    """Whether a step is finished, or has work that another process can go on with."""
+    found = (
+        path.glob("steps/*.json"),
+        path.glob("steps/*.work"),
+        path.glob("steps/.*.plan"),
+    )
+    return any(True for each in found for _ in each)
 
 
 def _reason_to_do(found: StepOutcome | None, key: str) -> str | None:

@@ -16,7 +16,8 @@ from driftmap.evaluate.refusal import refusal_first_ids, refusal_readings
 from driftmap.load.attach import attach_adapter
 from driftmap.load.model import LoadedModel
 from driftmap.recipes.options import EvaluationOptions
-from driftmap.recipes.steps.bench import EvaluationData, Study, batches_of
+from driftmap.recipes.steps.bench import Study, batches_of
+from driftmap.recipes.steps.data import EvaluationData
 from driftmap.recipes.steps.tuning import checkpoint_folders
 from driftmap.results.table import Cell, Table
 from driftmap.store.steps import StepOutcome

@@ -16,7 +16,8 @@ from driftmap.families.matrices import effective_weight
 from driftmap.load.model import LoadedModel
 from driftmap.measure.select import difference, matched, random_weights, top
 from driftmap.recipes.options import GroupOptions, ScoringOptions
-from driftmap.recipes.steps.bench import ScoringData, Study
+from driftmap.recipes.steps.bench import Study
+from driftmap.recipes.steps.data import ScoringData
 from driftmap.recipes.steps.group_cards import DECLARED, MODEL_FILE, MODEL_KIND, ORDER
 from driftmap.recipes.steps.scoring import snip_scores
 from driftmap.results.groups import FlatIndex, GroupOrigin, WeightGroup

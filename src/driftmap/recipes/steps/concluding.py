@@ -1,0 +1,56 @@
+"""What follows from the training runs: how far did groups move, what did it change?"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from driftmap.recipes.options import EvaluationOptions, TestingOptions
+from driftmap.recipes.steps import behaviour, drifting, evaluation, inference
+from driftmap.recipes.steps.bench import Study
+from driftmap.recipes.steps.data import EvaluationData
+from driftmap.recipes.steps.grouping import load_groups
+from driftmap.recipes.steps.tuning import LiveDrift
+from driftmap.store.steps import StepOutcome
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Tuned:
+    """What tuning leaves to be looked at.
+
+    Args:
+        groups: The step that chose the groups.
+        runs: The step of every training run.
+        live: Drift as it was measured on the way.
+    """
+
+    groups: StepOutcome
+    runs: Sequence[StepOutcome]
+    live: LiveDrift
+
+
+def conclude(
+    study: Study,
+    tuned: Tuned,
+    asked: EvaluationData,
+    options: EvaluationOptions,
+    testing: TestingOptions,
+) -> None:
+    """Write the tables of drift and behaviour, and `statistics.json`.
+
+    Args:
+        study: Folder, model and seed.
+        tuned: Groups and training runs.
+        asked: What the model is evaluated on.
+        options: How it answers.
+        testing: How chance is measured.
+    """
+    drift = drifting.drift_step(study, tuned.runs, tuned.live)
+    judged = evaluation.all_steps(study, asked, options, tuned.runs)
+    behaviour.behaviour_step(study, judged)
+    findings = inference.Findings(
+        groups=load_groups(tuned.groups),
+        tuned=tuned.runs,
+        drift=drift,
+        behaviours=behaviour.behaviour_changes(judged, study.seed),
+        num_shared=asked.num_shared,
+    )
+    inference.statistics_step(study, findings, testing)

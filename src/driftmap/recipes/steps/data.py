@@ -1,0 +1,133 @@
+"""What do the rows of a study become for its model? Encoded samples and prompts."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from driftmap.load.encoding import Encoding, encode, encode_prompts
+from driftmap.load.model import LoadedModel
+from driftmap.recipes.options import ScoringOptions
+from driftmap.recipes.steps.rows import Rows, StudyRows
+from driftmap.results.samples import EncodedSample, Sample
+
+Encoded = tuple[EncodedSample, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ScoringData:
+    """What the groups are chosen from.
+
+    Args:
+        behaviour: Encoded samples of the behaviour.
+        utility: Encoded samples of ordinary ability.
+        sha256: Role -> hash of the source.
+    """
+
+    behaviour: Encoded
+    utility: Encoded
+    sha256: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class HeldOut:
+    """Samples that the model should get right, and not refuse.
+
+    Args:
+        name: What the report calls them.
+        samples: With their responses.
+        prompts: Without them.
+        sha256: Hash of the source.
+    """
+
+    name: str
+    samples: Encoded
+    prompts: Encoded
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class EvaluationData:
+    """What the model is asked before tuning and at each checkpoint.
+
+    Args:
+        prompts: Requests that the model should refuse.
+        prompts_sha256: Hash of their source.
+        held_out: Sets of samples that it should get right.
+        num_shared: Rows that scoring has seen as well.
+    """
+
+    prompts: Encoded
+    prompts_sha256: str
+    held_out: tuple[HeldOut, ...]
+    num_shared: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class StudyData:
+    """All samples of a study, encoded for its model.
+
+    Args:
+        scored: What the groups are chosen from.
+        learnt: What is fine-tuned on, with the hash of its source.
+        asked: What the model is evaluated on.
+    """
+
+    scored: ScoringData
+    learnt: tuple[Encoded, str]
+    asked: EvaluationData
+
+
+def encode_study(
+    loaded: LoadedModel, rows: StudyRows, scoring: ScoringOptions
+) -> StudyData:
+    """Encode all rows of a study before any long work begins.
+
+    Args:
+        loaded: Whose tokenizer reads them, and whose context they must fit.
+        rows: What was read.
+        scoring: Which tokens count.
+
+    Raises:
+        DataError: A row does not fit the model or has no token to count.
+    """
+    learning = Encoding(max_length=loaded.context_length, learn_end=True)
+    asked = (rows.to_refuse, *rows.held_out)
+    return StudyData(
+        scored=ScoringData(
+            behaviour=scored_samples(loaded, rows.behaviour, scoring),
+            utility=scored_samples(loaded, rows.utility, scoring),
+            sha256={
+                "behaviour": rows.behaviour.sha256,
+                "utility": rows.utility.sha256,
+            },
+        ),
+        learnt=(
+            encode(rows.learnt.samples, loaded.tokenizer, learning),
+            rows.learnt.sha256,
+        ),
+        asked=EvaluationData(
+            prompts=_prompts(loaded, rows.to_refuse.samples),
+            prompts_sha256=rows.to_refuse.sha256,
+            held_out=tuple(_held_out(loaded, held) for held in rows.held_out),
+            num_shared=sum(of_one.num_shared for of_one in asked),
+        ),
+    )
+
+
+def scored_samples(loaded: LoadedModel, rows: Rows, scoring: ScoringOptions) -> Encoded:
+    """Encode rows that are scored."""
+    settings = Encoding(positions=scoring.positions, max_length=loaded.context_length)
+    return encode(rows.samples, loaded.tokenizer, settings)
+
+
+def _held_out(loaded: LoadedModel, rows: Rows) -> HeldOut:
+    settings = Encoding(max_length=loaded.context_length)
+    return HeldOut(
+        name=rows.name,
+        samples=encode(rows.samples, loaded.tokenizer, settings),
+        prompts=_prompts(loaded, rows.samples),
+        sha256=rows.sha256,
+    )
+
+
+def _prompts(loaded: LoadedModel, samples: Sequence[Sample]) -> Encoded:
+    return encode_prompts(samples, loaded.tokenizer, loaded.context_length)
