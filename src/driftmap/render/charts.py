@@ -9,13 +9,19 @@ Numbers: TypeAlias = Sequence[float]
 PALETTE = {
     "difference": "#d9480f",
     "matched": "#1c7ed6",
-    "top": "#b8860b",
+    "top": "#b07d0a",
     "utility": "#2f9e44",
     "random": "#868e96",
 }
 """Colour of each usual group, legible on white and on near-black."""
 
-SPARE_COLOURS = ("#9c36b5", "#0c8599", "#c2255c", "#5c940d")
+SPARE_COLOURS = ("#9c36b5", "#0c8599", "#e8590c", "#1c7ed6", "#5c940d", "#c2255c")
+
+QUIET = "#868e96"
+"""Colour of what stands in the background: chance, levels, margins."""
+
+LOUD = "#d9480f"
+"""Colour of the one thing to look at."""
 
 
 def colour_of(name: str, number: int) -> str:
@@ -25,23 +31,41 @@ def colour_of(name: str, number: int) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
-    """One series over x, with a band where `low` and `high` are given."""
+    """One series over x.
+
+    Args:
+        name: Name in the legend.
+        x: Places on the axis, ascending.
+        y: Values; NaN is a gap.
+        low: Lower edge of a band; empty for none.
+        high: Upper edge of it.
+        threads: The single series behind a mean, drawn thin, each as long as x.
+    """
 
     name: str
     x: Numbers
     y: Numbers
     low: Numbers = ()
     high: Numbers = ()
+    threads: Sequence[Numbers] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lines:
-    """Several series over a common axis; `reference` is a level to compare with."""
+    """Several series over a common axis.
+
+    Args:
+        x_title: What x is.
+        y_title: What y is, with its unit.
+        lines: The series.
+        y_ends: Ends of the axis of y; None lets the values decide.
+        y_from_zero: The axis of y begins at 0, where `y_ends` leaves it open.
+    """
 
     x_title: str
     y_title: str
     lines: Sequence[Line]
-    reference: float | None = None
+    y_ends: tuple[float, float] | None = None
     y_from_zero: bool = False
 
 
@@ -60,29 +84,36 @@ class Box:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Boxes:
-    """Distributions side by side."""
+    """Distributions above each other along a common axis."""
 
-    y_title: str
+    x_title: str
     boxes: Sequence[Box]
-    log: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cells:
-    """A matrix of numbers as colours around `middle`; NaN is left empty."""
+    """A matrix of ratios as colours; 1 is neutral and NaN is left empty.
+
+    Colours follow the logarithm: twice and half are equally far from 1. They are
+    full at `reach`, or at the farthest ratio if that lies beyond. The first row of
+    `ratios` is drawn lowest.
+    """
 
     x_labels: Sequence[str]
     y_labels: Sequence[str]
     x_title: str
     y_title: str
-    values: Sequence[Numbers]
+    ratios: Sequence[Numbers]
     value_title: str
-    middle: float = 0.0
+    reach: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ranges:
-    """Estimates with intervals, one line each, beside a level of no effect."""
+    """Estimates with intervals, one line each, beside a level of no effect.
+
+    An interval without extent, or of NaN, is drawn as a point alone.
+    """
 
     x_title: str
     names: Sequence[str]
@@ -106,3 +137,18 @@ class Histogram:
 
 
 Chart: TypeAlias = Lines | Boxes | Cells | Ranges | Histogram
+
+
+def height_of(chart: Chart) -> int:
+    """Height that a chart needs to be legible, in pixels.
+
+    >>> height_of(Boxes(x_title="drift", boxes=[]))
+    240
+    """
+    if isinstance(chart, Cells):
+        return max(260, 130 + 24 * len(chart.y_labels))
+    if isinstance(chart, Ranges):
+        return max(220, 120 + 38 * len(chart.names))
+    if isinstance(chart, Boxes):
+        return max(240, 110 + 40 * len(chart.boxes))
+    return 320 if isinstance(chart, Histogram) else 360

@@ -1,103 +1,60 @@
-"""Which evidence does the drift page show, and how is each piece to be read?"""
+"""Which evidence does the drift page show, and what would chance give?"""
 
 from collections.abc import Sequence
 
 import numpy as np
 
-from driftmap.render.charts import (
-    Box,
-    Boxes,
-    Cells,
-    Chart,
-    Histogram,
-    Line,
-    Lines,
-    Ranges,
-)
-from driftmap.render.page import Figure, Folded, Grid, Node, Paragraph, Section
-from driftmap.render.wording import (
-    MetricWords,
-    interval,
-    metric_words,
-    number,
-    p_value,
-)
+from driftmap.render.charts import Cells, Histogram, Lines, Ranges
+from driftmap.render.drift_cautions import cautions_at
+from driftmap.render.drift_curves import group_line
+from driftmap.render.page import Facts, Figure, Folded, Grid, Node, Paragraph, Section
+from driftmap.render.wording import interval, metric_words, number, p_value
 from driftmap.results.drift import POOLED_LAYER, POOLED_PART
 from driftmap.results.drift_study import DriftStudy
-from driftmap.results.statistics import EffectSize, GroupRatio
-from driftmap.results.table import Table
-
-
-def behaviour_section(study: DriftStudy) -> Section:
-    """What the model did before tuning and at each checkpoint."""
-    table = study.behaviour
-    figures: list[Node] = [
-        Figure(
-            name=f"behaviour_{str(outcome).replace(' ', '_').replace('-', '_')}",
-            title=f"{str(outcome).capitalize()} over training",
-            reading="One line per training seed; the band is the 95 % Wilson "
-            "interval over prompts where the value is a rate. Step 0 is the model "
-            "before tuning.",
-            chart=Lines(
-                x_title="training step",
-                y_title=str(outcome),
-                lines=[
-                    _seed_line(table.where(outcome=outcome, seed=seed))
-                    for seed in table.unique("seed")
-                ],
-            ),
-        )
-        for outcome in table.unique("outcome")
-    ]
-    return Section(
-        anchor="behaviour",
-        title="Did tuning change the behaviour?",
-        nodes=[
-            Paragraph(
-                text="Drift only means something beside what the model does. If the "
-                "behaviour did not change, there is nothing to explain."
-            ),
-            *figures,
-        ],
-    )
-
-
-def _seed_line(rows: Table) -> Line:
-    rows = _by_step(rows)
-    banded = bool(np.isfinite(rows["low"]).all())
-    return Line(
-        name=f"seed {rows['seed'][0]}",
-        x=rows["step"].tolist(),
-        y=rows["value"].tolist(),
-        low=rows["low"].tolist() if banded else (),
-        high=rows["high"].tolist() if banded else (),
-    )
+from driftmap.results.statistics import GroupRatio, NullDistribution
 
 
 def evidence_section(study: DriftStudy) -> Section:
-    """Drift against the matched control: whole model, over time, by place."""
+    """Drift against the matched control: whole model, by place, over time."""
     return Section(
         anchor="evidence",
         title="Do these weights drift more?",
         nodes=[
+            Paragraph(
+                text="A ratio compares each group with all weights of the same size in "
+                "the same matrices that belong to no group, so that neither a group's "
+                "large weights nor the matrices it lies in can make it look special."
+            ),
+            *cautions_at(study, "ratio"),
             _ratio_figure(study),
-            _curve_figure(study),
+            _other_intervals(study.statistics.primary),
             _map_figure(study),
+            _curve_figure(study),
+            *cautions_at(study, "pooled"),
         ],
     )
 
 
+def _whole(study: DriftStudy) -> list[GroupRatio]:
+    return [r for r in study.statistics.ratios if r.layer is None and r.part is None]
+
+
 def _ratio_figure(study: DriftStudy) -> Figure:
-    whole = [r for r in study.statistics.ratios if r.layer is None and r.part is None]
+    whole = _whole(study)
     margin = study.statistics.verdict.margin
+    bars = (
+        "Bars are 95 % t intervals over training seeds."
+        if study.statistics.primary.interval95
+        else "There are no intervals: they need at least 2 training seeds."
+    )
     return Figure(
         name="ratio_by_group",
-        title="Drift of each group over weights of the same size",
-        reading="1 means that the group drifts as much as weights of its size outside "
-        "every group. Bars are 95 % t intervals over training seeds. The shaded zone "
-        f"is the declared margin: 1/{margin:g} to {margin:g} counts as alike.",
+        title="Drift of each group over that of weights of the same size",
+        reading=f"1 means that the group drifts as much as its control. {bars} The "
+        f"shaded zone is the declared margin: {1 / margin:.2g} to {margin:g} counts as "
+        "alike.",
         chart=Ranges(
-            x_title="ratio to the |W|-matched control",
+            x_title="ratio to weights of the same size",
             names=[r.group for r in whole],
             estimates=[r.rho for r in whole],
             lows=[r.interval95.low if r.interval95 else r.rho for r in whole],
@@ -108,22 +65,41 @@ def _ratio_figure(study: DriftStudy) -> Figure:
     )
 
 
+def _other_intervals(primary: GroupRatio) -> Facts:
+    left_out = primary.left_out
+    return Facts(
+        pairs=[
+            ("95 % interval over seeds", interval(primary.interval95)),
+            ("95 % bootstrap over seeds and matrices", interval(primary.bootstrap95)),
+            (
+                "Compared",
+                f"{primary.num_weights:,} weights in {primary.num_matrices:,} matrices",
+            ),
+            (
+                "Left out: no control, no drift or not tuned",
+                f"{left_out.num_weights:,} weights",
+            ),
+        ]
+    )  # fmt: skip
+
+
 def _curve_figure(study: DriftStudy) -> Figure:
     rows = study.curves.where(unit="weight", metric="absolute")
     words = metric_words("weight", "absolute")
     return Figure(
         name="drift_over_time",
-        title=f"{words.title}, mean over training",
-        reading=f"{words.direction} Bands are 95 % t intervals over "
-        "seeds. Groups of different weight sizes are not comparable here; the matched "
-        "control is.",
+        title=f"{words.name}, mean over the group's weights, over training",
+        reading=f"{words.direction} Bands are 95 % t intervals over seeds. Large "
+        "weights and some matrices move more in any training, so only `matched` is a "
+        "fair comparison for `difference` here.",
         chart=Lines(
             x_title="training step",
-            y_title=words.title,
+            y_title="|dW| (weight units)",
             lines=[
-                _group_line(rows.where(group=group), str(group), "mean")
+                group_line(rows.where(group=group), str(group), "mean")
                 for group in rows.unique("group")
             ],
+            y_from_zero=True,
         ),
     )
 
@@ -135,23 +111,26 @@ def _map_figure(study: DriftStudy) -> Figure:
     )
     layers = [layer for layer in sorted(rows.unique("layer")) if layer != POOLED_LAYER]
     parts = [part for part in rows.unique("part") if part != POOLED_PART]
-    values = [
-        [_mean_log(rows.where(layer=layer, part=part)["ratio"]) for part in parts]
+    ratios = [
+        [_mean_ratio(rows.where(layer=layer, part=part)["ratio"]) for part in parts]
         for layer in layers
     ]
     return Figure(
         name="ratio_by_place",
         title=f"Where `{group}` drifts more (orange) or less (blue) than its control",
-        reading="Logarithm of the ratio per matrix, mean over seeds; 0 means alike, "
-        "0.69 twice as much. Single matrices scatter widely by chance: look for "
-        "patterns over layers or parts, and see the corrected tests below.",
+        reading="The ratio in each matrix, geometric mean over seeds; an empty place "
+        "was not tuned or holds no weight of the group. What chance puts into ratios "
+        "of few weights is still in them. Single matrices scatter widely by chance: "
+        "look for patterns over layers or parts, and see the corrected tests in the "
+        "next section.",
         chart=Cells(
             x_labels=[str(part) for part in parts],
             y_labels=[str(layer) for layer in layers],
-            x_title="part",
+            x_title="part of the block",
             y_title="layer",
-            values=values,
-            value_title="log ratio",
+            ratios=ratios,
+            value_title="ratio",
+            reach=study.statistics.verdict.margin,
         ),
     )
 
@@ -159,213 +138,99 @@ def _map_figure(study: DriftStudy) -> Figure:
 def chance_section(study: DriftStudy) -> Section:
     """What chance alone gives, and every test with its correction."""
     primary = study.statistics.primary
-    nodes: list[Node] = []
+    ratios = study.statistics.ratios
+    places = [r for r in ratios if r.layer is not None or r.part is not None]
+    nodes: list[Node] = [
+        Paragraph(
+            text="Two kinds of luck are kept apart. The interval asks whether another "
+            "training would give another ratio; the verdict compares it with the "
+            "margin. The permutation p asks whether another choice of weights would "
+            "have drifted so; a ratio can lie beyond chance and still be too near 1 to "
+            f"matter. Only one test was declared before training: `{primary.group}`, "
+            "whole model, absolute change, last step. All other p-values are corrected "
+            "for their number, so that one in twenty does not count as a finding."
+        ),
+        *cautions_at(study, "chance"),
+    ]
     if primary.null is not None:
-        counts, edges = np.histogram(primary.null.ratios, bins=30)
+        nodes.append(_null_figure(primary.null))
+    nodes.append(_whole_model_tests(study))
+    if places:
         nodes.append(
-            Figure(
-                name="chance",
-                title="The observed ratio among those that chance gives",
-                reading="Each draw moves the group to other rows and columns of the "
-                "same matrices and keeps its clustering. A single weight is not an "
-                "independent sample: drawing weights one by one would make chance "
-                f"look narrower (standard deviation {primary.null.closed_form_sd:.3g} "
-                f"instead of {np.std(primary.null.ratios):.3g}).",
-                chart=Histogram(
-                    x_title="ratio of the group's drift to that of its size bins",
-                    edges=edges.tolist(),
-                    counts=counts.tolist(),
-                    observed=primary.null.observed,
-                    observed_name="observed",
-                    chance_name="chance",
-                ),
-            )
+            Folded(summary="Tests by layer and by part", nodes=[_place_tests(places)])
         )
-    others = [r for r in study.statistics.ratios if not r.is_primary]
-    whole = [r for r in others if r.layer is None and r.part is None]
-    places = [r for r in others if r not in whole]
-    nodes.append(_tests("Whole model", [primary, *whole]))
-    nodes.append(
-        Folded(
-            summary="Tests by layer and by part",
-            nodes=[_tests("Layers and parts", places)],
-        )
-    )
-    nodes.append(_effects(study.statistics.effects))
     return Section(anchor="chance", title="What would chance give?", nodes=nodes)
 
 
-def _tests(caption: str, ratios: Sequence[GroupRatio]) -> Grid:
+def _null_figure(null: NullDistribution) -> Figure:
+    counts, edges = np.histogram(null.ratios, bins=30)
+    return Figure(
+        name="chance",
+        title="The observed ratio among those that chance gives",
+        reading="Each draw moves the group to other rows and columns of the same "
+        "matrices and keeps its clustering. The ratio here is to whole size bins, so "
+        "it can differ a little from the one above. Weights are not independent: "
+        "drawing them one by one would make chance look like a spread of "
+        f"{number(null.closed_form_sd)} instead of "
+        f"{number(float(np.std(null.ratios)))} (standard deviations).",
+        chart=Histogram(
+            x_title="ratio of the group's drift to that of its size bins",
+            edges=edges.tolist(),
+            counts=counts.tolist(),
+            observed=null.observed,
+            observed_name="observed",
+            chance_name="chance",
+        ),
+    )
+
+
+def _whole_model_tests(study: DriftStudy) -> Grid:
+    alike = {e.group: e.is_similar for e in study.statistics.equivalences}
     return Grid(
-        caption=f"{caption}: ratio to the matched control, 95 % interval over seeds, "
+        caption="Whole model: ratio to weights of the same size with its 95 % interval "
+        "over seeds; permutation p, and p corrected over all tests but the declared "
+        "one (Benjamini-Hochberg). Alike: the 90 % interval lies within the margin.",
+        columns=("group", "ratio", "p", "corrected p", "alike", "weights"),
+        rows=[
+            (
+                f"`{r.group}`" + (" (declared)" if r.is_primary else ""),
+                *_test(r),
+                {True: "yes", False: "not shown"}[alike.get(r.group, False)],
+                f"{r.num_weights:,}",
+            )
+            for r in _whole(study)
+        ],
+        align_right=frozenset({1, 2, 3, 5}),
+    )
+
+
+def _place_tests(ratios: Sequence[GroupRatio]) -> Grid:
+    return Grid(
+        caption="Layers and parts: ratio with its 95 % interval over seeds, "
         "permutation p, and p corrected over all tests but the declared one.",
         columns=("group", "where", "ratio", "p", "corrected p", "weights"),
         rows=[
-            (
-                r.group + (" (declared)" if r.is_primary else ""),
-                _where(r),
-                interval(r.interval95) if r.interval95 else f"{r.rho:.2f}",
-                p_value(r.p_value, r.num_permutations),
-                "–" if r.p_adjusted is None else f"{r.p_adjusted:.3f}",
-                f"{r.num_weights:,}",
-            )
+            (f"`{r.group}`", _where(r), *_test(r), f"{r.num_weights:,}")
             for r in ratios
         ],
         align_right=frozenset({2, 3, 4, 5}),
+    )  # fmt: skip
+
+
+def _test(ratio: GroupRatio) -> tuple[str, str, str]:
+    of_seeds = ratio.interval95
+    return (
+        interval(of_seeds) if of_seeds else f"{ratio.rho:.2f}",
+        p_value(ratio.p_value, ratio.num_permutations),
+        "–" if ratio.p_adjusted is None else f"{ratio.p_adjusted:.3f}",
     )
 
 
 def _where(ratio: GroupRatio) -> str:
     layer = "" if ratio.layer is None else f"layer {ratio.layer}"
-    return " ".join(filter(None, [layer, ratio.part])) or "whole model"
+    return " ".join(filter(None, [layer, ratio.part]))
 
 
-def _effects(effects: Sequence[EffectSize]) -> Grid:
-    return Grid(
-        caption="Effect sizes at the last step, for readers of older work. Cohen's d "
-        "treats weights as independent and ignores their size: description, not "
-        "evidence. Cliff's delta is the chance that a weight of the group drifts "
-        "more than one of the baseline, minus the reverse.",
-        columns=("metric", "group", "against", "Cohen's d", "label", "Cliff's delta"),
-        rows=[
-            (
-                e.metric, e.group, e.baseline, number(e.cohens_d), e.label or "–",
-                number(e.cliffs_delta),
-            )
-            for e in effects
-        ],
-        align_right=frozenset({3, 5}),
-    )  # fmt: skip
-
-
-def metrics_section(study: DriftStudy) -> Section:
-    """For each metric: mean and spread over steps, boxes and figures at the end."""
-    nodes: list[Node] = [
-        Paragraph(
-            text="Every metric in turn, with which direction means more drift and what "
-            "either reading would look like in it."
-        )
-    ]
-    curves = study.curves
-    pairs = dict.fromkeys(zip(curves["unit"], curves["metric"], strict=True))
-    for unit, metric in pairs:
-        words = metric_words(str(unit), str(metric))
-        of_metric = curves.where(unit=unit, metric=metric)
-        last = study.drift.where(
-            step=study.statistics.step, layer=POOLED_LAYER, unit=unit, metric=metric
-        )
-        nodes.append(
-            Folded(
-                summary=words.title,
-                nodes=[
-                    Paragraph(text=words.reading),
-                    *_metric_figures(f"{unit}_{metric}", words, of_metric, last),
-                    _summary(last),
-                ],
-            )
-        )
-    return Section(anchor="metrics", title="Every metric", nodes=nodes)
-
-
-def _metric_figures(
-    name: str, words: MetricWords, curves: Table, last: Table
-) -> list[Figure]:
-    def figure(kind: str, what: str, reading: str, chart: Chart) -> Figure:
-        return Figure(
-            name=f"{name}_{kind}",
-            title=f"{words.title}: {what}",
-            reading=reading,
-            chart=chart,
-        )
-
-    mean = figure(
-        "mean", "mean over steps", words.direction, _over_steps(words, curves, "mean")
-    )
-    if not np.isfinite(last["median"]).all():
-        return [mean]
-    spread = _over_steps(words, curves, "std")
-    boxes = [_box(last.where(group=g), str(g)) for g in last.unique("group")]
-    return [
-        mean,
-        figure(
-            "spread",
-            "spread over steps",
-            "Standard deviation within the group, mean over seeds.",
-            spread,
-        ),
-        figure(
-            "boxes",
-            "last step by group",
-            "Box: quartiles; line: median; whiskers: least and greatest; each is the "
-            "mean over seeds.",
-            Boxes(y_title=words.title, boxes=boxes),
-        ),
-    ]
-
-
-def _over_steps(words: MetricWords, curves: Table, column: str) -> Lines:
-    return Lines(
-        x_title="training step",
-        y_title=words.title,
-        lines=[
-            _group_line(curves.where(group=group), str(group), column)
-            for group in curves.unique("group")
-        ],
-    )
-
-
-def _summary(last: Table) -> Grid:
-    return Grid(
-        caption="Last step, mean over seeds of each figure.",
-        columns=("group", "count", "mean", "std", "median", "least", "greatest"),
-        rows=[
-            (
-                str(group),
-                f"{int(rows['count'][0]):,}",
-                *(
-                    number(float(np.mean(rows[name])))
-                    for name in ("mean", "std", "median", "min", "max")
-                ),
-            )
-            for group in last.unique("group")
-            for rows in [last.where(group=group)]
-        ],
-        align_right=frozenset(range(1, 7)),
-    )
-
-
-def _group_line(rows: Table, group: str, column: str) -> Line:
-    rows = _by_step(rows)
-    banded = column == "mean" and bool(np.isfinite(rows["low"]).all())
-    return Line(
-        name=group,
-        x=rows["step"].tolist(),
-        y=rows[column].tolist(),
-        low=rows["low"].tolist() if banded else (),
-        high=rows["high"].tolist() if banded else (),
-    )
-
-
-def _box(rows: Table, name: str) -> Box:
-    def mean(column: str) -> float:
-        return float(np.mean(rows[column]))
-
-    return Box(
-        name=name,
-        low=mean("min"),
-        q25=mean("q25"),
-        median=mean("median"),
-        q75=mean("q75"),
-        high=mean("max"),
-        mean=mean("mean"),
-    )
-
-
-def _by_step(rows: Table) -> Table:
-    order = np.argsort(rows["step"], kind="stable")
-    return Table(columns={name: c[order] for name, c in rows.columns.items()})
-
-
-def _mean_log(ratios: np.ndarray) -> float:
+def _mean_ratio(ratios: np.ndarray) -> float:
     seen = ratios[np.isfinite(ratios) & (ratios > 0)]
-    return float(np.mean(np.log(seen))) if seen.size else float("nan")
+    return float(np.exp(np.mean(np.log(seen)))) if seen.size else float("nan")

@@ -1,37 +1,25 @@
 """How does a page become one HTML file that needs nothing else?
 
 Everything is inside: styles, the chart library (once) and the figures' data. No
-request leaves the file. Text is escaped by the template engine; figure data is
-JSON with `<` escaped, so that no text can end the script it stands in.
+request leaves the file, and its own policy forbids the browser to make one. Text
+is escaped first; then words between backticks become code. Figure data is JSON
+with `<` escaped, so that no text can end the script it stands in.
 """
 
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
 from plotly.offline import get_plotlyjs
 
-from driftmap.render.page import (
-    Callout,
-    Facts,
-    Figure,
-    Folded,
-    Grid,
-    Node,
-    Page,
-    Paragraph,
-    figures_of,
-)
-from driftmap.render.plotly_charts import plotly_spec
+from driftmap.render.charts import height_of
+from driftmap.render.page import Node, Page, figures_of
+from driftmap.render.plotly_charts import Spec, plotly_spec
+from driftmap.render.wording import unmarked
 
-MACROS = {
-    Paragraph: "paragraph",
-    Callout: "callout",
-    Facts: "facts",
-    Grid: "grid",
-    Figure: "figure",
-    Folded: "folded",
-}
+_NAME = re.compile(r"`([^`]+)`")
 
 
 def html_of(page: Page) -> str:
@@ -47,18 +35,29 @@ def html_of(page: Page) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters |= {"inline": inline, "unmarked": unmarked}
     figures = figures_of(page)
     return environment.get_template("page.html.jinja").render(
         page=page,
-        macro_of=_macro_of,
+        kind_of=_kind_of,
+        height_of=height_of,
         chart_library=get_plotlyjs() if figures else "",
         chart_data=_script_json({f.name: plotly_spec(f.chart) for f in figures}),
     )
 
 
-def _macro_of(node: Node) -> str:
-    return MACROS[type(node)]
+def inline(text: str) -> Markup:
+    """Escape a text and mark its names.
+
+    >>> str(inline("`matched` < 1"))
+    '<code>matched</code> &lt; 1'
+    """
+    return Markup(_NAME.sub(r"<code>\1</code>", str(escape(text))))
 
 
-def _script_json(value: dict[str, dict[str, object]] | Sequence[object]) -> str:
+def _kind_of(node: Node) -> str:
+    return type(node).__name__
+
+
+def _script_json(value: Mapping[str, Spec]) -> str:
     return json.dumps(value, sort_keys=True, allow_nan=False).replace("<", "\\u003c")

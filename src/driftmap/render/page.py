@@ -1,16 +1,17 @@
 """What is a report made of, before it is HTML or text?
 
 Views build this tree from results; `html` and `text` write it. Tests compare the
-text.
+text. Words between backticks in any text are names, such as those of groups and
+files.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from driftmap.render.charts import Chart
 
-CalloutKind = Literal["verdict", "caution", "note"]
+CalloutKind = Literal["verdict", "blocking", "caution", "note"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,16 +23,23 @@ class Paragraph:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Callout:
-    """Text that must not be overlooked."""
+    """Text that must not be overlooked; several texts become points."""
 
     kind: CalloutKind
     title: str
-    text: str
+    texts: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """Names and values, such as settings."""
+    """Names and short values, such as settings."""
+
+    pairs: Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """Words and what they mean, a sentence or two each."""
 
     pairs: Sequence[tuple[str, str]]
 
@@ -63,6 +71,13 @@ class Figure:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """Figures beside each other where the page is wide enough."""
+
+    figures: Sequence[Figure]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Folded:
     """Detail that is shown on request."""
 
@@ -70,7 +85,7 @@ class Folded:
     nodes: Sequence["Node"]
 
 
-Node: TypeAlias = Paragraph | Callout | Facts | Grid | Figure | Folded
+Node: TypeAlias = Paragraph | Callout | Facts | Terms | Grid | Figure | Row | Folded
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,12 +109,14 @@ class Page:
 
 def figures_of(page: Page) -> list[Figure]:
     """All figures of a page, in order, also the folded ones."""
-    found: list[Figure] = []
-    todo: list[Node] = [node for section in page.sections for node in section.nodes]
-    while todo:
-        node = todo.pop(0)
-        if isinstance(node, Figure):
-            found.append(node)
-        elif isinstance(node, Folded):
-            todo = [*node.nodes, *todo]
-    return found
+    return [f for section in page.sections for n in section.nodes for f in _figures(n)]
+
+
+def _figures(node: Node) -> Iterator[Figure]:
+    if isinstance(node, Figure):
+        yield node
+    elif isinstance(node, Row):
+        yield from node.figures
+    elif isinstance(node, Folded):
+        for child in node.nodes:
+            yield from _figures(child)

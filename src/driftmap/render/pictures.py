@@ -1,5 +1,7 @@
 """How is a chart drawn for a paper or a slide: PNG and SVG?"""
 
+import math
+import textwrap
 from collections.abc import Sequence
 from functools import singledispatch
 from pathlib import Path
@@ -8,43 +10,76 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure as Canvas
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure as Drawing
 
 from driftmap.render.charts import (
+    LOUD,
+    QUIET,
     Boxes,
     Cells,
     Chart,
     Histogram,
+    Line,
     Lines,
     Ranges,
     colour_of,
+    height_of,
 )
 from driftmap.render.page import Figure
+from driftmap.render.wording import number, ratio, ratio_ticks, unmarked
 
 STYLE = {
     "font.size": 10,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
+    "axes.axisbelow": True,
     "grid.alpha": 0.25,
     "svg.hashsalt": "driftmap",
+    "text.parse_math": False,
 }
+
+WIDTH_INCHES = 7.2
+DOTS_PER_INCH = 120
+SVG_DOTS_PER_INCH = 72
+TITLE_COLUMNS = 80
+DIVERGING = LinearSegmentedColormap.from_list(
+    "drift", ["#1c7ed6", "#f1f3f5", "#d9480f"]
+)
 
 
 def save_pictures(figures: Sequence[Figure], folder: Path) -> None:
-    """Write `NAME.png` (144 dpi) and `NAME.svg` for each figure.
+    """Write `NAME.png` and `NAME.svg` for each figure.
 
-    The bytes depend on the figures alone: neither file holds a date.
+    The bytes depend on the figures alone: neither file holds a date. Both are
+    written by their own canvas, because `savefig` would draw everything twice.
     """
     with mpl.rc_context(STYLE):  # pyright: ignore[reportArgumentType]
         for figure in figures:
-            canvas = Canvas(figsize=(7.2, 4.2), layout="constrained")
-            FigureCanvasAgg(canvas)
-            axes = canvas.add_subplot()
-            axes.set_title(figure.title, loc="left", fontsize=11, wrap=True)
-            _draw(figure.chart, axes)
-            canvas.savefig(folder / f"{figure.name}.png", dpi=144)
-            canvas.savefig(folder / f"{figure.name}.svg", metadata={"Date": None})
+            drawing = _drawing(figure)
+            path = str(folder / figure.name)
+            FigureCanvasAgg(drawing).print_png(f"{path}.png")
+            drawing.set_dpi(SVG_DOTS_PER_INCH)
+            FigureCanvasSVG(drawing).print_svg(f"{path}.svg", metadata={"Date": None})
+
+
+def _drawing(figure: Figure) -> Drawing:
+    """The drawing, laid out once."""
+    height = 0.6 + height_of(figure.chart) / 100
+    drawing = Drawing(
+        figsize=(WIDTH_INCHES, height), dpi=DOTS_PER_INCH, layout="constrained"
+    )
+    axes = drawing.add_subplot()
+    title = textwrap.fill(unmarked(figure.title), TITLE_COLUMNS)
+    axes.set_title(title, loc="left", fontsize=11)
+    _draw(figure.chart, axes)
+    layout = drawing.get_layout_engine()
+    assert layout is not None
+    layout.execute(drawing)
+    drawing.set_layout_engine("none")
+    return drawing
 
 
 @singledispatch
@@ -54,20 +89,27 @@ def _draw(chart: Chart, axes: Axes) -> None:
 
 @_draw.register
 def _(chart: Lines, axes: Axes) -> None:
-    for number, line in enumerate(chart.lines):
-        colour = colour_of(line.name, number)
-        axes.plot(line.x, line.y, marker="o", ms=4, color=colour, label=line.name)
-        if line.low:
-            axes.fill_between(
-                line.x, line.low, line.high, color=colour, alpha=0.18, lw=0
-            )
-    if chart.reference is not None:
-        axes.axhline(chart.reference, ls=":", color="#868e96")
-    if chart.y_from_zero:
+    for series, line in enumerate(chart.lines):
+        _draw_line(line, colour_of(line.name, series), axes)
+    if chart.y_ends is not None:
+        least, most = chart.y_ends
+        room = 0.03 * (most - least)
+        axes.set_ylim(least - room, most + room)
+    elif chart.y_from_zero:
         axes.set_ylim(bottom=0)
     axes.set_xlabel(chart.x_title)
     axes.set_ylabel(chart.y_title)
-    axes.legend(frameon=False, fontsize=9)
+    if chart.lines:
+        axes.legend(frameon=False, fontsize=9)
+
+
+def _draw_line(line: Line, colour: str, axes: Axes) -> None:
+    if line.low:
+        axes.fill_between(line.x, line.low, line.high, color=colour, alpha=0.18, lw=0)
+    for thread in line.threads:
+        axes.plot(line.x, thread, color=colour, lw=0.7, alpha=0.45)
+    mark = "o" if len(line.x) <= 40 else ""
+    axes.plot(line.x, line.y, marker=mark, ms=4, color=colour, label=line.name)
 
 
 @_draw.register
@@ -79,53 +121,66 @@ def _(chart: Boxes, axes: Axes) -> None:
         }
         for b in chart.boxes
     ]  # fmt: skip
-    drawn = axes.bxp(stats, showfliers=False, showmeans=True, patch_artist=True)
-    for number, (patch, box) in enumerate(
+    drawn = axes.bxp(
+        stats,
+        showfliers=False,
+        showmeans=True,
+        patch_artist=True,
+        orientation="horizontal",
+    )
+    for series, (patch, box) in enumerate(
         zip(drawn["boxes"], chart.boxes, strict=True)
     ):
-        patch.set(facecolor=colour_of(box.name, number), alpha=0.55)
-    if chart.log:
-        axes.set_yscale("log")
-    axes.set_ylabel(chart.y_title)
+        patch.set(facecolor=colour_of(box.name, series), alpha=0.55)
+    axes.invert_yaxis()
+    axes.set_xlabel(chart.x_title)
 
 
 @_draw.register
 def _(chart: Cells, axes: Axes) -> None:
-    values = np.ma.masked_invalid(np.array(chart.values, dtype=float))
-    reach = float(np.abs(values - chart.middle).max() or 1) if values.count() else 1.0
+    ratios = np.array(chart.ratios, dtype=float).reshape(len(chart.y_labels), -1)
+    logs = np.ma.masked_invalid(np.log(np.where(ratios > 0, ratios, np.nan)))
+    reach = max(math.log(chart.reach), *np.abs(logs.compressed()).tolist())
     image = axes.imshow(
-        values, cmap="RdBu_r", aspect="auto", origin="lower",
-        vmin=chart.middle - reach, vmax=chart.middle + reach,
-    )  # fmt: skip
+        logs, cmap=DIVERGING, aspect="auto", origin="lower", vmin=-reach, vmax=reach
+    )
+    for row, column in zip(*np.nonzero(~np.ma.getmaskarray(logs)), strict=True):
+        axes.text(
+            column, row, ratio(float(ratios[row, column])), ha="center",
+            va="center", fontsize=8, color="#1b1f24",
+        )  # fmt: skip
     axes.set_xticks(range(len(chart.x_labels)), chart.x_labels)
     axes.set_yticks(range(len(chart.y_labels)), chart.y_labels)
     axes.set_xlabel(chart.x_title)
     axes.set_ylabel(chart.y_title)
     axes.grid(visible=False)
-    axes.figure.colorbar(image, ax=axes, label=chart.value_title)
+    ticks = ratio_ticks(reach)
+    bar = axes.figure.colorbar(image, ax=axes, label=chart.value_title)
+    bar.set_ticks(np.log(ticks).tolist(), labels=[number(tick) for tick in ticks])
+    bar.minorticks_off()
 
 
 @_draw.register
 def _(chart: Ranges, axes: Axes) -> None:
     if chart.margin is not None:
-        axes.axvspan(*chart.margin, color="#868e96", alpha=0.14, lw=0)
-    axes.axvline(chart.reference, ls=":", color="#868e96")
+        axes.axvspan(*chart.margin, color=QUIET, alpha=0.14, lw=0)
+    axes.axvline(chart.reference, ls=":", color=QUIET)
     rows = zip(chart.names, chart.estimates, chart.lows, chart.highs, strict=True)
-    for number, (name, estimate, low, high) in enumerate(rows):
-        colour = colour_of(name, number)
-        axes.plot([low, high], [number, number], color=colour, lw=2.5)
-        axes.plot([estimate], [number], "o", color=colour, ms=8)
+    for series, (name, estimate, low, high) in enumerate(rows):
+        colour = colour_of(name, series)
+        axes.plot([low, high], [series, series], color=colour, lw=2.5)
+        axes.plot([estimate], [series], "o", color=colour, ms=8)
     axes.set_yticks(range(len(chart.names)), chart.names)
-    axes.invert_yaxis()
+    axes.set_ylim(len(chart.names) - 0.5, -0.5)
     axes.set_xlabel(chart.x_title)
 
 
 @_draw.register
 def _(chart: Histogram, axes: Axes) -> None:
     axes.stairs(
-        chart.counts, chart.edges, fill=True, color="#868e96", label=chart.chance_name
+        chart.counts, chart.edges, fill=True, color=QUIET, label=chart.chance_name
     )
-    axes.axvline(chart.observed, color="#d9480f", lw=2.5, label=chart.observed_name)
+    axes.axvline(chart.observed, color=LOUD, lw=2.5, label=chart.observed_name)
     axes.set_xlabel(chart.x_title)
     axes.set_ylabel("draws")
     axes.legend(frameon=False, fontsize=9)

@@ -1,9 +1,12 @@
 """How is a chart drawn on a page that a person can hover over and zoom?
 
 Returns plain plotly.js data; colours of text and grid come from the page itself,
-which knows whether it is light or dark.
+which knows whether it is light or dark. plotly.js reads some HTML in labels, so
+labels are escaped here.
 """
 
+import html
+import math
 from collections.abc import Sequence
 from functools import singledispatch
 from typing import TypeAlias
@@ -11,15 +14,19 @@ from typing import TypeAlias
 import numpy as np
 
 from driftmap.render.charts import (
+    LOUD,
+    QUIET,
     Boxes,
     Cells,
     Chart,
     Histogram,
     Line,
     Lines,
+    Numbers,
     Ranges,
     colour_of,
 )
+from driftmap.render.wording import number, ratio, ratio_ticks
 
 Spec: TypeAlias = dict[str, object]
 
@@ -40,50 +47,59 @@ def _draw(chart: Chart) -> tuple[list[Spec], Spec]:
 @_draw.register
 def _(chart: Lines) -> tuple[list[Spec], Spec]:
     data = [t for n, line in enumerate(chart.lines) for t in _line(line, n)]
-    layout: Spec = {
-        "xaxis": {"title": {"text": chart.x_title}},
-        "yaxis": {
-            "title": {"text": chart.y_title},
-            "rangemode": "tozero" if chart.y_from_zero else "normal",
-        },
+    y_axis = _axis(chart.y_title)
+    if chart.y_ends is not None:
+        y_axis["range"] = _padded(*chart.y_ends)
+    elif chart.y_from_zero:
+        y_axis["rangemode"] = "tozero"
+    return data, {
+        "xaxis": _axis(chart.x_title),
+        "yaxis": y_axis,
+        "hovermode": "x unified",
     }
-    if chart.reference is not None:
-        layout["shapes"] = [_level("y", chart.reference)]
-    return data, layout
 
 
-def _line(line: Line, number: int) -> list[Spec]:
-    colour = colour_of(line.name, number)
+def _line(line: Line, series: int) -> list[Spec]:
+    colour = colour_of(line.name, series)
+    quiet: Spec = {
+        "type": "scatter",
+        "mode": "lines",
+        "hoverinfo": "skip",
+        "showlegend": False,
+        "legendgroup": line.name,
+    }
     traces: list[Spec] = []
     if line.low:
-        traces.append(
-            {
-                "type": "scatter",
-                "x": [*line.x, *reversed(line.x)],
-                "y": _finite([*line.high, *reversed(line.low)]),
-                "fill": "toself",
-                "fillcolor": colour,
-                "opacity": 0.18,
-                "line": {"width": 0},
-                "mode": "lines",
-                "hoverinfo": "skip",
-                "showlegend": False,
-                "legendgroup": line.name,
-            }
-        )
-    traces.append(
-        {
-            "type": "scatter",
-            "x": list(line.x),
-            "y": _finite(line.y),
-            "name": line.name,
-            "mode": "lines+markers",
-            "legendgroup": line.name,
-            "line": {"color": colour, "width": 2.5},
-            "marker": {"size": 6},
+        around = {
+            "x": [*line.x, *reversed(line.x)],
+            "y": _finite([*line.high, *reversed(line.low)]),
+            "fill": "toself",
+            "fillcolor": _faint(colour),
+            "line": {"width": 0},
         }
-    )
-    return traces
+        traces.append(quiet | around)
+    traces += [
+        quiet
+        | {
+            "x": list(line.x),
+            "y": _finite(thread),
+            "opacity": 0.45,
+            "line": {"color": colour, "width": 1},
+        }
+        for thread in line.threads
+    ]
+    drawn: Spec = {
+        "type": "scatter",
+        "x": list(line.x),
+        "y": _finite(line.y),
+        "name": _label(line.name),
+        "mode": "lines+markers" if len(line.x) <= 40 else "lines",
+        "legendgroup": line.name,
+        "line": {"color": colour, "width": 2.5},
+        "marker": {"size": 6},
+        "hovertemplate": "%{y:.3~g}",
+    }
+    return [*traces, drawn]
 
 
 @_draw.register
@@ -91,56 +107,66 @@ def _(chart: Boxes) -> tuple[list[Spec], Spec]:
     data: list[Spec] = [
         {
             "type": "box",
-            "name": box.name,
-            "x": [box.name],
+            "orientation": "h",
+            "name": _label(box.name),
+            "y": [_label(box.name)],
             "lowerfence": [box.low],
             "q1": [box.q25],
             "median": [box.median],
             "q3": [box.q75],
             "upperfence": [box.high],
             "mean": [box.mean],
-            "marker": {"color": colour_of(box.name, number)},
+            "marker": {"color": colour_of(box.name, series)},
             "showlegend": False,
         }
-        for number, box in enumerate(chart.boxes)
+        for series, box in enumerate(chart.boxes)
     ]
-    axis: Spec = {"title": {"text": chart.y_title}}
-    if chart.log:
-        axis["type"] = "log"
-    return data, {"yaxis": axis, "xaxis": {"type": "category"}}
+    return data, {"xaxis": _axis(chart.x_title), "yaxis": _names_downwards()}
 
 
 @_draw.register
 def _(chart: Cells) -> tuple[list[Spec], Spec]:
-    values = np.array(chart.values, dtype=float)
-    reach = _reach(values, chart.middle)
+    ratios = np.array(chart.ratios, dtype=float).reshape(len(chart.y_labels), -1)
+    logs = np.log(np.where(ratios > 0, ratios, np.nan))
+    reach = max(math.log(chart.reach), *np.abs(logs[np.isfinite(logs)]).tolist())
+    ticks = ratio_ticks(reach)
     heat: Spec = {
         "type": "heatmap",
-        "x": list(chart.x_labels),
-        "y": list(chart.y_labels),
-        "z": [_finite(row) for row in values.tolist()],
-        "zmin": chart.middle - reach,
-        "zmax": chart.middle + reach,
+        "x": list(map(_label, chart.x_labels)),
+        "y": list(map(_label, chart.y_labels)),
+        "z": [_finite(row) for row in logs.tolist()],
+        "text": [[ratio(v) for v in row] for row in ratios.tolist()],
+        "texttemplate": "%{text}",
+        "hovertemplate": "%{yaxis.title.text} %{y}, %{x}: %{text}<extra></extra>",
+        "zmin": -reach,
+        "zmax": reach,
         "colorscale": DIVERGING,
-        "colorbar": {"title": {"text": chart.value_title, "side": "right"}},
+        "colorbar": {
+            "title": {"text": _label(chart.value_title), "side": "right"},
+            "tickvals": np.log(ticks).tolist(),
+            "ticktext": [number(tick) for tick in ticks],
+            "thickness": 12,
+        },
         "hoverongaps": False,
-        "xgap": 2,
-        "ygap": 2,
+        "xgap": 1,
+        "ygap": 1,
     }
+    every_label = {"type": "category", "dtick": 1, "showgrid": False}
     return [heat], {
-        "xaxis": {"title": {"text": chart.x_title}, "type": "category"},
-        "yaxis": {"title": {"text": chart.y_title}, "type": "category"},
+        "xaxis": _axis(chart.x_title) | every_label,
+        "yaxis": _axis(chart.y_title) | every_label,
     }
 
 
 @_draw.register
 def _(chart: Ranges) -> tuple[list[Spec], Spec]:
-    estimates = np.array(chart.estimates)
+    rows = zip(chart.names, chart.estimates, chart.lows, chart.highs, strict=True)
     data: list[Spec] = [
         {
             "type": "scatter",
-            "x": [estimate],
-            "y": [name],
+            "name": _label(name),
+            "x": _finite([estimate]),
+            "y": [_label(name)],
             "error_x": {
                 "type": "data",
                 "symmetric": False,
@@ -149,19 +175,18 @@ def _(chart: Ranges) -> tuple[list[Spec], Spec]:
                 "thickness": 2.5,
             },
             "mode": "markers",
-            "marker": {"size": 11, "color": colour_of(name, number)},
+            "marker": {"size": 11, "color": colour_of(name, series)},
             "showlegend": False,
+            "hovertemplate": f"{number(estimate)} ({number(low)} to {number(high)})",
         }
-        for number, (name, estimate, low, high) in enumerate(
-            zip(chart.names, estimates.tolist(), chart.lows, chart.highs, strict=True)
-        )
+        for series, (name, estimate, low, high) in enumerate(rows)
     ]
-    shapes = [_level("x", chart.reference)]
+    shapes = [_level(chart.reference)]
     if chart.margin is not None:
         shapes.append(_zone(*chart.margin))
     return data, {
-        "xaxis": {"title": {"text": chart.x_title}},
-        "yaxis": {"type": "category", "autorange": "reversed"},
+        "xaxis": _axis(chart.x_title),
+        "yaxis": _names_downwards(),
         "shapes": shapes,
     }
 
@@ -174,31 +199,40 @@ def _(chart: Histogram) -> tuple[list[Spec], Spec]:
         "x": ((edges[1:] + edges[:-1]) / 2).tolist(),
         "y": list(chart.counts),
         "width": np.diff(edges).tolist(),
-        "name": chart.chance_name,
-        "marker": {"color": "#868e96"},
+        "name": _label(chart.chance_name),
+        "marker": {"color": QUIET},
+        "hovertemplate": "%{y} draws near %{x:.3~g}<extra></extra>",
     }
     seen: Spec = {
         "type": "scatter",
         "x": [chart.observed] * 2,
         "y": [0, max(chart.counts, default=1)],
         "mode": "lines",
-        "name": chart.observed_name,
-        "line": {"color": "#d9480f", "width": 3},
+        "name": _label(chart.observed_name),
+        "line": {"color": LOUD, "width": 3},
+        "hovertemplate": "%{x:.3~g}<extra></extra>",
     }
+    least, most = min(chart.observed, edges[0]), max(chart.observed, edges[-1])
     return [bars, seen], {
-        "xaxis": {"title": {"text": chart.x_title}},
-        "yaxis": {"title": {"text": "draws"}},
+        "xaxis": _axis(chart.x_title) | {"range": _padded(least, most)},
+        "yaxis": _axis("draws"),
         "bargap": 0,
     }
 
 
-def _level(axis: str, value: float) -> Spec:
-    other = "y" if axis == "x" else "x"
+def _axis(title: str) -> Spec:
+    return {"title": {"text": _label(title)}, "exponentformat": "e"}
+
+
+def _names_downwards() -> Spec:
+    return {"type": "category", "autorange": "reversed", "showgrid": False}
+
+
+def _level(value: float) -> Spec:
     return {
         "type": "line",
-        f"{axis}0": value, f"{axis}1": value,
-        f"{other}0": 0, f"{other}1": 1, f"{other}ref": "paper",
-        "line": {"dash": "dot", "width": 1.5, "color": "#868e96"},
+        "x0": value, "x1": value, "y0": 0, "y1": 1, "yref": "paper",
+        "line": {"dash": "dot", "width": 1.5, "color": QUIET},
     }  # fmt: skip
 
 
@@ -206,17 +240,26 @@ def _zone(low: float, high: float) -> Spec:
     return {
         "type": "rect",
         "x0": low, "x1": high, "y0": 0, "y1": 1, "yref": "paper",
-        "fillcolor": "#868e96", "opacity": 0.14, "line": {"width": 0},
+        "fillcolor": QUIET, "opacity": 0.14, "line": {"width": 0},
         "layer": "below",
     }  # fmt: skip
 
 
-def _reach(values: np.ndarray, middle: float) -> float:
-    away = np.abs(values - middle)
-    away = away[np.isfinite(away)]
-    return float(away.max()) if away.size and away.max() > 0 else 1.0
+def _padded(least: float, most: float) -> list[float]:
+    """A hair of room at both ends, so that lines along an end are not cut."""
+    room = 0.03 * float(most - least)
+    return [float(least) - room, float(most) + room]
 
 
-def _finite(values: Sequence[float]) -> list[float | None]:
+def _faint(colour: str) -> str:
+    red, green, blue = (int(colour[at : at + 2], 16) for at in (1, 3, 5))
+    return f"rgba({red},{green},{blue},0.18)"
+
+
+def _label(text: str) -> str:
+    return html.escape(text.replace("`", ""), quote=False)
+
+
+def _finite(values: Numbers | Sequence[float]) -> list[float | None]:
     """JSON has no NaN: a gap is null."""
     return [v if np.isfinite(v) else None for v in values]

@@ -4,7 +4,15 @@ import textwrap
 from collections.abc import Sequence
 from functools import singledispatch
 
-from driftmap.render.charts import Boxes, Cells, Chart, Histogram, Lines, Ranges
+from driftmap.render.charts import (
+    Boxes,
+    Cells,
+    Chart,
+    Histogram,
+    Line,
+    Lines,
+    Ranges,
+)
 from driftmap.render.page import (
     Callout,
     Facts,
@@ -14,16 +22,22 @@ from driftmap.render.page import (
     Node,
     Page,
     Paragraph,
+    Row,
+    Terms,
 )
+from driftmap.render.wording import number
 
 WIDTH = 88
+
+MOST_POINTS = 12
+"""Points of a line that the text shows; the tables hold all."""
 
 
 def text_of(page: Page) -> str:
     """Write a page as plain text, 88 columns wide except for its tables."""
     parts = [_title(page.title, "="), _wrapped(page.lead)]
-    for section in page.sections:
-        parts.append(_title(section.title, "-"))
+    for place, section in enumerate(page.sections, 1):
+        parts.append(_title(f"{place}. {section.title}", "-"))
         parts += [_text(node) for node in section.nodes]
     parts.append(_wrapped(page.footer))
     return "\n\n".join(parts) + "\n"
@@ -41,13 +55,21 @@ def _(node: Paragraph) -> str:
 
 @_text.register
 def _(node: Callout) -> str:
-    return f"[{node.title}]\n{_wrapped(node.text)}"
+    if len(node.texts) == 1:
+        texts = [_wrapped(node.texts[0])]
+    else:
+        texts = [_wrapped(f"- {text}", "  ") for text in node.texts]
+    return "\n".join([f"[{node.title}]", *texts])
 
 
 @_text.register
 def _(node: Facts) -> str:
-    width = max((len(name) for name, _ in node.pairs), default=0)
-    return "\n".join(f"{name:<{width}}  {value}" for name, value in node.pairs)
+    return _pairs(node.pairs)
+
+
+@_text.register
+def _(node: Terms) -> str:
+    return _pairs(node.pairs)
 
 
 @_text.register
@@ -66,8 +88,13 @@ def _(node: Figure) -> str:
 
 
 @_text.register
+def _(node: Row) -> str:
+    return "\n\n".join(_text(figure) for figure in node.figures)
+
+
+@_text.register
 def _(node: Folded) -> str:
-    return "\n\n".join([node.summary + ":", *[_text(child) for child in node.nodes]])
+    return "\n\n".join([f"* {node.summary} *", *[_text(child) for child in node.nodes]])
 
 
 @singledispatch
@@ -78,8 +105,11 @@ def _numbers(chart: Chart) -> str:
 @_numbers.register
 def _(chart: Lines) -> str:
     return "\n".join(
-        f"  {line.name}: "
-        + ", ".join(f"{x:g} -> {y:.4g}" for x, y in zip(line.x, line.y, strict=True))
+        _wrapped(
+            f"{line.name}: "
+            + ", ".join(f"{x:g} -> {number(y)}" for x, y in _sparse(line)),
+            "  ",
+        )
         for line in chart.lines
     )
 
@@ -87,7 +117,8 @@ def _(chart: Lines) -> str:
 @_numbers.register
 def _(chart: Boxes) -> str:
     return "\n".join(
-        f"  {b.name}: {b.q25:.4g} | {b.median:.4g} | {b.q75:.4g}, mean {b.mean:.4g}"
+        f"  {b.name}: {number(b.q25)} | {number(b.median)} | {number(b.q75)}, "
+        f"mean {number(b.mean)}"
         for b in chart.boxes
     )
 
@@ -95,28 +126,58 @@ def _(chart: Boxes) -> str:
 @_numbers.register
 def _(chart: Ranges) -> str:
     rows = zip(chart.names, chart.estimates, chart.lows, chart.highs, strict=True)
-    return "\n".join(f"  {n}: {e:.3f} ({lo:.3f} to {hi:.3f})" for n, e, lo, hi in rows)
+    return "\n".join(
+        f"  {name}: {number(estimate)}"
+        + (f" ({number(low)} to {number(high)})" if high > low else "")
+        for name, estimate, low, high in rows
+    )
 
 
 @_numbers.register
 def _(chart: Histogram) -> str:
-    return f"  {chart.observed_name}: {chart.observed:.4g}"
+    return (
+        f"  {chart.observed_name}: {number(chart.observed)}; {chart.chance_name}: "
+        f"{number(chart.edges[0])} to {number(chart.edges[-1])}"
+    )
 
 
 @_numbers.register
 def _(chart: Cells) -> str:
-    head = "  " + " " * 10 + "".join(f"{x:>8}" for x in chart.x_labels)
+    head = f"  {chart.y_title:<10}" + "".join(f"{x:>8}" for x in chart.x_labels)
     rows = [
-        f"  {name:<10}" + "".join(f"{v:8.3f}" for v in values)
-        for name, values in zip(chart.y_labels, chart.values, strict=True)
+        f"  {name:<10}" + "".join(f"{number(v):>8}" for v in ratios)
+        for name, ratios in zip(chart.y_labels, chart.ratios, strict=True)
     ]
     return "\n".join([head, *rows])
 
 
+def _sparse(line: Line) -> list[tuple[float, float]]:
+    """All points of a short line; evenly picked ones, both ends kept, of a long one."""
+    points = list(zip(line.x, line.y, strict=True))
+    if len(points) <= MOST_POINTS:
+        return points
+    last = len(points) - 1
+    return [points[round(n * last / (MOST_POINTS - 1))] for n in range(MOST_POINTS)]
+
+
+def _pairs(pairs: Sequence[tuple[str, str]]) -> str:
+    width = max((len(name) for name, _ in pairs), default=0)
+    return "\n".join(
+        textwrap.fill(
+            f"{name:<{width}}  {value}",
+            WIDTH,
+            subsequent_indent=" " * (width + 2),
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+        for name, value in pairs
+    )
+
+
 def _row(cells: Sequence[str], widths: Sequence[int], right: frozenset[int]) -> str:
     aligned = [
-        f"{cell:>{width}}" if number in right else f"{cell:<{width}}"
-        for number, (cell, width) in enumerate(zip(cells, widths, strict=True))
+        f"{cell:>{width}}" if column in right else f"{cell:<{width}}"
+        for column, (cell, width) in enumerate(zip(cells, widths, strict=True))
     ]
     return "  ".join(aligned).rstrip()
 
@@ -126,5 +187,12 @@ def _title(text: str, mark: str) -> str:
     return f"{wrapped}\n{mark * min(WIDTH, max(map(len, wrapped.splitlines())))}"
 
 
-def _wrapped(text: str) -> str:
-    return textwrap.fill(text, WIDTH)
+def _wrapped(text: str, indent: str = "") -> str:
+    """Lines of a page's width; what follows the first line is indented."""
+    return textwrap.fill(
+        text,
+        WIDTH,
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )

@@ -1,7 +1,8 @@
 """Which words does every report use for the same thing?"""
 
 from dataclasses import dataclass, replace
-from math import isfinite
+from math import isfinite, log
+from pathlib import PurePosixPath
 
 from driftmap.results.statistics import Interval
 
@@ -21,6 +22,11 @@ class MetricWords:
     direction: str
     fragile: str
     pathway: str
+
+    @property
+    def name(self) -> str:
+        """The title without its unit."""
+        return self.title.partition(" (")[0]
 
     @property
     def reading(self) -> str:
@@ -83,15 +89,17 @@ def metric_words(unit: str, metric: str) -> MetricWords:
     return replace(words, title=f"{name}{UNITS[unit]} ({scale}")
 
 
-def number(value: float | None) -> str:
-    """Write a number with four digits that mean something.
+def number(value: float | None, digits: int = 3) -> str:
+    """Write a number with as many digits as mean something.
 
     >>> number(0.000123456), number(12.3456), number(None), number(0.0)
-    ('0.0001235', '12.35', '–', '0')
+    ('0.000123', '12.3', '–', '0')
+    >>> number(1234.5), number(0.996, 2), number(float("nan"))
+    ('1,234', '1', '–')
     """
     if value is None or not isfinite(value):
         return "–"
-    return f"{value:.4g}"
+    return f"{value:,.0f}" if abs(value) >= 999.5 else f"{value:.{digits}g}"
 
 
 def p_value(value: float | None, num_draws: int) -> str:
@@ -100,10 +108,10 @@ def p_value(value: float | None, num_draws: int) -> str:
     >>> p_value(0.001, 999), p_value(0.0421, 999), p_value(None, 0)
     ('≤ 0.001', '0.042', '–')
     """
-    if value is None:
+    if value is None or not isfinite(value):
         return "–"
     least = 1 / (1 + num_draws)
-    return f"≤ {least:.3g}" if value <= least * 1.0001 else f"{value:.3f}"
+    return f"≤ {least:.2g}" if value <= least * 1.0001 else f"{value:.3f}"
 
 
 def interval(value: Interval | None) -> str:
@@ -117,10 +125,87 @@ def interval(value: Interval | None) -> str:
     return f"{value.estimate:.2f} ({value.low:.2f} to {value.high:.2f})"
 
 
-def percent(value: float) -> str:
-    """Write a share.
+def ratio(value: float) -> str:
+    """Write a ratio; empty where there is none.
 
-    >>> percent(0.0213)
-    '2.1 %'
+    >>> ratio(1.0), ratio(0.973), ratio(12.34), ratio(float("nan"))
+    ('1.00', '0.97', '12.3', '')
     """
-    return f"{100 * value:.1f} %"
+    if not isfinite(value) or value <= 0:
+        return ""
+    return f"{value:.2f}" if value < 10 else number(value)
+
+
+def percent(value: float) -> str:
+    """Write a share, whole per cents without a decimal.
+
+    >>> percent(0.0213), percent(1.0), percent(0.00004)
+    ('2.1 %', '100 %', '0.004 %')
+    """
+    share = 100 * value
+    if share == 0 or share >= 0.1:
+        return f"{share:.1f}".removesuffix(".0") + " %"
+    return f"{share:.1g} %"
+
+
+def rate(value: Interval) -> str:
+    """Write a rate with its interval.
+
+    >>> rate(Interval(estimate=0.5, low=0.404, high=0.596, level=0.95, num=100))
+    '50 % (40 to 60)'
+    """
+    return (
+        f"{percent(value.estimate)} ({100 * value.low:.0f} to {100 * value.high:.0f})"
+    )
+
+
+def change_of_rate(value: Interval) -> str:
+    """Write a change of a rate in points of a hundred.
+
+    >>> same = Interval(estimate=0.0, low=0.0, high=0.0, level=0.95, num=60)
+    >>> change_of_rate(same)
+    'none on any prompt'
+    >>> lost = Interval(estimate=-0.5, low=-0.62, high=-0.38, level=0.95, num=60)
+    >>> change_of_rate(lost)
+    '-50 points (-62 to -38)'
+    """
+    if value.estimate == value.low == value.high == 0:
+        return "none on any prompt"
+    return (
+        f"{100 * value.estimate:+.0f} points "
+        f"({100 * value.low:+.0f} to {100 * value.high:+.0f})"
+    )
+
+
+def ratio_ticks(reach: float) -> list[float]:
+    """Ratios to mark on a logarithmic scale that reaches exp(reach) both ways.
+
+    >>> ratio_ticks(0.8)
+    [0.5, 1, 2]
+    >>> ratio_ticks(0.01)
+    [0.99, 1, 1.01]
+    """
+    steps = (100, 10, 5, 3, 2, 1.5, 1.2, 1.1, 1.05, 1.02, 1.01, 1.001)
+    step = next((s for s in steps if log(s) <= reach * 1.0001), None)
+    return [1] if step is None else [round(1 / step, 3), 1, step]
+
+
+def short_name(source: str) -> str:
+    """The last part of a path; a name on the hub stays whole.
+
+    >>> short_name("../data/alpaca.json"), short_name("meta-llama/Llama-2-7b-hf")
+    ('alpaca.json', 'meta-llama/Llama-2-7b-hf')
+    """
+    path = PurePosixPath(source.replace("\\", "/"))
+    is_path = path.is_absolute() or source.startswith((".", "~")) or path.suffix
+    on_hub = not is_path and len(path.parts) == 2
+    return source if on_hub else path.name or source
+
+
+def unmarked(text: str) -> str:
+    """A text without the marks around its names.
+
+    >>> unmarked("where `difference` drifts")
+    'where difference drifts'
+    """
+    return text.replace("`", "")

@@ -1,37 +1,55 @@
 (function () {
   "use strict";
   var charts = JSON.parse(document.getElementById("chart-data").textContent);
+  var drawn = new Set();
   var config = { responsive: true, displaylogo: false, showSendToCloud: false, displayModeBar: "hover",
-                 modeBarButtonsToRemove: ["lasso2d", "select2d"] };
-  function look() {
+                 modeBarButtons: [["toImage", "zoom2d", "pan2d", "resetScale2d"]] };
+  function layoutOf(name, width) {
     var style = getComputedStyle(document.documentElement);
-    var ink = style.getPropertyValue("--ink").trim();
-    var line = style.getPropertyValue("--line").trim();
-    return { ink: ink, line: line };
-  }
-  function layoutOf(name) {
-    var colours = look();
+    function colour(role) { return style.getPropertyValue(role).trim(); }
     var layout = JSON.parse(JSON.stringify(charts[name].layout));
     layout.paper_bgcolor = "rgba(0,0,0,0)";
     layout.plot_bgcolor = "rgba(0,0,0,0)";
-    layout.font = { color: colours.ink, family: "system-ui, sans-serif", size: 13 };
-    layout.margin = { l: 10, r: 16, t: 12, b: 10 };
-    layout.legend = { orientation: "h", yanchor: "bottom", y: 1.02, x: 0 };
+    layout.font = { color: colour("--ink"), family: "system-ui, sans-serif", size: width < 420 ? 11 : 13 };
+    layout.modebar = { bgcolor: "rgba(0,0,0,0)", color: colour("--soft"), activecolor: colour("--accent") };
+    layout.hoverlabel = { bgcolor: colour("--panel"), bordercolor: colour("--line"), font: { color: colour("--ink") } };
+    layout.margin = { l: 8, r: 12, t: 34, b: 8 };
+    layout.legend = { orientation: "h", yref: "container", y: 0, yanchor: "bottom", xref: "container", x: 0.5, xanchor: "center" };
     ["xaxis", "yaxis"].forEach(function (axis) {
-      layout[axis] = Object.assign({ automargin: true, gridcolor: colours.line, zerolinecolor: colours.line }, layout[axis]);
+      layout[axis] = Object.assign({ automargin: true, gridcolor: colour("--line"), zeroline: false,
+                                     linecolor: colour("--line"), nticks: width < 420 ? 5 : 8 }, layout[axis]);
     });
     return layout;
   }
   function draw(node) {
     var name = node.dataset.chart;
-    Plotly.react(node, charts[name].data, layoutOf(name), config);
+    drawn.add(node);
+    Plotly.react(node, charts[name].data, layoutOf(name, node.clientWidth), config);
   }
-  function drawVisible() {
+  function isShown(node) { return node.closest("details:not([open])") === null; }
+  function drawNew() {
     document.querySelectorAll(".chart").forEach(function (node) {
-      if (node.offsetParent !== null) { draw(node); }
+      if (isShown(node) && !drawn.has(node)) { draw(node); }
     });
   }
-  drawVisible();
-  document.querySelectorAll("details").forEach(function (node) { node.addEventListener("toggle", drawVisible); });
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawVisible);
+  function redraw() { drawn.forEach(function (node) { if (isShown(node)) { draw(node); } else { drawn.delete(node); } }); }
+  var opened = [];
+  function toPaper() {
+    document.documentElement.classList.add("paper");
+    opened = Array.from(document.querySelectorAll("details:not([open])"));
+    opened.forEach(function (node) { node.open = true; });
+    redraw();
+    drawNew();
+  }
+  function toScreen() {
+    document.documentElement.classList.remove("paper");
+    opened.forEach(function (node) { node.open = false; });
+    opened = [];
+    redraw();
+  }
+  drawNew();
+  document.querySelectorAll("details").forEach(function (node) { node.addEventListener("toggle", drawNew); });
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
+  addEventListener("beforeprint", toPaper);
+  addEventListener("afterprint", toScreen);
 })();

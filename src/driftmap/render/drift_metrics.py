@@ -1,0 +1,167 @@
+"""What does every metric say of every group, one metric at a time?"""
+
+import numpy as np
+
+from driftmap.render.charts import Box, Boxes, Chart, Lines
+from driftmap.render.drift_cautions import cautions_at
+from driftmap.render.drift_curves import group_line
+from driftmap.render.page import Figure, Folded, Grid, Node, Paragraph, Row, Section
+from driftmap.render.wording import MetricWords, metric_words, number
+from driftmap.results.drift import POOLED_LAYER
+from driftmap.results.drift_study import DriftStudy
+from driftmap.results.statistics import EffectSize
+from driftmap.results.table import Table
+
+
+def metrics_section(study: DriftStudy) -> Section:
+    """For each metric: mean and spread over steps, boxes and figures at the end."""
+    pairs = dict.fromkeys(
+        zip(
+            map(str, study.curves["unit"]),
+            map(str, study.curves["metric"]),
+            strict=True,
+        )
+    )
+    return Section(
+        anchor="metrics",
+        title="Every metric",
+        nodes=[
+            Paragraph(
+                text="Drift can be measured in several ways. Each is shown by itself: "
+                "which direction means more drift, what either reading would look like "
+                "in it, its mean and spread over training, its distribution at the "
+                "last step, and effect sizes. The verdict rests on none of these "
+                "tables."
+            ),
+            *(_metric(study, unit, metric) for unit, metric in pairs),
+        ],
+    )  # fmt: skip
+
+
+def _metric(study: DriftStudy, unit: str, metric: str) -> Folded:
+    words = metric_words(unit, metric)
+    curves = study.curves.where(unit=unit, metric=metric)
+    last = study.drift.where(
+        step=study.statistics.step, layer=POOLED_LAYER, unit=unit, metric=metric
+    )
+    nodes: list[Node] = [Paragraph(text=words.reading)]
+    if metric == "relative":
+        nodes += cautions_at(study, "relative")
+    nodes += [Row(figures=_figures(f"{unit}_{metric}", words, curves, last))]
+    if len(last):
+        nodes.append(_summary(last))
+    effects = [e for e in study.statistics.effects if e.metric in _keys(unit, metric)]
+    if effects:
+        nodes.append(_effects(effects))
+    return Folded(summary=words.title, nodes=nodes)
+
+
+def _keys(unit: str, metric: str) -> set[str]:
+    """Names of a metric among the effect sizes; absolute change has its own."""
+    own = {metric} if (unit, metric) == ("weight", "absolute") else set()
+    return own | {f"{metric} ({unit})"}
+
+
+def _figures(name: str, words: MetricWords, curves: Table, last: Table) -> list[Figure]:
+    def figure(kind: str, what: str, reading: str, chart: Chart) -> Figure:
+        return Figure(
+            name=f"{name}_{kind}",
+            title=f"{words.name}: {what}",
+            reading=reading,
+            chart=chart,
+        )  # fmt: skip
+
+    mean = _over_steps(words, curves, "mean")
+    figures = [figure("mean", "mean over steps", words.direction, mean)]
+    if np.isfinite(curves["std"]).any():
+        spread = _over_steps(words, curves, "std")
+        reading = "Standard deviation within each group, mean over seeds."
+        figures.append(figure("spread", "spread over steps", reading, spread))
+    boxes = [
+        _box(rows, str(group))
+        for group in last.unique("group")
+        for rows in [last.where(group=group)]
+        if np.isfinite(rows["median"]).all()
+    ]
+    if boxes:
+        reading = (
+            "Box: quartiles; line inside: median; whiskers: least and greatest; each "
+            "is the mean over seeds."
+        )
+        chart = Boxes(x_title=words.title, boxes=boxes)
+        figures.append(figure("boxes", "last step by group", reading, chart))
+    return figures
+
+
+def _over_steps(words: MetricWords, curves: Table, column: str) -> Lines:
+    return Lines(
+        x_title="training step",
+        y_title=words.title.rpartition("(")[2].rstrip(")"),
+        lines=[
+            group_line(curves.where(group=group), str(group), column)
+            for group in curves.unique("group")
+        ],
+    )
+
+
+def _summary(last: Table) -> Grid:
+    return Grid(
+        caption="Last step, mean over seeds of each figure. The range runs from least "
+        "to greatest.",
+        columns=("group", "count", "mean", "std", "median", "least", "greatest"),
+        rows=[
+            (
+                f"`{group}`",
+                f"{int(rows['count'][0]):,}",
+                *(
+                    number(float(np.mean(rows[name])))
+                    for name in ("mean", "std", "median", "min", "max")
+                ),
+            )
+            for group in last.unique("group")
+            for rows in [last.where(group=group)]
+        ],
+        align_right=frozenset(range(1, 7)),
+    )
+
+
+def _effects(effects: list[EffectSize]) -> Grid:
+    return Grid(
+        caption="Effect sizes at the last step, for readers of older work. Cohen's d "
+        "is description only: it treats weights as independent and ignores their "
+        "size. Cliff's delta is the chance that a weight of the group drifts more "
+        "than one of the other, minus the reverse; it needs every weight, so not "
+        "every metric has it.",
+        columns=(
+            "group", "against", "Cohen's d (description only)", "label",
+            "Cliff's delta", "difference of medians",
+        ),
+        rows=[
+            (
+                f"`{e.group}`", f"`{e.baseline}`", _signed(e.cohens_d), e.label or "–",
+                _signed(e.cliffs_delta), _signed(e.median_difference),
+            )
+            for e in effects
+        ],
+        align_right=frozenset({2, 4, 5}),
+    )  # fmt: skip
+
+
+def _signed(value: float | None) -> str:
+    written = number(value)
+    return f"+{written}" if value is not None and value > 0 else written
+
+
+def _box(rows: Table, name: str) -> Box:
+    def mean(column: str) -> float:
+        return float(np.mean(rows[column]))
+
+    return Box(
+        name=name,
+        low=mean("min"),
+        q25=mean("q25"),
+        median=mean("median"),
+        q75=mean("q75"),
+        high=mean("max"),
+        mean=mean("mean"),
+    )
