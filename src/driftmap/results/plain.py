@@ -1,50 +1,62 @@
 """How does a result become what JSON can hold, and come back as it was?
 
-Dataclasses turn into dictionaries by field name, tuples into lists. Numbers must
-be finite: JSON has no NaN, and NaN is never data.
+Dataclasses turn into dictionaries by field name, tuples into lists, paths into
+text. Numbers must be finite: JSON has no NaN, and NaN is never data.
 """
 
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from types import NoneType, UnionType
 from typing import Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from driftmap.core.errors import DataError, MeasureError
+from driftmap.core.errors import DataError, StoreError
 
-Plain = None | bool | int | float | str | list["Plain"] | dict[str, "Plain"]
+Plain = None | bool | int | float | str | list[object] | dict[str, object]
+"""What JSON gives; lists and dictionaries hold plain values again."""
+
 Result = TypeVar("Result")
 
 
-def to_plain(value: object, where: str = "result") -> Plain:
-    """Turn a result of dataclasses, tuples, mappings and scalars into plain values.
+def to_plain(value: object, place: str = "") -> Plain:
+    """Turn dataclasses, mappings, sequences, paths and scalars into plain values.
 
     Args:
-        value: The result.
-        where: What it is called in an error.
+        value: A result or settings.
+        place: What it is called in an error.
 
     Raises:
-        MeasureError: A number is NaN or infinite; the message names its place.
+        StoreError: A number is not finite, a key is no text, or a value is of
+            another type; the message names its place.
 
     >>> from driftmap.results.statistics import Interval
     >>> half = Interval(estimate=0.5, low=0.4, high=0.6, level=0.95, num=9)
     >>> to_plain((half, None))
     [{'estimate': 0.5, 'low': 0.4, 'high': 0.6, 'level': 0.95, 'num': 9}, None]
     """
+    if value is None or isinstance(value, str | bool | int):
+        return value
+    if isinstance(value, float):
+        return _finite(value, place)
+    if isinstance(value, os.PathLike):
+        return str(value)
     if is_dataclass(value) and not isinstance(value, type):
-        names = [field.name for field in fields(value)]
-        return {n: to_plain(getattr(value, n), f"{where}.{n}") for n in names}
+        held = {field.name: getattr(value, field.name) for field in fields(value)}
+        return to_plain(held, place)
     if isinstance(value, Mapping):
-        return {str(k): to_plain(v, f"{where}.{k}") for k, v in value.items()}
-    if isinstance(value, tuple | list):
-        return [to_plain(v, f"{where}[{i}]") for i, v in enumerate(value)]
-    if isinstance(value, float) and not math.isfinite(value):
-        raise MeasureError(f"{where} is {value}: only finite numbers can be stored")
-    assert value is None or isinstance(value, bool | int | float | str), where
-    return value
+        return {
+            _text(k, place): to_plain(v, _under(place, k)) for k, v in value.items()
+        }
+    if isinstance(value, list | tuple):
+        return [to_plain(v, f"{place}[{i}]") for i, v in enumerate(value)]
+    raise StoreError(
+        f"{place or 'value'}: a {type(value).__name__} cannot be kept in a file; "
+        "turn it into text, numbers, lists or mappings first"
+    )
 
 
-def from_plain(kind: type[Result], plain: Plain, where: str = "result") -> Result:
+def from_plain(kind: type[Result], plain: object, where: str = "result") -> Result:
     """Build a result of `kind` from what `to_plain` made of one.
 
     Args:
@@ -73,7 +85,7 @@ def from_plain(kind: type[Result], plain: Plain, where: str = "result") -> Resul
     return kind(**built)
 
 
-def _built(hint: object, plain: Plain, where: str) -> object:
+def _built(hint: object, plain: object, where: str) -> object:
     origin, inner = get_origin(hint), get_args(hint)
     if origin in (Union, UnionType):
         (wanted,) = [kind for kind in inner if kind is not NoneType]
@@ -89,3 +101,22 @@ def _built(hint: object, plain: Plain, where: str) -> object:
     if plain in inner if origin is Literal else type(plain) is hint:
         return plain
     raise DataError(f"{where}: {plain!r} is not a {hint}")
+
+
+def _finite(number: float, place: str) -> float:
+    if math.isfinite(number):
+        return number
+    raise StoreError(
+        f"{place or 'value'}: {number} is not a number a file may hold; "
+        "leave it out or write None"
+    )
+
+
+def _text(key: object, place: str) -> str:
+    if not isinstance(key, str):
+        raise StoreError(f"{place or 'value'}: the key {key!r} is not text")
+    return key
+
+
+def _under(place: str, name: object) -> str:
+    return f"{place}.{name}" if place else str(name)

@@ -12,9 +12,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from driftmap.core.errors import StoreError
+from driftmap.results.plain import to_plain
 from driftmap.results.table import Cell, Table
 from driftmap.store.files import write_text
-from driftmap.store.plain import parse_json, to_plain
+from driftmap.store.plain import parse_json
 
 SUMMARY = ("mean", "std", "min", "max", "median", "q25", "q75", "count")
 COMPARISON = (

@@ -17,6 +17,7 @@ from jaxtyping import Float32, Int64
 from driftmap.core.errors import StoreError
 from driftmap.core.places import Site, canonical_order
 from driftmap.results.groups import GroupOrigin, WeightGroup
+from driftmap.results.plain import to_plain
 from driftmap.store.codec import (
     TensorFile,
     open_tensors,
@@ -25,7 +26,6 @@ from driftmap.store.codec import (
     site_to_plain,
     sites_of,
 )
-from driftmap.store.plain import to_plain
 
 GROUP_KIND = "driftmap.group"
 _DENSE = 16

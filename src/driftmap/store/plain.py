@@ -1,51 +1,14 @@
 """How are plain settings and results kept as JSON that is the same every time?"""
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
 from driftmap.core.errors import StoreError
+from driftmap.results.plain import to_plain
 from driftmap.store.files import write_text
 
 VERSION = 1
-
-
-def to_plain(value: object, place: str = "") -> object:
-    """Turn tuples into lists and paths into text; refuse what no file can hold.
-
-    Args:
-        value: Nested mappings and sequences of text, numbers, booleans, None.
-        place: Dotted name of the value, for the error.
-
-    Raises:
-        StoreError: A number is not finite, a key is no text, or a value is of
-            another type.
-
-    >>> to_plain({"folder": Path("run"), "layers": (1, 2)})
-    {'folder': 'run', 'layers': [1, 2]}
-    """
-    if value is None or isinstance(value, str | bool | int):
-        return value
-    if isinstance(value, float):
-        if value - value != 0:
-            raise StoreError(
-                f"{place or 'value'}: {value} is not a number a file may hold; "
-                "leave it out or write None"
-            )
-        return value
-    if isinstance(value, os.PathLike):
-        return str(value)
-    if isinstance(value, Mapping):
-        return {
-            _text(k, place): to_plain(v, _under(place, k)) for k, v in value.items()
-        }
-    if isinstance(value, list | tuple):
-        return [to_plain(v, _under(place, i)) for i, v in enumerate(value)]
-    raise StoreError(
-        f"{place or 'value'}: a {type(value).__name__} cannot be kept in a file; "
-        "turn it into text, numbers, lists or mappings first"
-    )
 
 
 def sorted_json(value: Mapping[str, object]) -> str:
@@ -57,16 +20,24 @@ def sorted_json(value: Mapping[str, object]) -> str:
     return json.dumps(to_plain(value), sort_keys=True, separators=(",", ":"))
 
 
-def save_json(path: Path, value: Mapping[str, object], kind: str) -> None:
-    """Write plain values for people and programs: sorted keys, a line each.
+def save_json(path: Path, value: object, kind: str) -> None:
+    """Write a result for people and programs: sorted keys, a line each.
 
     Args:
         path: File to write, whole or not at all.
-        value: Plain values; floats are written so that they read back exactly.
+        value: A mapping or a dataclass; floats are written so that they read back
+            exactly.
         kind: What the file is, written beside the version.
+
+    Raises:
+        StoreError: The value holds what no file can, or cannot be written.
     """
-    assert not {"kind", "version"} & set(value), "kind and version are the format's own"
-    whole = to_plain({"kind": kind, "version": VERSION, **value})
+    plain = to_plain(value)
+    assert isinstance(plain, dict), f"{kind}: a {type(value).__name__} has no fields"
+    assert not {"kind", "version"} & plain.keys(), (
+        "kind and version are the format's own"
+    )
+    whole = {"kind": kind, "version": VERSION, **plain}
     write_text(path, json.dumps(whole, sort_keys=True, indent=2) + "\n")
 
 
@@ -112,13 +83,3 @@ def check_format(path: Path, header: Mapping[str, object], kind: str) -> None:
             f"{path}: is {kind} of version {version}, this driftmap reads up to "
             f"{VERSION}; use a newer driftmap"
         )
-
-
-def _text(key: object, place: str) -> str:
-    if not isinstance(key, str):
-        raise StoreError(f"{place or 'value'}: the key {key!r} is not text")
-    return key
-
-
-def _under(place: str, name: object) -> str:
-    return f"{place}.{name}" if place else str(name)

@@ -13,8 +13,9 @@ from typing import cast
 import yaml
 
 from driftmap.core.errors import StoreError
+from driftmap.results.plain import to_plain
 from driftmap.store.files import write_text
-from driftmap.store.plain import VERSION, to_plain
+from driftmap.store.plain import VERSION
 
 RECIPE_FILE = "run.yaml"
 _SECRET = re.compile(

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from driftmap.core.errors import DataError, MeasureError
+from driftmap.core.errors import DataError, StoreError
 from driftmap.results.groups import GroupOrigin
 from driftmap.results.plain import from_plain, to_plain
 from driftmap.results.statistics import (
@@ -102,7 +102,7 @@ def test_behaviour_changed_when_the_interval_leaves_out_zero(low, high, changed)
 
 def test_nan_is_refused_by_place():
     bad = Caution(name="n", sentence="s", value=float("nan"), is_blocking=False)
-    with pytest.raises(MeasureError, match=r"result\[0\]\.value is nan"):
+    with pytest.raises(StoreError, match=r"^\[0\]\.value: nan is not a number a file"):
         to_plain((bad,))
 
 

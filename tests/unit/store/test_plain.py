@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from driftmap.core.errors import StoreError
-from driftmap.store.plain import load_json, parse_json, save_json, sorted_json, to_plain
+from driftmap.results.plain import to_plain
+from driftmap.store.plain import load_json, parse_json, save_json, sorted_json
 
 scalars = (
     st.none()
@@ -16,7 +17,9 @@ scalars = (
     | st.floats(allow_nan=False, allow_infinity=False)
 )
 plain = st.recursive(
-    scalars, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)
+    scalars,
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=8,
 )
 
 
@@ -46,7 +49,7 @@ def test_what_is_no_number_is_named(number):
     with pytest.raises(StoreError) as caught:
         to_plain({"drift": {"rho": [1.0, number]}})
     assert str(caught.value) == (
-        f"drift.rho.1: {number} is not a number a file may hold; "
+        f"drift.rho[1]: {number} is not a number a file may hold; "
         "leave it out or write None"
     )
 
