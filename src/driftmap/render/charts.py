@@ -15,7 +15,7 @@ PALETTE = {
 }
 """Colour of each usual group, legible on white and on near-black."""
 
-SPARE_COLOURS = ("#9c36b5", "#0c8599", "#e8590c", "#1c7ed6", "#5c940d", "#c2255c")
+SPARE_COLOURS = ("#ae3ec9", "#0c8599", "#e8590c", "#1c7ed6", "#5c940d", "#c2255c")
 
 QUIET = "#868e96"
 """Colour of what stands in the background: chance, levels, margins."""

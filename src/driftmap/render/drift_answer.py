@@ -151,10 +151,12 @@ def _in_plain_words(study: DriftStudy) -> str:
         how_far = f"{share:.0f} % further than"
     else:
         how_far = f"{share:.0f} % less far than"
+    seeds = study.statistics.primary.interval90
+    spread = f"; {seeds.low:.2f} to {seeds.high:.2f} over seeds" if seeds else ""
     return (
         f"In plain words: the weights that matter to the behaviour and not to ordinary "
         f"ability (`{group}`) moved {how_far} weights of the same size in the same "
-        "matrices."
+        f"matrices (ratio {rho:.2f}{spread})."
     )
 
 

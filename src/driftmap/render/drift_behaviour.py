@@ -73,7 +73,7 @@ def _rates_figure(table: Table, *, is_side: bool) -> Figure:
         "before tuning.",
         chart=Lines(
             x_title="training step",
-            y_title="share of prompts",
+            y_title="share",
             lines=[_mean_line(table, name) for name in _rates(table, is_side=is_side)],
             y_ends=(0.0, 1.0),
         ),

@@ -28,6 +28,7 @@ KINDS = {
     "low-precision": CautionWords(
         title="Rounding hides small changes", place="ratio"
     ),
+    "half-precision": CautionWords(title="A model in 16 bits", place="ratio"),
     "structural-zeros": CautionWords(
         title="Weights that training could not change", place="ratio"
     ),

@@ -85,8 +85,8 @@ def _figures(name: str, words: MetricWords, curves: Table, last: Table) -> list[
     ]
     if boxes:
         reading = (
-            "Box: quartiles; line inside: median; whiskers: least and greatest; each "
-            "is the mean over seeds."
+            "Box: quartiles; line inside: median, dashed: mean; whiskers: least and "
+            "greatest; each is the mean over seeds."
         )
         chart = Boxes(x_title=words.title, boxes=boxes)
         figures.append(figure("boxes", "last step by group", reading, chart))

@@ -83,13 +83,29 @@ def drift_page(study: DriftStudy) -> Page:
 
 def _method_section(study: DriftStudy) -> Section:
     groups = Grid(
-        caption="The groups. Shares are of all scored weights.",
-        columns=("group", "weights", "share", "how it was chosen"),
+        caption="The groups. Shares are of all scored weights. Reproducible: overlap "
+        "(Jaccard, 0 to 1) of the groups that two halves of the samples choose, and "
+        "what random groups of their sizes would share.",
+        columns=(
+            "group",
+            "weights",
+            "share",
+            "reproducible",
+            "by chance",
+            "how it was chosen",
+        ),
         rows=[
-            (f"`{g.name}`", f"{g.num_weights:,}", percent(g.share), g.chosen)
+            (
+                f"`{g.name}`",
+                f"{g.num_weights:,}",
+                percent(g.share),
+                number(g.agreement),
+                number(g.agreement_by_chance),
+                g.chosen,
+            )
             for g in study.groups
         ],
-        align_right=frozenset({1, 2}),
+        align_right=frozenset({1, 2, 3, 4}),
     )
     return Section(
         anchor="method",
@@ -133,5 +149,5 @@ def _plain(value: object) -> str:
     if isinstance(value, list | tuple):
         return ", ".join(map(_plain, value)) or "none"
     if isinstance(value, float):
-        return number(value)
+        return f"{value:g}"
     return "not set" if value is None else str(value)

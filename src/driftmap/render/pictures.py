@@ -28,7 +28,7 @@ from driftmap.render.charts import (
     height_of,
 )
 from driftmap.render.page import Figure
-from driftmap.render.wording import number, ratio, ratio_ticks, unmarked
+from driftmap.render.wording import ratio, ratio_ticks, unmarked
 
 STYLE = {
     "font.size": 10,
@@ -125,6 +125,7 @@ def _(chart: Boxes, axes: Axes) -> None:
         stats,
         showfliers=False,
         showmeans=True,
+        meanline=True,
         patch_artist=True,
         orientation="horizontal",
     )
@@ -156,7 +157,7 @@ def _(chart: Cells, axes: Axes) -> None:
     axes.grid(visible=False)
     ticks = ratio_ticks(reach)
     bar = axes.figure.colorbar(image, ax=axes, label=chart.value_title)
-    bar.set_ticks(np.log(ticks).tolist(), labels=[number(tick) for tick in ticks])
+    bar.set_ticks(np.log(ticks).tolist(), labels=[ratio(tick) for tick in ticks])
     bar.minorticks_off()
 
 

@@ -144,7 +144,7 @@ def _(chart: Cells) -> tuple[list[Spec], Spec]:
         "colorbar": {
             "title": {"text": _label(chart.value_title), "side": "right"},
             "tickvals": np.log(ticks).tolist(),
-            "ticktext": [number(tick) for tick in ticks],
+            "ticktext": [ratio(tick) for tick in ticks],
             "thickness": 12,
         },
         "hoverongaps": False,

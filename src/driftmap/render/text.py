@@ -106,9 +106,9 @@ def _numbers(chart: Chart) -> str:
 def _(chart: Lines) -> str:
     return "\n".join(
         _wrapped(
-            f"{line.name}: "
+            f"  {line.name}: "
             + ", ".join(f"{x:g} -> {number(y)}" for x, y in _sparse(line)),
-            "  ",
+            "    ",
         )
         for line in chart.lines
     )

@@ -89,17 +89,22 @@ def metric_words(unit: str, metric: str) -> MetricWords:
     return replace(words, title=f"{name}{UNITS[unit]} ({scale}")
 
 
-def number(value: float | None, digits: int = 3) -> str:
-    """Write a number with as many digits as mean something.
+def number(value: float | None) -> str:
+    """Write a number with three digits that mean something.
 
     >>> number(0.000123456), number(12.3456), number(None), number(0.0)
-    ('0.000123', '12.3', '–', '0')
-    >>> number(1234.5), number(0.996, 2), number(float("nan"))
-    ('1,234', '1', '–')
+    ('1.23e-4', '12.3', '–', '0')
+    >>> number(1234.5), number(-0.5), number(float("nan"))
+    ('1,234', '-0.5', '–')
     """
     if value is None or not isfinite(value):
         return "–"
-    return f"{value:,.0f}" if abs(value) >= 999.5 else f"{value:.{digits}g}"
+    if abs(value) >= 999.5:
+        return f"{value:,.0f}"
+    if value == 0 or abs(value) >= 0.001:
+        return f"{value:.3g}"
+    digits, _, power = f"{value:.2e}".partition("e")
+    return f"{digits}e{int(power)}"
 
 
 def p_value(value: float | None, num_draws: int) -> str:

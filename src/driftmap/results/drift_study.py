@@ -17,12 +17,17 @@ class GroupCard:
         num_weights: Its size.
         share: Size over all scored weights.
         chosen: How it was chosen, in words.
+        agreement: Jaccard of the groups that two halves of the samples choose; None
+            for a group that no samples choose.
+        agreement_by_chance: The same of random groups of their sizes.
     """
 
     name: str
     num_weights: int
     share: float
     chosen: str
+    agreement: float | None = None
+    agreement_by_chance: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
