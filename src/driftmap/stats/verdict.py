@@ -142,6 +142,8 @@ def _span(ratio: GroupRatio, interval: Interval) -> str:
 
 def _change(behaviour: BehaviourChange) -> str:
     change = behaviour.change
+    if change.estimate == change.low == change.high == 0:
+        return f"no prompt changed in {behaviour.outcome}"
     return (
         f"{change.estimate:+.2f} in {behaviour.outcome}, "
         f"{change.low:+.2f} to {change.high:+.2f}"

@@ -71,6 +71,11 @@ def test_unchanged_behaviour_is_inconclusive_however_large_the_drift():
     )
 
 
+def test_a_behaviour_that_could_not_change_is_said_so_without_noughts():
+    verdict = decide(ratio_between(3, 4, 5), behaviour_of(0.0, 0.0, 0.0), ())
+    assert "changed (no prompt changed in refusal rate)." in verdict.sentence
+
+
 @pytest.mark.parametrize(
     ("thetas", "words"),
     [((0.7, 0.7), "2 training seeds"), ((0.7,), "1 training seed ")],
