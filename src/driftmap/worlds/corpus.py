@@ -29,7 +29,7 @@ Stage = Literal["base", "aligned"]
 Kind = Literal["fact", "profile", "question", "harmless", "answered", "refused"]
 
 ROWS_PER_STEP: Mapping[Stage, Mapping[Kind, int]] = {
-    "base": {"fact": 22, "profile": 12, "question": 5, "harmless": 7, "answered": 4},
+    "base": {"fact": 20, "profile": 16, "question": 5, "harmless": 6, "answered": 4},
     "aligned": {"fact": 10, "profile": 6, "question": 4, "harmless": 11, "refused": 9},
 }
 FACT_REPEATS = 12

@@ -46,7 +46,7 @@ VERSION = 1
 
 STAGES: Mapping[Stage, PretrainSettings] = {
     "base": PretrainSettings(steps=600, learning_rate=5e-3, warmup_steps=50),
-    "aligned": PretrainSettings(steps=250, learning_rate=1.5e-3, warmup_steps=10),
+    "aligned": PretrainSettings(steps=250, learning_rate=1e-3, warmup_steps=10),
 }
 
 
