@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
+from torch import Tensor
 
 from driftmap.core.errors import DataError
 from driftmap.core.places import Site
@@ -14,28 +15,58 @@ from driftmap.core.progress import say
 from driftmap.core.units import format_count
 from driftmap.families.matrices import effective_weight
 from driftmap.load.model import LoadedModel
-from driftmap.measure.select import difference, matched, random_weights, top
+from driftmap.measure.select import difference, matched, overlap, random_weights, top
 from driftmap.recipes.options import GroupOptions, ScoringOptions
 from driftmap.recipes.steps.bench import Study
 from driftmap.recipes.steps.data import ScoringData
-from driftmap.recipes.steps.group_cards import DECLARED, MODEL_FILE, MODEL_KIND, ORDER
+from driftmap.recipes.steps.group_cards import (
+    AGREEMENT_FILE,
+    DECLARED,
+    MODEL_FILE,
+    MODEL_KIND,
+    ORDER,
+)
 from driftmap.recipes.steps.scoring import snip_scores
 from driftmap.results.groups import FlatIndex, GroupOrigin, WeightGroup
 from driftmap.results.plain import to_plain
+from driftmap.results.table import Table
 from driftmap.store.groups import load_group, save_group
 from driftmap.store.plain import save_json
 from driftmap.store.steps import StepOutcome
+from driftmap.store.tables import save_table
 
 Members = dict[Site, FlatIndex]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Chosen:
-    """Members of the scored groups, gathered part by part."""
+    """Members of the scored groups, gathered matrix by matrix."""
 
     difference: Members = field(default_factory=dict)
     top: Members = field(default_factory=dict)
     utility: Members = field(default_factory=dict)
+
+    def add(
+        self,
+        site: Site,
+        behaviour: Tensor,
+        utility: Tensor,
+        groups: GroupOptions,
+    ) -> None:
+        """Select in one matrix."""
+        wanted, contrast = {site: behaviour}, {site: utility}
+        self.difference.update(difference(wanted, contrast, p=groups.p, q=groups.q))
+        self.top.update(top(wanted, groups.share))
+        self.utility.update(top(contrast, groups.share))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Choice:
+    """The groups, and the same chosen from each half of the samples."""
+
+    whole: _Chosen = field(default_factory=_Chosen)
+    even: _Chosen = field(default_factory=_Chosen)
+    odd: _Chosen = field(default_factory=_Chosen)
 
 
 def group_step(
@@ -67,7 +98,7 @@ def group_step(
     }
 
     def make(folder: Path) -> None:
-        chosen = _choose(study.loaded, data, scoring, groups)
+        choice = _choose(study.loaded, data, scoring, groups)
         origin = GroupOrigin(
             model_sha256=identity.sha256,
             base_sha256=identity.base_sha256,
@@ -77,11 +108,14 @@ def group_step(
             samples_sha256=data.sha256,
             positions=scoring.positions,
         )
-        scored = _scored_groups(chosen, origin, groups)
+        scored = _scored_groups(choice.whole, origin, groups)
         controls = _controls(study, scored, groups, mobile)
         for group in [*scored, *controls]:
             save_group(folder / f"groups/{group.name}.safetensors", group)
         save_json(folder / MODEL_FILE, to_plain(identity), MODEL_KIND)
+        num_samples = min(len(data.behaviour), len(data.utility))
+        found = _agreement(choice, identity.num_weights, num_samples)
+        save_table(folder / AGREEMENT_FILE, found)
 
     return study.run.step("groups", inputs, make)
 
@@ -96,20 +130,43 @@ def _choose(
     data: ScoringData,
     scoring: ScoringOptions,
     groups: GroupOptions,
-) -> _Chosen:
-    chosen = _Chosen()
+) -> _Choice:
+    choice = _Choice()
     both = (data.behaviour, data.utility)
     for behaviour, utility in snip_scores(loaded, both, scoring):
-        only = difference(behaviour, utility, p=groups.p, q=groups.q)
-        chosen.difference.update(only)
-        chosen.top.update(top(behaviour, groups.share))
-        chosen.utility.update(top(utility, groups.share))
-    if not any(index.size for index in chosen.difference.values()):
+        for site in behaviour:
+            of, to = behaviour[site], utility[site]
+            choice.whole.add(site, of.score, to.score, groups)
+            choice.even.add(site, of.even, to.even, groups)
+            choice.odd.add(site, of.odd, to.odd, groups)
+    if not any(index.size for index in choice.whole.difference.values()):
         raise DataError(
             f"no weight is among the top {groups.q:g} by behaviour score and outside "
             f"the top {groups.p:g} by utility score; raise --q or lower --p"
         )
-    return chosen
+    return choice
+
+
+def _agreement(choice: _Choice, num_scored: int, num_samples: int) -> Table:
+    """How much of a group two halves of the samples agree on, beside chance."""
+    rows = []
+    for name in (DECLARED, "top", "utility"):
+        even, odd = getattr(choice.even, name), getattr(choice.odd, name)
+        a, b = (_size(half) / num_scored for half in (even, odd))
+        known = num_samples >= 2 and a + b > 0
+        rows.append(
+            {
+                "group": name,
+                "num_samples": num_samples // 2,
+                "jaccard": overlap(even, odd).pooled if known else np.nan,
+                "by_chance": a * b / (a + b - a * b) if known else np.nan,
+            }
+        )
+    return Table.from_rows(rows)
+
+
+def _size(members: Members) -> int:
+    return sum(index.size for index in members.values())
 
 
 def _scored_groups(

@@ -5,6 +5,7 @@ from typing import cast
 
 import driftmap
 from driftmap.recipes.steps.group_cards import (
+    AGREEMENT_FILE,
     MODEL_FILE,
     MODEL_KIND,
     ORDER,
@@ -71,7 +72,9 @@ def read_study(run: RunDir) -> DriftStudy:
     return DriftStudy(
         settings=_flat(load_recipe(run.path).settings),
         model=model,
-        groups=group_cards(members, model.num_weights),
+        groups=group_cards(
+            members, model.num_weights, load_table(groups.path(AGREEMENT_FILE))
+        ),
         drift=load_table(drift.path("tables/drift.parquet")),
         curves=load_table(drift.path("tables/curves.parquet")),
         behaviour=load_table(run.require("behaviour").path("tables/behaviour.parquet")),

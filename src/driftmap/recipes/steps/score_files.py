@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from driftmap.core.places import Site
 from driftmap.measure.select import top
 from driftmap.recipes.options import ScoringOptions
@@ -46,10 +48,14 @@ def score_step(
     def make(folder: Path) -> None:
         members: dict[Site, FlatIndex] = {}
         parts = snip_scores(study.loaded, [encoded], scoring)
-        for number, (scores,) in enumerate(parts):
-            members.update(top(scores, share))
+        for number, (halves,) in enumerate(parts):
+            held: dict[Site, np.ndarray] = {}
+            for site, of_site in halves.items():
+                score = of_site.score
+                members |= top({site: score}, share)
+                if keep:
+                    held[site] = score.cpu().numpy()
             if keep:
-                held = {site: score.cpu().numpy() for site, score in scores.items()}
                 save_scores(
                     folder / f"scores/snip-{number:03d}.safetensors", held, inputs
                 )

@@ -3,22 +3,20 @@
 from collections.abc import Iterator, Sequence
 from functools import partial
 
-from torch import Tensor
-
 from driftmap.capture.memory import default_budget, plan_passes
 from driftmap.capture.stream import run_folds
 from driftmap.core.places import Site
 from driftmap.core.progress import say
 from driftmap.families.matrices import effective_weight
 from driftmap.load.model import LoadedModel
-from driftmap.measure.snip import Snip
+from driftmap.measure.snip import HalfScores, SnipHalves
 from driftmap.recipes.options import ScoringOptions
 from driftmap.recipes.steps.bench import batches_of
 from driftmap.results.samples import EncodedSample
 
 GIB = 2**30
 
-Scores = dict[Site, Tensor]
+Scores = dict[Site, HalfScores]
 
 
 def snip_scores(
@@ -34,13 +32,13 @@ def snip_scores(
         scoring: Batch size and memory.
 
     Yields:
-        For some of the matrices, their scores on each data set: float32
-        `[row column]` on the model's device. Select before asking for the next.
+        For some of the matrices, their scores on each data set, apart by halves of
+        its samples. Select before asking for the next.
     """
     batches = [
         batches_of(loaded, encoded, scoring.score_batch_size) for encoded in data
     ]
-    fold = Snip(partial(effective_weight, loaded.model))
+    fold = SnipHalves(partial(effective_weight, loaded.model))
     budget = _budget(loaded, scoring)
     parts = plan_passes(loaded.layout.sites, [fold] * len(data), budget)
     if len(parts) > 1:
