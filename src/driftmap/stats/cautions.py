@@ -4,6 +4,7 @@ Each caution is a pure function of measured numbers: None where it does not
 apply, otherwise a sentence that holds the measured value.
 """
 
+import math
 from collections.abc import Iterable, Mapping
 
 from driftmap.core.units import format_count
@@ -18,29 +19,28 @@ def applying(cautions: Iterable[Caution | None]) -> tuple[Caution, ...]:
 
 
 def relative_change(
-    group: str, baseline: str, median_group: float, median_baseline: float
+    group: str, median: float, baselines: Mapping[str, float]
 ) -> Caution | None:
     """Relative drift is compared between groups of different weight size.
 
     Args:
         group: Name of a group.
-        baseline: Name of what its relative drift is compared with.
-        median_group: Median |W0| of the group.
-        median_baseline: Median |W0| of the baseline.
+        median: Median |W0| of its weights.
+        baselines: The same of every group that it is compared with.
     """
-    smaller = min(median_group, median_baseline)
-    larger = max(median_group, median_baseline)
-    if larger <= 1.1 * smaller:
+    gaps = {name: _gap(median, other) for name, other in baselines.items()}
+    odd = [name for name, gap in gaps.items() if gap > 1 - 1 / 1.1]
+    if not odd:
         return None
-    still = group if median_group > median_baseline else baseline
+    others = _listed(f"{baselines[name]:.3g} in {name}" for name in odd)
     return Caution(
         name="relative-change",
         sentence=(
-            f"Relative change of {group} and {baseline} is not comparable: median "
-            f"|W0| is {median_group:.3g} and {median_baseline:.3g}, and dividing by "
-            f"|W0| makes {still} look still."
+            f"Relative change of {group} is not comparable with that of "
+            f"{_listed(odd)}: median |W0| is {median:.3g} in {group}, {others}, and "
+            "dividing by |W0| makes larger weights look still."
         ),
-        value=1 - smaller / larger,
+        value=max(gaps.values()),
         is_blocking=False,
     )
 
@@ -67,6 +67,28 @@ def low_precision(compared_dtype: str, zero_share: float) -> Caution | None:
     )
 
 
+def half_precision(dtype: str) -> Caution | None:
+    """The model is held in 16 bits, and so are the weights that drift refers to.
+
+    Args:
+        dtype: Number type that the model was loaded in.
+    """
+    spacing = {"bfloat16": 2**-8, "float16": 2**-11}.get(dtype)
+    if spacing is None:
+        return None
+    return Caution(
+        name="half-precision",
+        sentence=(
+            f"The model is held in {dtype}, which rounds a weight by up to "
+            f"{spacing:.2g} of itself: |W0|, by which weights are matched and relative "
+            "change divides, is no finer. Drift is: it comes from the adapter's own "
+            "factors."
+        ),
+        value=spacing,
+        is_blocking=False,
+    )
+
+
 def structural_zeros(group: str, immobile_share: float) -> Caution | None:
     """Part of a group lies where training could not change anything.
 
@@ -90,37 +112,32 @@ def structural_zeros(group: str, immobile_share: float) -> Caution | None:
 
 def module_mix(
     group: str,
-    baseline: str,
     num_in_group: Mapping[str, int],
-    num_in_baseline: Mapping[str, int],
+    baselines: Mapping[str, Mapping[str, int]],
 ) -> Caution | None:
-    """Two groups are spread differently over the modules.
+    """A group is spread differently over the modules than what it is compared with.
 
     Args:
-        group: Name of a group.
-        baseline: Name of what its mean is compared with.
-        num_in_group: Weights of the group per module.
-        num_in_baseline: Weights of the baseline per module.
+        group: Its name.
+        num_in_group: Its weights per module.
+        baselines: Weights per module of every group that it is compared with.
     """
-    all_group = max(1, sum(num_in_group.values()))
-    all_baseline = max(1, sum(num_in_baseline.values()))
-    distance = 0.5 * sum(
-        abs(
-            num_in_group.get(m, 0) / all_group
-            - num_in_baseline.get(m, 0) / all_baseline
-        )
-        for m in num_in_group.keys() | num_in_baseline.keys()
-    )
-    if distance <= 0.1:
+    distances = {
+        name: _total_variation(num_in_group, counts)
+        for name, counts in baselines.items()
+    }
+    odd = [name for name, distance in distances.items() if distance > 0.1]
+    if not odd:
         return None
+    found = _listed(f"{name} ({distances[name]:.2f})" for name in odd)
     return Caution(
         name="module-mix",
         sentence=(
-            f"{group} and {baseline} lie in different modules (total variation "
-            f"{distance:.2f}): their pooled means compare modules, not groups. Read "
-            "them part by part."
+            f"{group} lies in other modules than {found}; in brackets is the total "
+            "variation. Their pooled means compare modules, not groups: read them "
+            "part by part."
         ),
-        value=distance,
+        value=max(distances.values()),
         is_blocking=False,
     )
 
@@ -168,29 +185,31 @@ def few_seeds(num_seeds: int) -> Caution | None:
     )
 
 
-def few_weights(group: str, num_weights: int, num_matrices: int) -> Caution | None:
-    """So few weights per matrix that a mean of log ratios reads low by chance.
+def few_weights(
+    group: str, log_bias: float, num_weights: int, num_matrices: int
+) -> Caution | None:
+    """Ratios in single matrices are so noisy that their logs needed correction.
 
-    By Jensen's inequality it does so by half the variance of a log ratio: with
-    drift of rank 4 and strong clusters 57 weights per matrix read .96 and 11
-    read .86 where nothing differs.
+    The mean of logs lies below the log of the mean (Jensen): at 50 clustered weights
+    per matrix the plain mean log ratio reads .93 where nothing differs, at 10 .84.
 
     Args:
         group: Its name.
+        log_bias: What was taken out of its mean log ratio.
         num_weights: Its weights that are compared, over all matrices.
         num_matrices: Matrices that hold them.
     """
-    per_matrix = num_weights / max(1, num_matrices)
-    if per_matrix >= 50:
+    correction = 1 - math.exp(log_bias)
+    if correction < 0.05:
         return None
     return Caution(
         name="few-weights",
         sentence=(
-            f"{group} has {per_matrix:.0f} weights per matrix: the mean log ratio of "
-            "so few reads below 1 where nothing differs. Read it beside the "
-            "permutation null, which does not."
+            f"The weights of {group}, {num_weights / max(1, num_matrices):.0f} per "
+            f"matrix, are so few or so clustered that its ratio would read "
+            f"{correction:.0%} low by chance; that much is taken out of it."
         ),
-        value=per_matrix,
+        value=correction,
         is_blocking=False,
     )
 
@@ -269,9 +288,8 @@ def dropped_bins(group: str, left_out: LeftOut) -> Caution | None:
     return Caution(
         name="dropped-bins",
         sentence=(
-            f"{format_count(num_weights)} weights of {group}, in "
-            f"{format_count(left_out.num_bins)} bins of |W0|, have no control weight "
-            "of their size: they are left out of the ratio."
+            f"Left out of the ratio of {group}: {_counted(num_weights, 'weight')} in "
+            f"{_counted(left_out.num_bins, 'bin')} of |W0| without a control weight."
         ),
         value=float(left_out.num_bins),
         is_blocking=False,
@@ -295,3 +313,27 @@ def tiny_weights(num_tiny: int) -> Caution | None:
         value=float(num_tiny),
         is_blocking=False,
     )
+
+
+def _gap(one: float, other: float) -> float:
+    smaller, larger = sorted((one, other))
+    return 1 - smaller / larger if larger > 0 else 0.0
+
+
+def _total_variation(one: Mapping[str, int], other: Mapping[str, int]) -> float:
+    if not one or not other:
+        return 0.0
+    all_one, all_other = sum(one.values()), sum(other.values())
+    return 0.5 * sum(
+        abs(one.get(name, 0) / all_one - other.get(name, 0) / all_other)
+        for name in one.keys() | other.keys()
+    )
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{format_count(number)} {noun}{'s' * (number != 1)}"
+
+
+def _listed(names: Iterable[str]) -> str:
+    *first, last = names
+    return f"{', '.join(first)} and {last}" if first else last

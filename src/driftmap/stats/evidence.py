@@ -164,15 +164,16 @@ def _seed_sums(drift: Float64[np.ndarray, " weight"], place: _Place) -> _SeedSum
     num_bins = int(bins.max()) + 1
     whole_mean = bin_moments(drift, bins, num_bins).mean
     control = bin_moments(drift[free], bins[free], num_bins)
+    has_moved = bool(whole_mean.any())
     unit = np.where(whole_mean > 0, whole_mean, 1.0)
     residuals = (drift - whole_mean[bins]) / unit[bins]
     draws = permuted_sums(
         residuals.reshape(place.site.shape),
-        place.moves.first(CORRECTION_DRAWS),
+        place.moves.first(CORRECTION_DRAWS if has_moved else 0),
         list(groups.values()),
     )
     return _SeedSums(
-        has_moved=bool(whole_mean.any()),
+        has_moved=has_moved,
         residuals=residuals,
         sums={n: matched_sums(drift, bins, m, control) for n, m in groups.items()},
         log_biases={

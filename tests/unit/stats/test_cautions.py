@@ -1,3 +1,5 @@
+import math
+
 import pytest
 
 from driftmap.results.statistics import LeftOut
@@ -11,9 +13,10 @@ def left_out(num_bins):
 CASES = [
     (
         cautions.relative_change,
-        ("top", "random", 0.2, 0.1),
-        ("top", "random", 0.109, 0.1),
-        "median |W0| is 0.2 and 0.1, and dividing by |W0| makes top look still",
+        ("top", 0.2, {"utility": 0.19, "random": 0.1, "matched": 0.15}),
+        ("top", 0.109, {"random": 0.1}),
+        "with that of random and matched: median |W0| is 0.2 in top, 0.1 in random "
+        "and 0.15 in matched, and dividing",
         0.5,
     ),
     (
@@ -24,6 +27,13 @@ CASES = [
         0.81,
     ),
     (
+        cautions.half_precision,
+        ("bfloat16",),
+        ("float32",),
+        "held in bfloat16, which rounds a weight by up to 0.0039 of itself",
+        2**-8,
+    ),
+    (
         cautions.structural_zeros,
         ("top", 0.75),
         ("top", 0.0),
@@ -32,10 +42,10 @@ CASES = [
     ),
     (
         cautions.module_mix,
-        ("top", "random", {"q": 30, "k": 70}, {"q": 50, "k": 50}),
-        ("top", "random", {"q": 450, "k": 550}, {"q": 50, "k": 50}),
-        "lie in different modules (total variation 0.20)",
-        0.2,
+        ("top", {"q": 30, "k": 70}, {"random": {"q": 50, "k": 50}, "a": {"k": 1}}),
+        ("top", {"q": 450, "k": 550}, {"random": {"q": 50, "k": 50}}),
+        "top lies in other modules than random (0.20) and a (0.30)",
+        0.3,
     ),
     (
         cautions.low_ceiling,
@@ -53,10 +63,11 @@ CASES = [
     ),
     (
         cautions.few_weights,
-        ("top", 154, 14),
-        ("top", 700, 14),
-        "top has 11 weights per matrix",
-        11.0,
+        ("top", math.log(0.84), 154, 14),
+        ("top", math.log(0.96), 154, 14),
+        "of top, 11 per matrix, are so few or so clustered that its ratio would read "
+        "16% low by chance",
+        0.16,
     ),
     (
         cautions.few_permutations,
@@ -83,7 +94,7 @@ CASES = [
         cautions.dropped_bins,
         ("top", left_out(3)),
         ("top", left_out(0)),
-        "1,200 weights of top, in 3 bins of |W0|, have no control weight",
+        "ratio of top: 1,200 weights in 3 bins of |W0| without a control weight",
         3.0,
     ),
     (
@@ -112,17 +123,15 @@ def test_every_caution_has_its_case_and_its_own_name():
     public = {
         n
         for n, f in vars(cautions).items()
-        if getattr(f, "__module__", "") == cautions.__name__
+        if getattr(f, "__module__", "") == cautions.__name__ and n[0] != "_"
     }
     assert public - {"applying"} == {case[0].__name__ for case in CASES}
     assert len({case[0](*case[1]).name for case in CASES}) == len(CASES)
 
 
-def test_the_smaller_weights_look_as_if_they_moved_more():
-    assert (
-        "makes random look still"
-        in cautions.relative_change("top", "random", 0.0, 0.1).sentence
-    )
+def test_a_group_of_zeros_differs_from_any_other():
+    assert cautions.relative_change("top", 0.0, {"random": 0.1}).value == 1
+    assert cautions.relative_change("top", 0.0, {"random": 0.0}) is None
 
 
 def test_overlap_without_any_ceiling():
@@ -131,7 +140,8 @@ def test_overlap_without_any_ceiling():
 
 
 def test_empty_groups_have_no_mix():
-    assert cautions.module_mix("a", "b", {}, {}) is None
+    assert cautions.module_mix("a", {}, {"b": {"q": 1}}) is None
+    assert cautions.module_mix("a", {"q": 1}, {"b": {}}) is None
 
 
 def test_those_that_apply_are_kept_in_order():

@@ -9,7 +9,8 @@ from driftmap.recipes.steps.bench import Study
 from driftmap.recipes.steps.evaluation import PROMPTS, load_readings
 from driftmap.results.statistics import BehaviourChange
 from driftmap.results.table import Cell, Table
-from driftmap.stats.intervals import paired_change, wilson_interval
+from driftmap.stats.behaviour import behaviour_change
+from driftmap.stats.intervals import wilson_interval
 from driftmap.store.steps import StepOutcome
 from driftmap.store.tables import save_table
 
@@ -79,22 +80,17 @@ def _level(values: np.ndarray) -> dict[str, Cell]:
 
 
 def _change(outcome: str, readings: Table, column: str, seed: int) -> BehaviourChange:
-    before = readings.where(seed=BEFORE)
-    last = max(readings.unique("step"))
-    after = readings.where(step=last)
-    order = {sample: n for n, sample in enumerate(before["sample_id"].tolist())}
-    by_seed = []
-    for number in after.unique("seed"):
-        rows = after.where(seed=number)
-        positions = [order[sample] for sample in rows["sample_id"].tolist()]
-        values = np.empty(len(order), dtype=bool)
-        values[positions] = rows[column] > 0.5
-        by_seed.append(values)
-    held = before[column] > 0.5
-    matrix = np.stack(by_seed)
-    return BehaviourChange(
-        outcome=outcome,
-        before=wilson_interval(float(held.sum()), held.size),
-        after=wilson_interval(float(matrix.mean(axis=0).sum()), held.size),
-        change=paired_change(held, matrix, seed),
+    before = _by_sample(readings.where(seed=BEFORE), column)
+    last = readings.where(step=max(readings.unique("step")))
+    after = [_by_sample(last.where(seed=n), column) for n in last.unique("seed")]
+    return behaviour_change(
+        outcome,
+        np.array(list(before.values())),
+        np.array([[of_run[sample] for sample in before] for of_run in after]),
+        seed,
     )
+
+
+def _by_sample(rows: Table, column: str) -> dict[str, bool]:
+    happened = (rows[column] > 0.5).tolist()
+    return dict(zip(rows["sample_id"].tolist(), happened, strict=True))

@@ -1,89 +1,105 @@
 """Which numbers of a drift study must be read with care?"""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
+from driftmap.core.places import Site
 from driftmap.families.matrices import effective_weight
 from driftmap.recipes.steps.bench import Study
-from driftmap.results.drift import POOLED_LAYER, SMALLEST_WEIGHT
+from driftmap.results.drift import SMALLEST_WEIGHT
+from driftmap.results.evidence import MatrixEvidence
 from driftmap.results.groups import WeightGroup
 from driftmap.results.statistics import Caution, GroupRatio
-from driftmap.results.table import Table
 from driftmap.stats import cautions
+from driftmap.stats.ratios import immobile_share
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Sizes:
+    """|W0| where something was tuned.
+
+    Args:
+        medians: Per group; groups without such a weight are left out.
+        num_tiny: Weights of any group that relative change leaves out.
+    """
+
+    medians: Mapping[str, float]
+    num_tiny: int
 
 
 def study_cautions(
     study: Study,
     groups: Sequence[WeightGroup],
-    drift: Table,
+    evidence: Sequence[MatrixEvidence],
     ratios: Sequence[GroupRatio],
     num_shared: int,
 ) -> tuple[Caution, ...]:
     """Gather the cautions that apply to a study.
 
+    Drift comes from the adapters' factors in float64, so none says that rounded
+    weights hid it.
+
     Args:
         study: The model under study.
         groups: All groups, the declared one first.
-        drift: Rows of the drift table at the tested step.
+        evidence: What every matrix says at the tested step.
         ratios: All ratios, the declared one first.
         num_shared: Rows that both scoring and evaluation have seen.
     """
-    declared, others = groups[0], groups[1:]
-    sizes = {group.name: _median_size(study, group) for group in groups}
-    modules = {group.name: _per_module(group) for group in groups}
     num_tests = sum(r.p_value is not None and not r.is_primary for r in ratios)
+    whole = [r for r in ratios if r.layer is None and r.part is None]
+    immobile = {group.name: immobile_share(evidence, group.name) for group in groups}
     found = [
         cautions.few_seeds(len(ratios[0].thetas)),
         cautions.few_permutations(num_tests, ratios[0].num_permutations),
         cautions.shared_samples(num_shared),
-        cautions.dropped_bins(declared.name, ratios[0].left_out),
-        cautions.tiny_weights(sum(_num_tiny(study, group) for group in groups)),
+        cautions.half_precision(study.loaded.identity.dtype),
+        *(cautions.structural_zeros(name, share) for name, share in immobile.items()),
         *(
-            cautions.structural_zeros(group.name, _immobile_share(drift, group.name))
-            for group in groups
+            cautions.few_weights(r.group, r.log_bias, r.num_weights, r.num_matrices)
+            for r in whole
         ),
-        *(
-            cautions.relative_change(
-                declared.name, other.name, sizes[declared.name], sizes[other.name]
-            )
-            for other in others
-        ),
-        *(
-            cautions.module_mix(
-                declared.name, other.name, modules[declared.name], modules[other.name]
-            )
-            for other in others
-        ),
+        *(cautions.dropped_bins(r.group, r.left_out) for r in whole),
+        *_comparison_cautions(study, groups, [m.site for m in evidence if m.is_mobile]),
     ]
     return cautions.applying(found)
 
 
-def _weights(study: Study, group: WeightGroup) -> list[np.ndarray]:
-    """|W0| of the group's weights, matrix by matrix."""
-    model = study.loaded.model
+def _comparison_cautions(
+    study: Study, groups: Sequence[WeightGroup], mobile: Sequence[Site]
+) -> list[Caution | None]:
+    """Do the declared group and the others compare at all, weight by weight?"""
+    declared = groups[0].name
+    sizes = _sizes(study, groups, mobile)
+    medians = dict(sizes.medians)
+    modules = {g.name: {s.key: g.at(s).size for s in mobile} for g in groups}
+    own_median, own_modules = medians.pop(declared, None), modules.pop(declared)
     return [
-        np.abs(effective_weight(model, site).float().cpu().numpy().reshape(-1)[index])
-        for site, index in group.members.items()
+        cautions.tiny_weights(sizes.num_tiny),
+        None
+        if own_median is None
+        else cautions.relative_change(declared, own_median, medians),
+        cautions.module_mix(declared, own_modules, modules),
     ]
 
 
-def _median_size(study: Study, group: WeightGroup) -> float:
-    sizes = np.concatenate([np.empty(0), *_weights(study, group)])
-    return float(np.median(sizes)) if sizes.size else 0.0
-
-
-def _num_tiny(study: Study, group: WeightGroup) -> int:
-    return sum(int((w <= SMALLEST_WEIGHT).sum()) for w in _weights(study, group))
-
-
-def _per_module(group: WeightGroup) -> dict[str, int]:
-    return {site.key: index.size for site, index in group.members.items()}
-
-
-def _immobile_share(drift: Table, group: str) -> float:
-    rows = drift.where(
-        layer=POOLED_LAYER, group=group, unit="weight", metric="absolute"
+def _sizes(
+    study: Study, groups: Sequence[WeightGroup], mobile: Sequence[Site]
+) -> _Sizes:
+    """One pass over the matrices: each is read once for all groups."""
+    held: dict[str, list[np.ndarray]] = {group.name: [] for group in groups}
+    num_tiny = 0
+    for site in mobile:
+        weight = effective_weight(study.loaded.model, site).abs().cpu().numpy()
+        size = weight.reshape(-1)
+        in_any = np.unique(np.concatenate([group.at(site) for group in groups]))
+        num_tiny += int((size[in_any] <= SMALLEST_WEIGHT).sum())
+        for group in groups:
+            held[group.name].append(size[group.at(site)])
+    whole = {name: np.concatenate([np.empty(0), *held[name]]) for name in held}
+    return _Sizes(
+        medians={n: float(np.median(size)) for n, size in whole.items() if size.size},
+        num_tiny=num_tiny,
     )
-    immobile, mobile = rows["immobile"].sum(), rows["count"].sum()
-    return float(immobile / max(1, immobile + mobile))

@@ -11,7 +11,7 @@ from driftmap.measure.drift import drift_table
 from driftmap.recipes.steps.bench import Study
 from driftmap.recipes.steps.tuning import LiveDrift, checkpoint_folders
 from driftmap.results.drift import POOLED_LAYER
-from driftmap.results.table import Table
+from driftmap.results.table import Cell, Table
 from driftmap.stats.intervals import t_interval
 from driftmap.store.steps import StepOutcome
 from driftmap.store.tables import load_table, save_table
@@ -35,7 +35,7 @@ def drift_step(
         ]
         table = Table.joined(tables)
         save_table(folder / "tables/drift.parquet", table)
-        save_table(folder / "tables/curves.parquet", _curves(table))
+        save_table(folder / "tables/curves.parquet", drift_curves(table))
 
     inputs = {"groups": live.groups_key, "tuned": [step.key for step in tuned]}
     return study.run.step("drift", inputs, make)
@@ -55,15 +55,24 @@ def _from_adapters(
     return Table.joined(tables)
 
 
-def _curves(table: Table) -> Table:
-    """Mean over seeds of the pooled rows, with a 95 % t interval."""
+def drift_curves(table: Table) -> Table:
+    """Mean over seeds of the pooled rows, with a 95 % t interval.
+
+    Args:
+        table: The drift table, all steps and seeds.
+
+    Returns:
+        Columns step, group, unit, metric, mean, low, high and std (mean over seeds);
+        rows in the order in which the table first names them.
+    """
     pooled = table.where(layer=POOLED_LAYER)
     names = ("step", "group", "unit", "metric")
-    keys = list(zip(*(pooled[name].tolist() for name in names), strict=True))
+    places: dict[tuple[Cell, ...], list[int]] = {}
+    for row, key in enumerate(zip(*(pooled[n].tolist() for n in names), strict=True)):
+        places.setdefault(key, []).append(row)
     rows = []
-    for key in dict.fromkeys(keys):
-        mask = np.array([other == key for other in keys])
-        means = pooled["mean"][mask]
+    for key, of_seeds in places.items():
+        means = pooled["mean"][of_seeds]
         seeds = t_interval(means, 0.95)
         rows.append(
             dict(zip(names, key, strict=True))
@@ -71,7 +80,7 @@ def _curves(table: Table) -> Table:
                 "mean": float(means.mean()),
                 "low": seeds.low if seeds else np.nan,
                 "high": seeds.high if seeds else np.nan,
-                "std": float(pooled["std"][mask].mean()),
+                "std": float(pooled["std"][of_seeds].mean()),
             }
         )
     return Table.from_rows(rows)

@@ -1,6 +1,6 @@
 """Is the drift of the behaviour's weights more than chance gives, and what follows?"""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,25 +11,17 @@ from driftmap.core.places import Site
 from driftmap.core.progress import progress
 from driftmap.families.matrices import effective_weight
 from driftmap.load.adapters import read_adapter
-from driftmap.measure.drift import dense_change, weight_change
+from driftmap.measure.drift import dense_change
 from driftmap.recipes.options import TestingOptions
 from driftmap.recipes.steps.bench import Study
 from driftmap.recipes.steps.cautioning import study_cautions
+from driftmap.recipes.steps.effects import Factors, study_effects
 from driftmap.recipes.steps.group_cards import DECLARED, STATISTICS_KIND
 from driftmap.recipes.steps.tuning import checkpoint_folders
-from driftmap.results.drift import POOLED_LAYER
 from driftmap.results.evidence import MatrixEvidence
 from driftmap.results.groups import WeightGroup
 from driftmap.results.plain import to_plain
-from driftmap.results.statistics import (
-    BehaviourChange,
-    DriftStatistics,
-    EffectSize,
-    Summary,
-)
-from driftmap.results.table import Table
-from driftmap.signals.factors import LoraFactors
-from driftmap.stats.effects import effect_from_summaries, effect_size
+from driftmap.results.statistics import BehaviourChange, DriftStatistics
 from driftmap.stats.equivalence import equivalence
 from driftmap.stats.evidence import DrawPlan, matrix_evidence
 from driftmap.stats.many_tests import adjust, needed_permutations
@@ -39,12 +31,8 @@ from driftmap.store.plain import save_json
 from driftmap.store.steps import StepOutcome
 from driftmap.store.tables import load_table
 
-BASELINES = ("utility", "random", "matched")
-"""Groups that the scored groups are compared with in effect sizes."""
-
 LEAST_PERMUTATIONS = 999
-
-Factors = Sequence[Mapping[Site, LoraFactors]]
+"""Draws of the declared test, however few tests stand beside it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -69,11 +57,14 @@ class Findings:
 def statistics_step(
     study: Study, findings: Findings, testing: TestingOptions
 ) -> StepOutcome:
-    """Test, estimate and decide; write `statistics.json`."""
+    """Test, estimate and decide at the last step; write `statistics.json`.
+
+    Earlier steps are description only: the drift table and the curves hold them.
+    """
 
     def make(folder: Path) -> None:
         statistics = _statistics(study, findings, testing)
-        save_json(folder / "statistics.json", to_plain(statistics), STATISTICS_KIND)
+        save_json(folder / "statistics.json", statistics, STATISTICS_KIND)
 
     inputs = {
         "drift": findings.drift.key,
@@ -89,22 +80,21 @@ def statistics_step(
 def _statistics(
     study: Study, findings: Findings, testing: TestingOptions
 ) -> DriftStatistics:
-    last = [checkpoint_folders(s, n) for n, s in enumerate(findings.tuned)]
-    step = max(last[0])
+    folders = [checkpoint_folders(s, n) for n, s in enumerate(findings.tuned)]
+    step = max(folders[0])
     sites = study.loaded.layout.sites
-    factors = [read_adapter(folders[step], sites).factors for folders in last]
+    factors = [read_adapter(of_run[step], sites).factors for of_run in folders]
     evidence = _evidence(study, findings.groups, factors, testing)
     ratios = adjust(group_ratios(evidence, primary=DECLARED, seed=study.seed))
-    drift = load_table(findings.drift.path("tables/drift.parquet")).where(step=step)
     cautions = study_cautions(
-        study, findings.groups, drift, ratios, findings.num_shared
+        study, findings.groups, evidence, ratios, findings.num_shared
     )
-    primary = ratios[0]
+    drift = load_table(findings.drift.path("tables/drift.parquet")).where(step=step)
     return DriftStatistics(
         step=step,
-        num_seeds=len(findings.tuned),
+        num_seeds=len(factors),
         ratios=ratios,
-        effects=tuple(_effects(findings.groups, factors, drift)),
+        effects=study_effects(findings.groups, factors, drift),
         equivalences=tuple(
             equivalence(ratio, testing.margin)
             for ratio in ratios
@@ -112,7 +102,7 @@ def _statistics(
         ),
         behaviours=findings.behaviours,
         cautions=cautions,
-        verdict=decide(primary, findings.behaviours[0], cautions, testing.margin),
+        verdict=decide(ratios[0], findings.behaviours[0], cautions, testing.margin),
     )
 
 
@@ -122,7 +112,7 @@ def _evidence(
     factors: Factors,
     testing: TestingOptions,
 ) -> list[MatrixEvidence]:
-    """Compare groups matrix by matrix: one matrix at a time is in memory."""
+    """Compare groups matrix by matrix: one is in memory, under one seed at a time."""
     sites = [s for s in study.loaded.layout.sites if any(g.at(s).size for g in groups)]
     plan = DrawPlan(
         seed=study.seed, num_permutations=_num_permutations(testing, groups, sites)
@@ -131,11 +121,11 @@ def _evidence(
     found = []
     with progress("permutations", len(sites)) as bar:
         for site in sites:
-            weight = effective_weight(study.loaded.model, site).float().cpu().numpy()
+            sizes = effective_weight(study.loaded.model, site).abs().cpu().numpy()
             members = {group.name: group.at(site) for group in groups}
             drifts = _drifts(site, factors)
             found.append(
-                matrix_evidence(site, np.abs(weight), drifts, members, plan, controls)
+                matrix_evidence(site, sizes, drifts, members, plan, controls)
             )
             bar.advance()
     return found
@@ -159,45 +149,3 @@ def _num_permutations(
     layers, parts = {s.layer for s in sites}, {s.part for s in sites}
     num_tests = len(groups) * (1 + len(layers) + len(parts)) - 1
     return max(LEAST_PERMUTATIONS, needed_permutations(num_tests))
-
-
-def _effects(
-    groups: Sequence[WeightGroup], factors: Factors, drift: Table
-) -> Iterator[EffectSize]:
-    """Absolute change from every weight, the other metrics from their summaries."""
-    moved = {group.name: _moved(group, factors) for group in groups}
-    scored = [name for name in moved if name not in BASELINES]
-    pairs = [(a, b) for a in scored for b in BASELINES if b in moved]
-    for name, baseline in pairs:
-        if moved[name].size and moved[baseline].size:
-            yield effect_size((name, moved[name]), (baseline, moved[baseline]))
-    pooled = drift.where(layer=POOLED_LAYER)
-    for unit, metric in dict.fromkeys(
-        zip(pooled["unit"], pooled["metric"], strict=True)
-    ):
-        rows = pooled.where(unit=unit, metric=metric)
-        known = {name: _summary(rows.where(group=name)) for name in moved}
-        for name, baseline in pairs:
-            one, other = known[name], known[baseline]
-            if metric != "absolute" and one and other:
-                title = f"{metric} ({unit})"
-                yield effect_from_summaries((name, one), (baseline, other), title)
-
-
-def _moved(group: WeightGroup, factors: Factors) -> Float64[np.ndarray, " weight"]:
-    """|dW| of the group's mobile weights, seeds one after the other."""
-    parts = [
-        weight_change(of_seed[site], None, index).abs().numpy()
-        for of_seed in factors
-        for site, index in group.members.items()
-        if site in of_seed and index.size
-    ]
-    return np.concatenate([np.empty(0), *parts])
-
-
-def _summary(rows: Table) -> Summary | None:
-    """Figures of one group, mean over seeds; None where a metric has none."""
-    figures = {name: float(np.mean(rows[name])) for name in ("mean", "std", "median")}
-    if not all(map(np.isfinite, figures.values())):
-        return None
-    return Summary(count=int(rows["count"].sum()), **figures)
