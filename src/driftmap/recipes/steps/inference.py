@@ -124,9 +124,7 @@ def _evidence(
             sizes = effective_weight(study.loaded.model, site).abs().cpu().numpy()
             members = {group.name: group.at(site) for group in groups}
             drifts = _drifts(site, factors)
-            found.append(
-                matrix_evidence(site, sizes, drifts, members, plan, controls)
-            )
+            found.append(matrix_evidence(site, sizes, drifts, members, plan, controls))
             bar.advance()
     return found
 
