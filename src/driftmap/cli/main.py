@@ -29,8 +29,6 @@ EPILOGUE = (
     "A command that was interrupted goes on when it is repeated."
 )
 
-COMMANDS = ("demo", "drift", "score", "report", "run")
-
 
 @runtime_checkable
 class Recipe(Protocol):
@@ -91,7 +89,7 @@ def main(words: Sequence[str] | None = None) -> int:
     except Exception as error:  # noqa: BLE001  the last one to hear of it
         if debug:
             errors.print_exception(show_locals=False)
-        _say(errors, f"error: {_sentence(error, words)}")
+        _say(errors, f"error: {_sentence(error)}")
         return _exit_code(error)
     return 0
 
@@ -102,13 +100,13 @@ def _exit_code(error: Exception) -> int:
     return 2 if isinstance(error, CycloptsError) else 1
 
 
-def _sentence(error: Exception, words: Sequence[str]) -> str:
+def _sentence(error: Exception) -> str:
     said = " ".join(str(error).split())
     if isinstance(error, DriftmapError):
         return said
     if isinstance(error, CycloptsError):
-        command = f" {words[0]}" if words and words[0] in COMMANDS else ""
-        return f"{said.rstrip('.')}; see `driftmap{command} --help`"
+        command = " ".join(["driftmap", *(error.command_chain or ())])
+        return f"{said.rstrip('.')}; see `{command} --help`"
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         where = error.filename or "the run folder"
         return f"{where}: the disk is full; free some space and repeat"

@@ -185,7 +185,8 @@ def _num_heads(config: _Config) -> int:
     if not isinstance(num_heads, int):
         raise FamilyError(
             f"model type {config.model_type!r}: the config's `num_attention_heads` "
-            f"is {num_heads}, so heads cannot be told apart"
+            f"is {num_heads}, so heads cannot be told apart; use a model with "
+            "attention of one kind, or see docs/how-to/add-a-model-family.md"
         )
     return num_heads
 

@@ -1,0 +1,58 @@
+"""Runs commands as processes that can be killed, without importing torch for each.
+
+One process imports everything, then forks a child per command.
+"""
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from driftmap.cli.main import main
+
+
+def start(words: Sequence[str], told: Path) -> int:
+    """Fork a process that runs one command; what it says goes into `told`."""
+    child = os.fork()
+    if child == 0:
+        code = 99
+        try:
+            with told.open("a") as file:
+                os.dup2(file.fileno(), 1)
+                os.dup2(file.fileno(), 2)
+                sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
+                code = main([str(word) for word in words])
+                sys.stdout.flush()
+                sys.stderr.flush()
+        finally:
+            os._exit(code)
+    return child
+
+
+def finish(child: int) -> int:
+    """Wait for a child and give its exit code, negative for a signal."""
+    _, status = os.waitpid(child, 0)
+    return os.waitstatus_to_exitcode(status)
+
+
+def kill_after(child: int, seconds: float) -> int:
+    """Kill a child after a while, unless it ends before."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        ended, status = os.waitpid(child, os.WNOHANG)
+        if ended:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.002)
+    os.kill(child, signal.SIGKILL)
+    return finish(child)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """All files of a run that must be the same however often it was killed."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name not in (".lock", "provenance.json", "log.txt")
+    }
