@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import isfinite, log
 from typing import TypeAlias
 
 Numbers: TypeAlias = Sequence[float]
@@ -106,6 +107,12 @@ class Cells:
     ratios: Sequence[Numbers]
     value_title: str
     reach: float
+
+    @property
+    def log_reach(self) -> float:
+        """Where colours are full, as a logarithm."""
+        seen = [r for row in self.ratios for r in row if isfinite(r) and r > 0]
+        return max(abs(log(ratio)) for ratio in [self.reach, *seen])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -77,19 +77,21 @@ def blocking_cautions(study: DriftStudy) -> list[Callout]:
 
 def other_cautions(study: DriftStudy) -> list[Callout]:
     """One note that names the cautions of other sections; empty without any."""
-    titles = dict.fromkeys(
-        (words.title, SECTIONS[words.place])
-        for words in map(_words, study.statistics.cautions)
-        if words.place in SECTIONS
-    )
-    if not titles:
+    by_section: dict[str, dict[str, None]] = {}
+    for words in map(_words, study.statistics.cautions):
+        if words.place in SECTIONS:
+            titles = by_section.setdefault(SECTIONS[words.place], {})
+            titles[_lower(words.title)] = None
+    if not by_section:
         return []
-    text = "; ".join(f"{title} (under “{section}”)" for title, section in titles)
     return [
         Callout(
             kind="note",
-            title="To be read with care",
-            texts=[f"These cautions stand beside the numbers they concern: {text}."],
+            title="Cautions that stand beside the numbers they concern",
+            texts=[
+                f"under “{section}”: {'; '.join(titles)}"
+                for section, titles in by_section.items()
+            ],
         )
     ]
 

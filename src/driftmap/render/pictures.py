@@ -1,6 +1,5 @@
 """How is a chart drawn for a paper or a slide: PNG and SVG?"""
 
-import math
 import textwrap
 from collections.abc import Sequence
 from functools import singledispatch
@@ -45,6 +44,7 @@ WIDTH_INCHES = 7.2
 DOTS_PER_INCH = 120
 SVG_DOTS_PER_INCH = 72
 TITLE_COLUMNS = 80
+INK = "#1b1f24"
 DIVERGING = LinearSegmentedColormap.from_list(
     "drift", ["#1c7ed6", "#f1f3f5", "#d9480f"]
 )
@@ -122,13 +122,10 @@ def _(chart: Boxes, axes: Axes) -> None:
         for b in chart.boxes
     ]  # fmt: skip
     drawn = axes.bxp(
-        stats,
-        showfliers=False,
-        showmeans=True,
-        meanline=True,
-        patch_artist=True,
-        orientation="horizontal",
-    )
+        stats, showfliers=False, showmeans=True, meanline=True, patch_artist=True,
+        orientation="horizontal", medianprops={"color": INK},
+        meanprops={"color": INK, "linestyle": "--"},
+    )  # fmt: skip
     for series, (patch, box) in enumerate(
         zip(drawn["boxes"], chart.boxes, strict=True)
     ):
@@ -141,14 +138,14 @@ def _(chart: Boxes, axes: Axes) -> None:
 def _(chart: Cells, axes: Axes) -> None:
     ratios = np.array(chart.ratios, dtype=float).reshape(len(chart.y_labels), -1)
     logs = np.ma.masked_invalid(np.log(np.where(ratios > 0, ratios, np.nan)))
-    reach = max(math.log(chart.reach), *np.abs(logs.compressed()).tolist())
+    reach = chart.log_reach
     image = axes.imshow(
         logs, cmap=DIVERGING, aspect="auto", origin="lower", vmin=-reach, vmax=reach
     )
     for row, column in zip(*np.nonzero(~np.ma.getmaskarray(logs)), strict=True):
         axes.text(
             column, row, ratio(float(ratios[row, column])), ha="center",
-            va="center", fontsize=8, color="#1b1f24",
+            va="center", fontsize=8, color=INK,
         )  # fmt: skip
     axes.set_xticks(range(len(chart.x_labels)), chart.x_labels)
     axes.set_yticks(range(len(chart.y_labels)), chart.y_labels)

@@ -6,7 +6,6 @@ labels are escaped here.
 """
 
 import html
-import math
 from collections.abc import Sequence
 from functools import singledispatch
 from typing import TypeAlias
@@ -128,7 +127,7 @@ def _(chart: Boxes) -> tuple[list[Spec], Spec]:
 def _(chart: Cells) -> tuple[list[Spec], Spec]:
     ratios = np.array(chart.ratios, dtype=float).reshape(len(chart.y_labels), -1)
     logs = np.log(np.where(ratios > 0, ratios, np.nan))
-    reach = max(math.log(chart.reach), *np.abs(logs[np.isfinite(logs)]).tolist())
+    reach = chart.log_reach
     ticks = ratio_ticks(reach)
     heat: Spec = {
         "type": "heatmap",

@@ -1,0 +1,168 @@
+"""Is every kind of chart drawn by both back ends, whatever its numbers?"""
+
+import json
+import math
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from driftmap.render.charts import (
+    PALETTE,
+    Box,
+    Boxes,
+    Cells,
+    Histogram,
+    Line,
+    Lines,
+    Ranges,
+    colour_of,
+    height_of,
+)
+from driftmap.render.page import Figure
+from driftmap.render.pictures import save_pictures
+from driftmap.render.plotly_charts import plotly_spec
+
+NAN = math.nan
+
+
+def lines(**options):
+    line = Line(
+        name="top", x=[0, 5, 10], y=[0.0, NAN, 2.0], low=[0.0, 0.5, 1.0],
+        high=[0.5, 1.5, 3.0], threads=[[0.0, 1.0, 1.5], [0.0, NAN, 2.5]],
+    )  # fmt: skip
+    return Lines(x_title="step", y_title="$d$ (units)", lines=[line], **options)
+
+
+def boxes(name="random"):
+    box = Box(name=name, low=0.0, q25=1.0, median=2.0, q75=3.0, high=9.0, mean=2.5)
+    return Boxes(x_title="drift", boxes=[box, box])
+
+
+def cells(ratios=((0.5, NAN), (1.0, 2.0))):
+    return Cells(
+        x_labels=["q", "k"],
+        y_labels=[str(n) for n in range(len(ratios))],
+        x_title="part",
+        y_title="layer",
+        ratios=ratios,
+        value_title="ratio",
+        reach=1.25,
+    )
+
+
+def ranges():
+    return Ranges(
+        x_title="ratio", names=["difference", "<b>"], estimates=[1.1, 1.0],
+        lows=[0.9, 1.0], highs=[1.4, 1.0], reference=1.0, margin=(0.8, 1.25),
+    )  # fmt: skip
+
+
+def histogram(observed=1.3):
+    return Histogram(
+        x_title="ratio", edges=[0.9, 1.0, 1.1], counts=[4, 6], observed=observed,
+        observed_name="observed", chance_name="chance",
+    )  # fmt: skip
+
+
+CHARTS = {
+    "lines": lines(),
+    "rates": lines(y_ends=(0.0, 1.0)),
+    "from zero": lines(y_from_zero=True),
+    "no lines": Lines(x_title="step", y_title="drift", lines=[]),
+    "boxes": boxes(),
+    "cells": cells(),
+    "empty cells": cells(((NAN, NAN),)),
+    "many cells": cells(tuple((1.0, 1.5) for _ in range(32))),
+    "ranges": ranges(),
+    "histogram": histogram(),
+}
+
+
+@pytest.mark.parametrize("chart", CHARTS.values(), ids=CHARTS.keys())
+def test_a_page_chart_is_plain_json_without_nan(chart):
+    spec = plotly_spec(chart)
+    assert json.loads(json.dumps(spec, allow_nan=False)) == spec
+    assert set(spec) == {"data", "layout"}
+
+
+@pytest.mark.parametrize("chart", CHARTS.values(), ids=CHARTS.keys())
+def test_a_picture_is_drawn_twice_with_the_same_bytes(chart, tmp_path):
+    figure = Figure(name="it", title="A $title$ & `name`", reading="R.", chart=chart)
+    for folder in (tmp_path / "a", tmp_path / "b"):
+        folder.mkdir()
+        save_pictures([figure], folder)
+    for name in ("it.png", "it.svg"):
+        first, second = (tmp_path / part / name for part in "ab")
+        assert first.read_bytes() == second.read_bytes()
+    with Image.open(tmp_path / "a/it.png") as picture:
+        assert np.asarray(picture.convert("L")).std() > 1
+    assert "<dc:date>" not in (tmp_path / "a/it.svg").read_text()
+
+
+def test_lines_carry_band_threads_and_gap():
+    band, *threads, main = plotly_spec(lines())["data"]
+    assert band["fill"] == "toself"
+    assert band["y"] == [0.5, 1.5, 3.0, 1.0, 0.5, 0.0]
+    assert [thread["line"]["width"] for thread in threads] == [1, 1]
+    assert main["y"] == [0.0, None, 2.0]
+    assert not any(trace["showlegend"] for trace in (band, *threads))
+
+
+def test_rates_show_the_whole_scale():
+    low, high = plotly_spec(lines(y_ends=(0.0, 1.0)))["layout"]["yaxis"]["range"]
+    assert low < 0
+    assert high > 1
+
+
+def test_cells_are_coloured_by_the_logarithm_and_labelled_by_the_ratio():
+    heat = plotly_spec(cells())["data"][0]
+    assert heat["z"] == [[-math.log(2), None], [0.0, math.log(2)]]
+    assert heat["text"] == [["0.50", ""], ["1.00", "2.00"]]
+    assert heat["zmax"] == -heat["zmin"] == math.log(2)
+
+
+def test_cells_near_one_stay_pale():
+    heat = plotly_spec(cells(((1.01, 0.99),)))["data"][0]
+    assert heat["zmax"] == math.log(1.25)
+
+
+def test_every_layer_of_a_deep_model_has_room_and_label():
+    chart = cells(tuple((1.0, 1.0) for _ in range(32)))
+    assert height_of(chart) >= 32 * 20
+    assert plotly_spec(chart)["layout"]["yaxis"]["dtick"] == 1
+
+
+def test_the_observed_ratio_is_never_at_the_edge():
+    low, high = plotly_spec(histogram(observed=1.3))["layout"]["xaxis"]["range"]
+    assert low < 0.9
+    assert high > 1.3
+
+
+def test_labels_cannot_hold_markup():
+    assert plotly_spec(ranges())["data"][1]["y"] == ["&lt;b&gt;"]
+    assert plotly_spec(boxes("<script>"))["data"][0]["name"] == "&lt;script&gt;"
+
+
+@pytest.mark.parametrize("paper", [(255, 255, 255), (0x14, 0x17, 0x1C)])
+def test_usual_groups_stand_out_from_either_paper(paper):
+    for group in PALETTE:
+        assert contrast(rgb(colour_of(group, 0)), paper) >= 3
+
+
+def rgb(colour):
+    return tuple(int(colour[at : at + 2], 16) for at in (1, 3, 5))
+
+
+def contrast(one, other):
+    """WCAG 2: ratio of relative luminances."""
+    first, second = sorted((luminance(one), luminance(other)))
+    return (second + 0.05) / (first + 0.05)
+
+
+def luminance(colour):
+    parts = [c / 255 for c in colour]
+    linear = [
+        c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts
+    ]
+    return float(np.dot([0.2126, 0.7152, 0.0722], linear))

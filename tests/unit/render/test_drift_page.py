@@ -1,0 +1,231 @@
+"""Does the drift page say what the study found, to somebody who knows nothing of it?"""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from driftmap import stats
+from driftmap.render.drift_cautions import KINDS
+from driftmap.render.drift_page import drift_page
+from driftmap.render.html import html_of
+from driftmap.render.page import figures_of
+from driftmap.render.text import text_of
+from driftmap.results.drift import UNIT_METRICS
+from driftmap.results.statistics import Caution
+from driftmap.results.table import Table
+from studies import GROUPS, VERDICT, study_of
+
+
+def caution(name, sentence="Something.", *, is_blocking=False):
+    return Caution(name=name, sentence=sentence, value=0.1, is_blocking=is_blocking)
+
+
+def report(**options):
+    return text_of(drift_page(study_of(**options)))
+
+
+def section_of(text, number):
+    return re.split(r"^\d\. .*\n-+$", text, flags=re.MULTILINE)[number]
+
+
+def test_the_answer_comes_first_in_words():
+    answer = section_of(report(), 1)
+    assert answer.startswith(
+        "\n\n[Verdict: B, consistent with pathway creation]\n"
+        "The behaviour changed by -0.60 in refusal rate,"
+    )
+    assert "moved 2 % further than weights of the same size" in answer
+    assert "evidence against A, not proof" in " ".join(answer.split())
+    assert "p 0.250, 999 shuffles" in answer
+    assert "change: -60 points (-75 to -45)" in answer
+    assert "none on any prompt" in answer
+
+
+@pytest.mark.parametrize(
+    ("kind", "sentence", "title"),
+    [
+        ("fragile", "A, fragile: difference drifts 2.00 times.", "A, fragile"),
+        ("inconclusive", "Inconclusive: too few seeds. More.", "inconclusive"),
+    ],
+)
+def test_other_verdicts_are_named_once(kind, sentence, title):
+    answer = section_of(
+        report(verdict=replace(VERDICT, kind=kind, sentence=sentence)), 1
+    )
+    assert f"[Verdict: {title}]\n" in answer
+    assert sentence.partition(": ")[2].lower() in answer.lower()
+    assert answer.lower().count(f"{title.lower()}: ") == 0
+
+
+def test_words_are_explained_before_they_are_needed():
+    words = section_of(report(), 2)
+    for word in ("weight", "group", "`difference`", "`matched`", "ratio", "permutation",
+                 "seed", "margin"):  # fmt: skip
+        assert re.search(rf"^{word} +[A-Z]", words, flags=re.MULTILINE), word
+
+
+def test_rates_stand_together_and_apart_from_what_is_no_rate():
+    figures = {f.name: f.chart for f in figures_of(drift_page(study_of()))}
+    rates = figures["behaviour"]
+    assert [line.name for line in rates.lines] == ["refusal rate", "accuracy on facts"]
+    assert rates.y_ends == (0.0, 1.0)
+    assert all(line.low and len(line.threads) == 3 for line in rates.lines)
+    assert rates.lines[0].y == pytest.approx([1.0, 0.7, 0.4])
+    aside = figures["refusal_of_harmless"]
+    assert [line.name for line in aside.lines] == ["refusal rate on useful"]
+    odds = figures["refusal_log_odds"]
+    assert odds.y_ends is None
+    assert odds.lines[0].low == ()
+
+
+def test_the_loss_has_a_line_per_seed_of_bounded_length():
+    study = study_of()
+    steps = np.arange(1, 2001)
+    long = Table(
+        columns={
+            "seed": np.zeros(2000, dtype=int),
+            "step": steps,
+            "loss_nats": 1 / steps,
+            "learning_rate": steps * 0.0,
+        }
+    )
+    figures = {f.name: f.chart for f in figures_of(drift_page(study))}
+    assert [line.name for line in figures["training_loss"].lines] == [
+        "seed 0", "seed 1", "seed 2",
+    ]  # fmt: skip
+    of_long = drift_page(replace(study, losses=long))
+    (line,) = next(
+        f for f in figures_of(of_long) if f.name == "training_loss"
+    ).chart.lines
+    assert len(line.x) == len(line.y) == 300
+
+
+def test_every_metric_has_its_own_figures_and_tables():
+    page = drift_page(study_of())
+    names = {figure.name for figure in figures_of(page)}
+    text = section_of(text_of(page), 6)
+    for unit, metric in UNIT_METRICS:
+        assert f"{unit}_{metric}_mean" in names
+    assert "weight_absolute_spread" in names
+    assert "weight_absolute_boxes" in names
+    running = " ".join(text.split())
+    assert running.count("If the behaviour's weights are") == len(UNIT_METRICS)
+    assert text.count("description only") == 2 * len(UNIT_METRICS)
+    assert re.search(
+        r"group +count +mean +std +median +least +greatest\n.*\n`difference` +120 +"
+        r"2.00e-4 +1.00e-4 +2.00e-4 +0 +8.00e-4\n",
+        text,
+    )
+    assert re.search(r"`difference` +`random` +\+0.31 +small +\+0.12 +\+2.00e-5", text)
+
+
+def test_what_has_no_spread_gets_no_chart_of_it():
+    names = {figure.name for figure in figures_of(drift_page(study_of()))}
+    assert "weight_sign_agreement_mean" in names
+    assert "weight_sign_agreement_spread" not in names
+    assert "weight_sign_agreement_boxes" not in names
+
+
+def test_one_seed_has_no_intervals_and_says_so():
+    study = study_of(num_seeds=1)
+    text = text_of(drift_page(study))
+    assert "under 1 seed." in text
+    assert "none: it needs at least 2 seeds" in text
+    assert "they need at least 2 training seeds" in " ".join(text.split())
+    for figure in figures_of(drift_page(study)):
+        if figure.name == "drift_over_time":
+            assert not any(line.low for line in figure.chart.lines)
+
+
+def test_few_and_many_groups():
+    few = figures_of(drift_page(study_of(groups=GROUPS[:2])))
+    many = figures_of(drift_page(study_of(groups=(*GROUPS, "another", "<one more>"))))
+    for figures, num_groups in ((few, 2), (many, 7)):
+        by_name = {f.name: f.chart for f in figures}
+        assert len(by_name["ratio_by_group"].names) == num_groups
+        assert len(by_name["drift_over_time"].lines) == num_groups
+
+
+def test_cautions_stand_once_beside_their_numbers():
+    text = report(
+        cautions=[
+            caution("relative-change", "First pair."),
+            caution("relative-change", "Second pair."),
+            caution("module-mix", "Mixed."),
+            caution("shared-samples", "Shared."),
+            caution("few-permutations", "Few."),
+            caution("low-ceiling", "Low."),
+        ]
+    )
+    assert "- First pair.\n- Second pair.\n" in section_of(text, 6)
+    assert text.count("First pair.") == 1
+    places = {"Shared.": 3, "Mixed.": 4, "Few.": 5, "Low.": 7}
+    for sentence, place in places.items():
+        assert sentence in section_of(text, place)
+    answer = section_of(text, 1)
+    assert "under “Every metric”: relative change favours small weights" in answer
+    assert "[Read with care" not in answer
+
+
+def test_blocking_cautions_stand_on_top_as_well():
+    text = report(cautions=[caution("low-precision", "Rounded.", is_blocking=True)])
+    assert "[No verdict: rounding hides small changes]\nRounded." in section_of(text, 1)
+    assert "Rounded." in section_of(text, 4)
+
+
+def test_an_unknown_caution_is_shown_with_the_answer():
+    answer = section_of(report(cautions=[caution("new-kind", "Never seen.")]), 1)
+    assert "[Read with care: new kind]\nNever seen." in answer
+
+
+def test_every_kind_of_caution_has_a_place():
+    source = (Path(stats.__file__).parent / "cautions.py").read_text()
+    assert set(re.findall(r'name="([a-z-]+)"', source)) == set(KINDS)
+
+
+def test_no_cautions_leave_no_note():
+    assert "beside the numbers" not in section_of(report(), 1)
+
+
+def test_missing_numbers_become_gaps():
+    study = study_of()
+    drift = dict(study.drift.columns) | {
+        "ratio": np.full(len(study.drift), np.nan),
+        "median": np.full(len(study.drift), np.nan),
+    }
+    curves = dict(study.curves.columns)
+    curves["mean"] = np.full(len(study.curves), np.nan)
+    odd = replace(study, drift=Table(columns=drift), curves=Table(columns=curves))
+    page = drift_page(odd)
+    assert not re.search(r"\bnan\b", text_of(page), flags=re.IGNORECASE)
+    assert '"y": [null, null, null]' in html_of(page)
+    names = {figure.name for figure in figures_of(page)}
+    assert "weight_absolute_boxes" not in names
+
+
+def test_names_with_markup_are_text_everywhere():
+    evil = "</script><script>alert(1)</script>"
+    study = study_of(groups=("difference", evil))
+    study = replace(study, settings=dict(study.settings) | {"behaviour": evil})
+    document = html_of(drift_page(study))
+    assert evil not in document
+    assert "<script>alert" not in document
+
+
+def test_settings_are_written_for_people():
+    settings = section_of(report(), 8)
+    for name, value in [
+        ("learning_rate", "0.0001"), ("lora_parts", "none"), ("adapter", "not set"),
+        ("trust_remote_code", "no"), ("model", "models/tiny"),
+    ]:  # fmt: skip
+        assert re.search(rf"^{name} +{re.escape(value)}$", settings, flags=re.MULTILINE)
+
+
+def test_equal_studies_give_equal_bytes():
+    first, second = (html_of(drift_page(study_of())) for _ in range(2))
+    assert first == second
+    names = [figure.name for figure in figures_of(drift_page(study_of()))]
+    assert len(set(names)) == len(names)

@@ -1,0 +1,79 @@
+"""Does a browser draw the whole page, in silence and asking nobody?
+
+Run with `pytest -m slow tests/unit/render` where Chromium is installed.
+"""
+
+import shutil
+import subprocess
+
+import pytest
+
+from driftmap.render.drift_page import drift_page
+from driftmap.render.html import html_of
+from driftmap.render.page import figures_of
+from studies import study_of
+
+BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        BROWSER is None, reason="needs Chromium: apt-get install chromium"
+    ),
+]
+
+FLAGS = (
+    "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-sync",
+    "--disable-background-networking", "--disable-component-update", "--dump-dom",
+    "--virtual-time-budget=20000", "--enable-logging=stderr", "--v=0",
+    "--host-resolver-rules=MAP * ~NOTFOUND",
+)  # fmt: skip
+
+OPEN_ALL = """<script>
+document.querySelectorAll("details").forEach(function (node) { node.open = true; });
+</script>"""
+
+TELL_ALL = """<script>
+setTimeout(function () {
+  var wide = Array.from(document.querySelectorAll("body *")).filter(function (node) {
+    return !node.closest(".scroll, svg") &&
+           node.getBoundingClientRect().right > innerWidth + 1;
+  });
+  var asked = performance.getEntriesByType("resource").map(function (entry) {
+    return entry.name;
+  }).filter(function (name) { return !name.startsWith("data:"); });
+  document.body.dataset.wide = wide.map(function (node) { return node.tagName; });
+  document.body.dataset.asked = asked;
+}, 8000);
+</script>"""
+
+
+@pytest.fixture(scope="module")
+def page():
+    return drift_page(study_of(num_layers=6))
+
+
+@pytest.fixture(params=[390, 1280])
+def seen(request, page, tmp_path):
+    """What the browser made of the page with all folds open, and what it said."""
+    file = tmp_path / "report.html"
+    ending = f"{OPEN_ALL}{TELL_ALL}</body>"
+    file.write_text(html_of(page).replace("</body>", ending), encoding="utf-8")
+    done = subprocess.run(
+        [
+            str(BROWSER), *FLAGS, f"--window-size={request.param},900",
+            f"--user-data-dir={tmp_path / 'profile'}", file.as_uri(),
+        ],
+        capture_output=True, text=True, check=True, timeout=300,
+    )  # fmt: skip
+    return done.stdout, done.stderr
+
+
+def test_every_chart_is_drawn_in_silence(seen, page):
+    document, said = seen
+    num_figures = len(figures_of(page))
+    assert document.count('data-chart="') == num_figures
+    assert document.count('class="chart js-plotly-plot"') == num_figures
+    assert "CONSOLE" not in said
+    assert 'data-asked=""' in document
+    assert 'data-wide=""' in document
