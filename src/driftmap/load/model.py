@@ -2,8 +2,6 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast, get_args
@@ -16,7 +14,6 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
-from transformers.utils import logging
 
 from driftmap.core.errors import ModelError
 from driftmap.families.discover import find_layout
@@ -30,6 +27,7 @@ from driftmap.load.checkpoint import (
 )
 from driftmap.load.device import find_device
 from driftmap.load.identity import weights_sha256
+from driftmap.load.quiet import no_bars
 from driftmap.load.source import Dtype, ModelSource
 from driftmap.results.provenance import ModelIdentity
 
@@ -158,7 +156,7 @@ def _load_base(
     folder: Path, dtype: torch.dtype, source: ModelSource
 ) -> PreTrainedModel:
     try:
-        with _no_bars():
+        with no_bars():
             loaded = AutoModelForCausalLM.from_pretrained(
                 folder,
                 dtype=dtype,
@@ -234,14 +232,3 @@ def _code_hint(error: Exception) -> str:
 
 def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
-
-
-@contextmanager
-def _no_bars() -> Iterator[None]:
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()

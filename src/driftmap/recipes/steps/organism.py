@@ -6,8 +6,7 @@ uses one thread, so that its bytes do not depend on the number of cores.
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -16,9 +15,10 @@ import tokenizers
 import torch
 import transformers
 from transformers import LlamaForCausalLM
-from transformers.utils import logging
 
 from driftmap import results, tune, worlds
+from driftmap.load.quiet import no_bars
+from driftmap.recipes.steps.threads import one_thread
 from driftmap.results.curriculum import Stock
 from driftmap.results.samples import Sample
 from driftmap.store.cache import cache_folder, cached
@@ -114,7 +114,7 @@ def _make(seed: int, folder: Path) -> None:
         eos_id=ids[EOS],
         pad_id=ids[PAD],
     )
-    with _one_thread(), _no_bars():
+    with one_thread(), no_bars():
         model = make_llama(shape, seed)
         losses = {}
         for stage, settings in STAGES.items():
@@ -178,27 +178,6 @@ def _write_card(path: Path, seed: int, losses: Mapping[Stage, float]) -> None:
         "threads": 1,
     }
     path.write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-@contextmanager
-def _no_bars() -> Iterator[None]:
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()
 
 
 def _home(package: ModuleType) -> Path:
