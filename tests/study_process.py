@@ -37,13 +37,15 @@ def finish(child: int) -> int:
     return os.waitstatus_to_exitcode(status)
 
 
-def kill_after(child: int, seconds: float) -> int:
-    """Kill a child after a while, unless it ends before."""
-    until = time.monotonic() + seconds
+def kill_when(child: int, folder: Path, pattern: str, seconds: float) -> int:
+    """Kill a child some time after a file appears, unless it ends before."""
+    until = float("inf")
     while time.monotonic() < until:
         ended, status = os.waitpid(child, os.WNOHANG)
         if ended:
             return os.waitstatus_to_exitcode(status)
+        if until == float("inf") and any(folder.glob(pattern)):
+            until = time.monotonic() + seconds
         time.sleep(0.002)
     os.kill(child, signal.SIGKILL)
     return finish(child)

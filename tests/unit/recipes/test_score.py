@@ -1,0 +1,84 @@
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from driftmap.cli.main import main
+from driftmap.load.model import load_model
+from driftmap.load.source import ModelSource
+from driftmap.recipes.options import ScoringOptions
+from driftmap.recipes.score import Score
+from driftmap.recipes.steps import data as steps_data
+from driftmap.recipes.steps import rows, scoring
+from driftmap.store.groups import load_group
+
+
+def recipe(model: Path, data: dict[str, Path], out: Path, **changes) -> Score:
+    return Score(
+        source=ModelSource(model=str(model), device="cpu"),
+        data=str(data["utility"]),
+        scoring=ScoringOptions(num_samples=6, **changes),
+        keep=True,
+        out=out,
+    )
+
+
+def kept(out: Path) -> dict[str, torch.Tensor]:
+    tensors = {}
+    for file in sorted((out / "scores").glob("*.safetensors")):
+        tensors |= load_file(file)
+    return tensors
+
+
+def test_kept_scores_are_those_of_the_library(model, data, tmp_path):
+    out = recipe(model, data, tmp_path / "out").run()
+    loaded = load_model(ModelSource(model=str(model), device="cpu"))
+    read = rows.drawn(str(data["utility"]), 6, 0)
+    options = ScoringOptions(num_samples=6)
+    encoded = steps_data.scored_samples(loaded, read, options)
+    ((scores,),) = scoring.snip_scores(loaded, [encoded], options)
+    found = kept(out)
+    assert found.keys() == {site.path for site in loaded.layout.sites}
+    for site, of_site in scores.items():
+        assert found[site.path].dtype == torch.float32
+        assert torch.equal(found[site.path], of_site.score.cpu())
+
+
+def test_the_command_gives_the_same_bytes_as_the_library(model, data, tmp_path):
+    out = recipe(model, data, tmp_path / "library").run()
+    words = [
+        "score", f"--model={model}", f"--data={data['utility']}", "--device=cpu",
+        "--num-samples=6", "--keep", f"--out={tmp_path / 'command'}",
+    ]  # fmt: skip
+    assert main(words) == 0
+    for name in ("groups/top.safetensors", "scores/snip-000.safetensors"):
+        assert (out / name).read_bytes() == (tmp_path / "command" / name).read_bytes()
+
+
+def test_several_passes_give_the_same_group_and_scores(model, data, tmp_path, capsys):
+    whole = recipe(model, data, tmp_path / "whole").run()
+    words = [
+        "score", f"--model={model}", f"--data={data['utility']}", "--device=cpu",
+        "--num-samples=6", "--keep", "--memory=0.00002", f"--out={tmp_path / 'parts'}",
+    ]  # fmt: skip
+    assert main(words) == 0
+    assert "do not fit into memory" in capsys.readouterr().err
+    parts = tmp_path / "parts"
+    assert len(list((parts / "scores").iterdir())) > 1
+    group = "groups/top.safetensors"
+    assert (whole / group).read_bytes() == (parts / group).read_bytes()
+    expected, found = kept(whole), kept(parts)
+    assert expected.keys() == found.keys()
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
+
+
+def test_the_group_holds_the_highest_scores(model, data, tmp_path):
+    out = recipe(model, data, tmp_path / "out").run()
+    group = load_group(out / "groups/top.safetensors")
+    for site, members in group.members.items():
+        scores = kept(out)[site.path].flatten()
+        assert len(members) == pytest.approx(0.01 * site.num_weights, abs=1)
+        others = torch.ones(len(scores), dtype=torch.bool)
+        others[torch.from_numpy(members)] = False
+        assert scores[~others].min() >= scores[others].max()
