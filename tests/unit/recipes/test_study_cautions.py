@@ -12,6 +12,7 @@ from driftmap.recipes.steps.bench import Study
 from driftmap.recipes.steps.cautioning import study_cautions
 from driftmap.results.groups import GroupOrigin, WeightGroup
 from driftmap.results.provenance import ModelIdentity
+from driftmap.results.table import Table
 from driftmap.stats.evidence import DrawPlan, matrix_evidence
 from driftmap.stats.ratios import group_ratios
 from driftmap.store.run_dir import RunDir
@@ -50,7 +51,7 @@ def groups_of(study, num=40):
     return [group("difference", "difference", top), group("random", "random", random)]
 
 
-def cautions_of(study, groups, *, still=(), num_shared=0):
+def cautions_of(study, groups, *, still=(), num_shared=0, jaccard=0.7):
     rng = np.random.default_rng(0)
     evidence = []
     for site in study.loaded.layout.sites:
@@ -60,7 +61,9 @@ def cautions_of(study, groups, *, still=(), num_shared=0):
         plan = DrawPlan(seed=0, num_permutations=19)
         evidence.append(matrix_evidence(site, sizes, [drift] * 3, members, plan))
     ratios = group_ratios(evidence, primary="difference", seed=0)
-    found = study_cautions(study, groups, evidence, ratios, num_shared)
+    halves = {"group": groups[0].name, "num_samples": 8, "jaccard": jaccard}
+    agreement = Table.from_rows([halves])
+    found = study_cautions(study, groups, evidence, ratios, num_shared, agreement)
     return {caution.name: caution for caution in found}
 
 
@@ -105,6 +108,14 @@ def test_a_model_in_16_bits_says_what_is_rounded(study):
     found = cautions_of(narrow, groups_of(study))
     assert "Drift is: it comes from the adapter" in found["half-precision"].sentence
     assert not found["half-precision"].is_blocking
+
+
+def test_a_group_that_halves_disagree_on_may_not_repeat(study):
+    assert "low-ceiling" not in cautions_of(study, groups_of(study))
+    found = cautions_of(study, groups_of(study), jaccard=0.2)
+    assert "halves of 8 samples agree on 0.20" in found["low-ceiling"].sentence
+    unknown = cautions_of(study, groups_of(study), jaccard=np.nan)
+    assert "no ceiling was measured" in unknown["low-ceiling"].sentence
 
 
 def test_shared_samples_are_counted(study):

@@ -12,6 +12,7 @@ from driftmap.results.drift import SMALLEST_WEIGHT
 from driftmap.results.evidence import MatrixEvidence
 from driftmap.results.groups import WeightGroup
 from driftmap.results.statistics import Caution, GroupRatio
+from driftmap.results.table import Table
 from driftmap.stats import cautions
 from driftmap.stats.ratios import immobile_share
 
@@ -35,6 +36,7 @@ def study_cautions(
     evidence: Sequence[MatrixEvidence],
     ratios: Sequence[GroupRatio],
     num_shared: int,
+    agreement: Table,
 ) -> tuple[Caution, ...]:
     """Gather the cautions that apply to a study.
 
@@ -47,7 +49,11 @@ def study_cautions(
         evidence: What every matrix says at the tested step.
         ratios: All ratios, the declared one first.
         num_shared: Rows that both scoring and evaluation have seen.
+        agreement: What halves of the samples agree on, by group.
     """
+    declared = agreement.where(group=groups[0].name)
+    jaccard, num_samples = declared["jaccard"][0], int(declared["num_samples"][0])
+    ceiling = float(jaccard) if np.isfinite(jaccard) else None
     num_tests = sum(r.p_value is not None and not r.is_primary for r in ratios)
     whole = [r for r in ratios if r.layer is None and r.part is None]
     immobile = {group.name: immobile_share(evidence, group.name) for group in groups}
@@ -55,6 +61,7 @@ def study_cautions(
         cautions.few_seeds(len(ratios[0].thetas)),
         cautions.few_permutations(num_tests, ratios[0].num_permutations),
         cautions.shared_samples(num_shared),
+        cautions.low_ceiling(groups[0].name, ceiling, num_samples),
         cautions.half_precision(study.loaded.identity.dtype),
         *(cautions.structural_zeros(name, share) for name, share in immobile.items()),
         *(

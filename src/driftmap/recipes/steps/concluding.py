@@ -7,9 +7,11 @@ from driftmap.recipes.options import EvaluationOptions, TestingOptions
 from driftmap.recipes.steps import behaviour, drifting, evaluation, inference
 from driftmap.recipes.steps.bench import Study
 from driftmap.recipes.steps.data import EvaluationData
+from driftmap.recipes.steps.group_cards import AGREEMENT_FILE
 from driftmap.recipes.steps.grouping import load_groups
 from driftmap.recipes.steps.tuning import LiveDrift
 from driftmap.store.steps import StepOutcome
+from driftmap.store.tables import load_table
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -52,5 +54,6 @@ def conclude(
         drift=drift,
         behaviours=behaviour.behaviour_changes(judged, study.seed),
         num_shared=asked.num_shared,
+        agreement=load_table(tuned.groups.path(AGREEMENT_FILE)),
     )
     inference.statistics_step(study, findings, testing)

@@ -22,6 +22,7 @@ from driftmap.results.evidence import MatrixEvidence
 from driftmap.results.groups import WeightGroup
 from driftmap.results.plain import to_plain
 from driftmap.results.statistics import BehaviourChange, DriftStatistics
+from driftmap.results.table import Table
 from driftmap.stats.equivalence import equivalence
 from driftmap.stats.evidence import DrawPlan, matrix_evidence
 from driftmap.stats.many_tests import adjust, needed_permutations
@@ -45,6 +46,7 @@ class Findings:
         drift: The step that wrote the drift table.
         behaviours: What tuning did to the model, the declared outcome first.
         num_shared: Rows that both scoring and evaluation have seen.
+        agreement: What halves of the samples agree on, by group.
     """
 
     groups: Sequence[WeightGroup]
@@ -52,6 +54,7 @@ class Findings:
     drift: StepOutcome
     behaviours: tuple[BehaviourChange, ...]
     num_shared: int
+    agreement: Table
 
 
 def statistics_step(
@@ -87,7 +90,12 @@ def _statistics(
     evidence = _evidence(study, findings.groups, factors, testing)
     ratios = adjust(group_ratios(evidence, primary=DECLARED, seed=study.seed))
     cautions = study_cautions(
-        study, findings.groups, evidence, ratios, findings.num_shared
+        study,
+        findings.groups,
+        evidence,
+        ratios,
+        findings.num_shared,
+        findings.agreement,
     )
     drift = load_table(findings.drift.path("tables/drift.parquet")).where(step=step)
     return DriftStatistics(
