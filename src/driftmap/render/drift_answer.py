@@ -27,8 +27,9 @@ MEANINGS: dict[VerdictKind, str] = {
     "like them. That fits a behaviour that is lost because its own weights are "
     "overwritten; it does not prove that protecting them would keep it.",
     "pathway creation": "The behaviour changed, yet the weights that carried it moved "
-    "no more than weights like them. That fits a behaviour that is bypassed rather "
-    "than overwritten: it is evidence against A, not proof of any one mechanism.",
+    "no more than weights like them, or by less than the declared margin. That fits a "
+    "behaviour that is bypassed rather than overwritten: it is evidence against A, not "
+    "proof of any one mechanism.",
     "inconclusive": "This run cannot tell the two readings apart. That is no evidence "
     "that they are equally likely, nor that nothing moved.",
 }

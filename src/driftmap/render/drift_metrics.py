@@ -138,13 +138,17 @@ def _effects(effects: list[EffectSize]) -> Grid:
         ),
         rows=[
             (
-                f"`{e.group}`", f"`{e.baseline}`", _signed(e.cohens_d), e.label or "–",
-                _signed(e.cliffs_delta), _signed(e.median_difference),
+                f"`{e.group}`", f"`{e.baseline}`", _two_digits(e.cohens_d),
+                e.label or "–", _two_digits(e.cliffs_delta), _signed(e.median_difference),
             )
             for e in effects
         ],
         align_right=frozenset({2, 4, 5}),
     )  # fmt: skip
+
+
+def _two_digits(value: float | None) -> str:
+    return "–" if value is None or not np.isfinite(value) else f"{value:+.2f}"
 
 
 def _signed(value: float | None) -> str:

@@ -99,8 +99,9 @@ def _(chart: Lines, axes: Axes) -> None:
         axes.set_ylim(bottom=0)
     axes.set_xlabel(chart.x_title)
     axes.set_ylabel(chart.y_title)
+    axes.locator_params(nbins=5)
     if chart.lines:
-        axes.legend(frameon=False, fontsize=9)
+        _legend(axes)
 
 
 def _draw_line(line: Line, colour: str, axes: Axes) -> None:
@@ -131,6 +132,7 @@ def _(chart: Boxes, axes: Axes) -> None:
     ):
         patch.set(facecolor=colour_of(box.name, series), alpha=0.55)
     axes.invert_yaxis()
+    axes.locator_params(axis="x", nbins=5)
     axes.set_xlabel(chart.x_title)
 
 
@@ -181,4 +183,9 @@ def _(chart: Histogram, axes: Axes) -> None:
     axes.axvline(chart.observed, color=LOUD, lw=2.5, label=chart.observed_name)
     axes.set_xlabel(chart.x_title)
     axes.set_ylabel("draws")
-    axes.legend(frameon=False, fontsize=9)
+    _legend(axes)
+
+
+def _legend(axes: Axes) -> None:
+    """Beside the drawing: nothing is hidden, and no place is searched for."""
+    axes.legend(frameon=False, fontsize=9, loc="upper left", bbox_to_anchor=(1.0, 1.0))

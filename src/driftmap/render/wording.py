@@ -154,14 +154,13 @@ def percent(value: float) -> str:
 
 
 def rate(value: Interval) -> str:
-    """Write a rate with its interval.
+    """Write a rate with its interval, in whole per cents.
 
-    >>> rate(Interval(estimate=0.5, low=0.404, high=0.596, level=0.95, num=100))
+    >>> rate(Interval(estimate=0.503, low=0.404, high=0.596, level=0.95, num=100))
     '50 % (40 to 60)'
     """
-    return (
-        f"{percent(value.estimate)} ({100 * value.low:.0f} to {100 * value.high:.0f})"
-    )
+    estimate, low, high = (100 * v for v in (value.estimate, value.low, value.high))
+    return f"{estimate:.0f} % ({low:.0f} to {high:.0f})"
 
 
 def change_of_rate(value: Interval) -> str:
