@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
 from driftmap.core.places import Site
 from driftmap.measure.select import top
 from driftmap.recipes.options import ScoringOptions
@@ -49,16 +47,12 @@ def score_step(
         members: dict[Site, FlatIndex] = {}
         parts = snip_scores(study.loaded, [encoded], scoring)
         for number, (halves,) in enumerate(parts):
-            held: dict[Site, np.ndarray] = {}
             for site, of_site in halves.items():
-                score = of_site.score
-                members |= top({site: score}, share)
-                if keep:
-                    held[site] = score.cpu().numpy()
+                members |= top({site: of_site.score}, share)
             if keep:
-                save_scores(
-                    folder / f"scores/snip-{number:03d}.safetensors", held, inputs
-                )
+                held = {site: half.score.cpu().numpy() for site, half in halves.items()}
+                file = folder / f"scores/snip-{number:03d}.safetensors"
+                save_scores(file, held, inputs)
         origin = GroupOrigin(
             model_sha256=identity.sha256,
             base_sha256=identity.base_sha256,
