@@ -139,7 +139,8 @@ def _effects(effects: list[EffectSize]) -> Grid:
         rows=[
             (
                 f"`{e.group}`", f"`{e.baseline}`", _two_digits(e.cohens_d),
-                e.label or "–", _two_digits(e.cliffs_delta), _signed(e.median_difference),
+                e.label or "–", _two_digits(e.cliffs_delta),
+                _signed(e.median_difference),
             )
             for e in effects
         ],
