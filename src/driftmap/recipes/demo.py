@@ -40,12 +40,10 @@ class Demo:
             The report.
         """
         from driftmap.recipes.steps.organism import make_organism
-        from driftmap.recipes.steps.threads import one_thread
 
         organism = make_organism(self.seed)
         data = {name: str(path) for name, path in organism.data.items()}
-        with one_thread():
-            return self._study(str(organism.aligned), data).run()
+        return self._study(str(organism.aligned), data).run()
 
     def _study(self, model: str, data: Mapping[str, str]) -> Drift:
         """Settings that let refusal wear off within a minute of tuning."""

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from driftmap.core.errors import UsageError
+from driftmap.core.progress import phase
 from driftmap.load.source import ModelSource
 from driftmap.recipes.options import (
     DATA,
@@ -105,17 +106,18 @@ class Drift:
         sources = (self.behaviour, self.utility, self.tune_on)
         read = rows.read_study(sources, self.scoring, self.evaluation, self.seed)
 
-        from driftmap.load.model import load_model
-        from driftmap.recipes.steps import (
-            bench,
-            concluding,
-            data,
-            grouping,
-            reporting,
-            tuning,
-        )
+        with phase("load the model"):
+            from driftmap.load.model import load_model
+            from driftmap.recipes.steps import (
+                bench,
+                concluding,
+                data,
+                grouping,
+                reporting,
+                tuning,
+            )
 
-        loaded = load_model(self.source)
+            loaded = load_model(self.source)
         encoded = data.encode_study(loaded, read, self.scoring)
         with bench.opened(loaded, self.out, asdict(self), "drift", FREE) as study:
             mobile = tuning.mobile_sites(study, self.lora)

@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
+from driftmap.core.progress import phase
 from driftmap.load.source import ModelSource
 from driftmap.recipes.options import (
     DATA,
@@ -73,10 +74,11 @@ class Score:
 
         read = rows.drawn(self.data, self.scoring.num_samples, self.seed)
 
-        from driftmap.load.model import load_model
-        from driftmap.recipes.steps import bench, data, score_files
+        with phase("load the model"):
+            from driftmap.load.model import load_model
+            from driftmap.recipes.steps import bench, data, score_files
 
-        loaded = load_model(self.source)
+            loaded = load_model(self.source)
         encoded = data.scored_samples(loaded, read, self.scoring)
         with bench.opened(loaded, self.out, asdict(self), "score", FREE) as study:
             score_files.score_step(

@@ -11,6 +11,7 @@ from driftmap.core.errors import DataError
 from driftmap.load.batches import make_batches
 from driftmap.load.model import LoadedModel
 from driftmap.recipes.steps.logbook import logged
+from driftmap.recipes.steps.threads import threads_for
 from driftmap.results.samples import EncodedSample
 from driftmap.signals.batch import Batch
 from driftmap.store.run_dir import RunDir
@@ -49,7 +50,11 @@ def opened(
         free: Settings that may differ from those the run was begun with.
     """
     seed = int(str(settings["seed"]))
-    with RunDir.open(out, settings, kind, free=free) as run, logged(out, kind):
+    with (
+        threads_for(loaded.identity),
+        RunDir.open(out, settings, kind, free=free) as run,
+        logged(out, kind),
+    ):
         run.note_environment(
             num_threads=torch.get_num_threads(),
             device=loaded.identity.device,
