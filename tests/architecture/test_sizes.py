@@ -36,3 +36,11 @@ def test_file_bodies_and_signatures_are_small(path):
 @pytest.mark.parametrize("path", SOURCES, ids=lambda p: p.stem)
 def test_every_module_begins_with_what_it_answers(path):
     assert ast.get_docstring(ast.parse(path.read_text())), path
+
+
+def test_a_recipe_is_short_enough_to_be_read_as_one_sentence():
+    recipes = [p for p in SOURCES if p.parent.name == "recipes"]
+    shared = {"options.py", "saved.py", "__init__.py"}
+    for path in recipes:
+        if path.name not in shared:
+            assert len(path.read_text().splitlines()) <= 120, path

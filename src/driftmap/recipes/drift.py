@@ -4,12 +4,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
-from driftmap.core.errors import UsageError
 from driftmap.core.progress import phase
 from driftmap.load.source import ModelSource
 from driftmap.recipes.options import (
     DATA,
     EVALUATION,
+    FREE,
     GROUPS,
     MODEL,
     RUN,
@@ -20,21 +20,11 @@ from driftmap.recipes.options import (
     GroupOptions,
     ScoringOptions,
     TestingOptions,
+    require_tunable,
 )
 from driftmap.tune.settings import LoraSettings
 
 Phase = Literal["groups", "tune", "report"]
-
-FREE = (
-    "until",
-    "out",
-    "source.device",
-    "source.device_map",
-    "scoring.score_batch_size",
-    "scoring.memory",
-    "evaluation.eval_batch_size",
-)
-"""Settings that change where, how far or how fast, but not what comes out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,22 +68,8 @@ class Drift:
     """Last phase to run; the same command with a later one goes on from there."""
 
     def __post_init__(self) -> None:
-        """Refuse at once what fine-tuning would refuse after long work.
-
-        Raises:
-            UsageError: The model has an adapter, or a number type that cannot learn.
-        """
-        if self.source.adapter is not None:
-            raise UsageError(
-                f"--adapter {self.source.adapter}: a drift study tunes an adapter of "
-                "its own; merge this one into its model (`merge_and_unload` in peft), "
-                "save that, and give it as --model"
-            )
-        if self.source.dtype == "float16":
-            raise UsageError(
-                "--dtype float16 loses the small gradients of tuning; use float32 or "
-                "bfloat16"
-            )
+        """Refuse at once what fine-tuning would refuse after long work."""
+        require_tunable(self.source)
 
     def run(self) -> Path:
         """Run all phases that are not done yet.

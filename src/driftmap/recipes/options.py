@@ -10,6 +10,7 @@ from typing import Literal
 from cyclopts import Group, Parameter
 
 from driftmap.core.errors import UsageError
+from driftmap.load.source import ModelSource
 
 
 def section(title: str, order: int) -> Parameter:
@@ -30,6 +31,17 @@ TUNING = section("Tuning", 5)
 EVALUATION = section("Evaluation", 6)
 TESTING = section("Testing", 7)
 RUN = options("Run", 8)
+
+FREE = (
+    "until",
+    "out",
+    "source.device",
+    "source.device_map",
+    "scoring.score_batch_size",
+    "scoring.memory",
+    "evaluation.eval_batch_size",
+)
+"""Settings that change where, how far or how fast, but not what comes out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,6 +143,25 @@ class TestingOptions:
             require_at_least("--permutations", self.permutations, 19)
         if self.margin <= 1:
             raise UsageError(f"--margin is {self.margin}; give a ratio above 1")
+
+
+def require_tunable(source: ModelSource) -> None:
+    """Refuse at once what fine-tuning would refuse after long work.
+
+    Raises:
+        UsageError: The model has an adapter, or a number type that cannot learn.
+    """
+    if source.adapter is not None:
+        raise UsageError(
+            f"--adapter {source.adapter}: a drift study tunes an adapter of its own; "
+            "merge this one into its model (`merge_and_unload` in peft), save that, "
+            "and give it as --model"
+        )
+    if source.dtype == "float16":
+        raise UsageError(
+            "--dtype float16 loses the small gradients of tuning; use float32 or "
+            "bfloat16"
+        )
 
 
 def require_at_least(option: str, value: float, least: float) -> None:

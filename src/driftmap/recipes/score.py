@@ -8,6 +8,7 @@ from driftmap.core.progress import phase
 from driftmap.load.source import ModelSource
 from driftmap.recipes.options import (
     DATA,
+    FREE,
     MODEL,
     RUN,
     SCORING,
@@ -15,15 +16,6 @@ from driftmap.recipes.options import (
     options,
     require_share,
 )
-
-FREE = (
-    "out",
-    "source.device",
-    "source.device_map",
-    "scoring.score_batch_size",
-    "scoring.memory",
-)
-"""Settings that change where or how fast, but not what comes out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

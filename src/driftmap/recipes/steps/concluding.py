@@ -49,7 +49,7 @@ def conclude(
     judged = evaluation.all_steps(study, asked, options, tuned.runs)
     behaviour.behaviour_step(study, judged)
     findings = inference.Findings(
-        groups=load_groups(tuned.groups),
+        groups=load_groups(study, tuned.groups),
         tuned=tuned.runs,
         drift=drift,
         behaviours=behaviour.behaviour_changes(judged, study.seed),

@@ -120,9 +120,17 @@ def group_step(
     return study.run.step("groups", inputs, make)
 
 
-def load_groups(step: StepOutcome) -> tuple[WeightGroup, ...]:
-    """Read the groups of a finished step, the declared one first."""
-    return tuple(load_group(step.path(f"groups/{name}.safetensors")) for name in ORDER)
+def load_groups(study: Study, step: StepOutcome) -> tuple[WeightGroup, ...]:
+    """Read the groups of a finished step, the declared one first.
+
+    Raises:
+        DataError: A group was chosen on another model.
+    """
+    files = [step.path(f"groups/{name}.safetensors") for name in ORDER]
+    groups = tuple(load_group(file) for file in files)
+    for group in groups:
+        group.require_model(study.loaded.identity.base_sha256)
+    return groups
 
 
 def _choose(

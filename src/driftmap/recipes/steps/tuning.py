@@ -53,7 +53,7 @@ def live_drift(study: Study, groups: StepOutcome) -> LiveDrift:
     @cache
     def baseline() -> DriftBaseline:
         return drift_baseline(
-            load_groups(groups), partial(site_weight, study.loaded.model)
+            load_groups(study, groups), partial(site_weight, study.loaded.model)
         )
 
     return LiveDrift(groups_key=groups.key, baseline=baseline)
