@@ -49,7 +49,7 @@ KILL_WHEN = (
     "run.yaml",
     "steps/.groups.partial/groups/*",
     "steps/tune-seed-0.work/*/state/state.safetensors",
-    "steps/tune-seed-1.work/*/live/step-000002.parquet",
+    "steps/tune-seed-1.work/*/live/*/step-000002.parquet",
     "steps/.evaluate-seed-0.partial",
     "steps/statistics.json",
     "steps/.report.partial/report.html",

@@ -22,14 +22,18 @@ def drift_step(
 ) -> StepOutcome:
     """Write `tables/drift.parquet` and the curves over seeds.
 
-    Drift that was measured during training is taken from there; for groups that
-    were chosen later it is read from the saved adapters.
+    Drift that was measured during training is taken from there if every training
+    run has it; for groups that were chosen later it is read from the saved adapters,
+    for all runs alike, so that every curve is over the same runs at each step.
     """
+    along_the_way = all(
+        live.file(number) in step.files for number, step in enumerate(tuned)
+    )
 
     def make(folder: Path) -> None:
         tables = [
             load_table(step.path(live.file(number)))
-            if live.file(number) in step.files
+            if along_the_way
             else _from_adapters(study, step, live, number)
             for number, step in enumerate(tuned)
         ]
@@ -37,7 +41,11 @@ def drift_step(
         save_table(folder / "tables/drift.parquet", table)
         save_table(folder / "tables/curves.parquet", drift_curves(table))
 
-    inputs = {"groups": live.groups_key, "tuned": [step.key for step in tuned]}
+    inputs = {
+        "groups": live.groups_key,
+        "tuned": [step.key for step in tuned],
+        "live": along_the_way,
+    }
     return study.run.step("drift", inputs, make)
 
 

@@ -1,5 +1,6 @@
 """How does a finished run become a report, from its folder alone?"""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import cast
 
@@ -36,36 +37,47 @@ REPORT = "report.html"
 
 def report_step(run: RunDir) -> StepOutcome:
     """Draw `report.html`, `report.txt` and the pictures of a drift study."""
-    needed = [run.require(name) for name in ("groups", "drift", "statistics")]
-    behaviour = run.require("behaviour")
+    steps = finished_steps(run)
 
     def make(folder: Path) -> None:
-        page = drift_page(read_study(run))
+        page = drift_page(read_study(run, steps))
         write_text(folder / REPORT, html_of(page))
         write_text(folder / "report.txt", text_of(page))
         pictures = folder / "figures"
         pictures.mkdir()
         save_pictures(figures_of(page), pictures)
 
-    keys = [step.key for step in (*needed, behaviour)]
+    keys = [step.key for step in steps.values()]
     return run.step("report", {"of": keys, "driftmap": driftmap.__version__}, make)
 
 
-def read_study(run: RunDir) -> DriftStudy:
-    """Gather all that a finished run says.
+def finished_steps(run: RunDir) -> dict[str, StepOutcome]:
+    """Find every step that the report reads, by name, and check its files.
 
     Raises:
         StoreError: A step is not finished, or one of its files was changed.
     """
-    groups, drift = run.require("groups"), run.require("drift")
-    statistics = load_json(
-        run.require("statistics").path("statistics.json"), STATISTICS_KIND
-    )
+    names = ("groups", "drift", "statistics", "behaviour")
+    steps = {name: run.require(name) for name in names}
+    tuned = [f"tune-seed-{n}" for n in range(_statistics(steps).num_seeds)]
+    return steps | {name: run.require(name) for name in tuned}
+
+
+def read_study(run: RunDir, steps: Mapping[str, StepOutcome]) -> DriftStudy:
+    """Gather all that a finished run says.
+
+    Args:
+        run: The run.
+        steps: What `finished_steps` found in it.
+    """
+    groups = steps["groups"]
     identity = load_json(groups.path(MODEL_FILE), MODEL_KIND)
     model = from_plain(ModelIdentity, identity)
-    found = from_plain(DriftStatistics, statistics)
+    found = _statistics(steps)
     losses = [
-        load_table(run.path / f"tables/losses/seed-{number}.parquet")
+        load_table(
+            steps[f"tune-seed-{number}"].path(f"tables/losses/seed-{number}.parquet")
+        )
         for number in range(found.num_seeds)
     ]
     members = [load_group(groups.path(f"groups/{name}.safetensors")) for name in ORDER]
@@ -75,13 +87,18 @@ def read_study(run: RunDir) -> DriftStudy:
         groups=group_cards(
             members, model.num_weights, load_table(groups.path(AGREEMENT_FILE))
         ),
-        drift=load_table(drift.path("tables/drift.parquet")),
-        curves=load_table(drift.path("tables/curves.parquet")),
-        behaviour=load_table(run.require("behaviour").path("tables/behaviour.parquet")),
+        drift=load_table(steps["drift"].path("tables/drift.parquet")),
+        curves=load_table(steps["drift"].path("tables/curves.parquet")),
+        behaviour=load_table(steps["behaviour"].path("tables/behaviour.parquet")),
         losses=Table.joined(losses),
         statistics=found,
         versions=_versions(run.path),
     )
+
+
+def _statistics(steps: Mapping[str, StepOutcome]) -> DriftStatistics:
+    file = steps["statistics"].path("statistics.json")
+    return from_plain(DriftStatistics, load_json(file, STATISTICS_KIND))
 
 
 def _flat(settings: object) -> dict[str, object]:

@@ -11,6 +11,7 @@ from peft import PeftModel
 from transformers import PreTrainedModel
 
 from driftmap.core.places import Site
+from driftmap.core.seeds import child_seed
 from driftmap.families.matrices import site_weight
 from driftmap.measure.drift import DriftBaseline, drift_baseline, drift_table
 from driftmap.recipes.steps.bench import Study
@@ -18,10 +19,12 @@ from driftmap.recipes.steps.grouping import load_groups
 from driftmap.results.samples import EncodedSample
 from driftmap.results.table import Table
 from driftmap.signals.factors import LoraFactors
+from driftmap.store.files import remove, sync
 from driftmap.store.steps import StepFolders, StepOutcome
 from driftmap.store.tables import load_table, save_table
 from driftmap.tune.adapter import save_adapter, tuned_sites
 from driftmap.tune.lora import Follower, tune_lora
+from driftmap.tune.schedule import drift_steps, total_steps
 from driftmap.tune.settings import LoraSettings
 
 
@@ -37,9 +40,14 @@ class LiveDrift:
     groups_key: str
     baseline: Callable[[], DriftBaseline]
 
+    @property
+    def folder(self) -> str:
+        """Name of the folder that holds the drift of these groups alone."""
+        return self.groups_key[:12]
+
     def file(self, number: int) -> str:
         """Where the drift of one training run lies inside the run folder."""
-        return f"tables/live/{self.groups_key[:12]}/seed-{number}.parquet"
+        return f"tables/live/{self.folder}/seed-{number}.parquet"
 
 
 def mobile_sites(study: Study, settings: LoraSettings) -> tuple[Site, ...]:
@@ -69,7 +77,8 @@ def tune_step(
     """Fine-tune under one seed: adapters, losses, and drift along the way.
 
     The groups are no input of this step: other groups are read from the adapters
-    later, without tuning again.
+    later, without tuning again. Groups that were chosen while it ran have no whole
+    table of their drift along the way, so none is kept of them.
 
     Args:
         study: Folder, model and seed.
@@ -79,6 +88,7 @@ def tune_step(
         number: Which training run, from 0.
     """
     encoded, sha256 = samples
+    seed = child_seed(study.seed, "run", number)
 
     def make(folders: StepFolders) -> None:
         work, made = folders.work, folders.folder
@@ -87,21 +97,25 @@ def tune_step(
             study.loaded.layout.sites,
             encoded,
             settings,
-            study.seed + number,
+            seed,
             _follower(work, live, number),
         )
         rows = [{"seed": number, **asdict(point)} for point in losses]
         save_table(made / f"tables/losses/seed-{number}.parquet", Table.from_rows(rows))
         shutil.copytree(work / "checkpoints", made / f"checkpoints/seed-{number}")
-        measured = [load_table(path) for path in sorted((work / "live").iterdir())]
-        save_table(made / live.file(number), Table.joined(measured))
+        total = total_steps(len(encoded), settings)
+        due = drift_steps(total, settings.save_steps, settings.drift_every)
+        files = [_live_file(work, live, step) for step in due]
+        if all(file.is_file() for file in files):
+            measured = [load_table(file) for file in files]
+            save_table(made / live.file(number), Table.joined(measured))
 
     inputs = {
         "model": study.loaded.identity.sha256,
         "dtype": study.loaded.identity.dtype,
         "tune_on": sha256,
         "settings": asdict(settings),
-        "seed": study.seed + number,
+        "seed": seed,
     }
     return study.run.long_step(f"tune-seed-{number}", inputs, make)
 
@@ -114,13 +128,26 @@ def checkpoint_folders(step: StepOutcome, number: int) -> dict[int, Path]:
     return {int(folder.name.removeprefix("step-")): folder for folder in ours}
 
 
+def _live_file(work: Path, live: LiveDrift, step: int) -> Path:
+    return work / f"live/{live.folder}/step-{step:06d}.parquet"
+
+
 def _follower(work: Path, live: LiveDrift, number: int) -> Follower:
     def on_checkpoint(step: int, model: PeftModel) -> None:
-        save_adapter(model, work / f"checkpoints/step-{step:06d}")
+        # A kill can leave half a folder: one of that name is always whole.
+        partial = work / "checkpoint.partial"
+        remove(partial)
+        save_adapter(model, partial)
+        for file in partial.iterdir():
+            sync(file)
+        whole = work / f"checkpoints/step-{step:06d}"
+        whole.parent.mkdir(parents=True, exist_ok=True)
+        remove(whole)
+        partial.replace(whole)
 
     def on_drift(step: int, factors: Mapping[Site, LoraFactors]) -> None:
         table = drift_table(live.baseline(), factors, step=step, seed=number)
-        save_table(work / f"live/step-{step:06d}.parquet", table)
+        save_table(_live_file(work, live, step), table)
 
     return Follower(
         folder=work / "state", on_checkpoint=on_checkpoint, on_drift=on_drift
