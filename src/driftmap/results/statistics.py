@@ -83,7 +83,8 @@ class GroupRatio:
         bootstrap95: Cluster bootstrap of rho: seeds, then (layer, part) cells.
         p_value: Row and column permutation; None where none was asked for.
         p_adjusted: Benjamini-Hochberg over all tests but the primary one;
-            None for the primary test itself.
+            None for the primary test itself and for controls, whose p-values
+            describe and test nothing.
         num_permutations: Draws behind the p-value.
         is_primary: The one test declared before training.
         num_matrices: Matrices with a ratio.

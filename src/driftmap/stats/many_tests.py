@@ -1,7 +1,7 @@
 """How far does the evidence of one test weaken when many are made?"""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from scipy.stats import false_discovery_control
@@ -9,15 +9,19 @@ from scipy.stats import false_discovery_control
 from driftmap.results.statistics import GroupRatio
 
 
-def adjust(ratios: Sequence[GroupRatio]) -> tuple[GroupRatio, ...]:
+def adjust(
+    ratios: Sequence[GroupRatio], controls: Collection[str] = ()
+) -> tuple[GroupRatio, ...]:
     """Give every test but the primary one its Benjamini-Hochberg p-value.
 
     `min_{j >= i} m p_(j) / j` over all m of them (Benjamini and Hochberg 1995).
-    The primary test was declared before training and stands alone; ratios
-    without a p-value are not tests.
+    The primary test was declared before training and stands alone. Ratios
+    without a p-value are not tests, and no question is asked of a control: its
+    p-value is description.
 
     Args:
         ratios: All ratios of a study: groups, metrics, layers, parts.
+        controls: Names of groups that were drawn to stand for other weights.
 
     Returns:
         The same in the same order, `p_adjusted` filled in.
@@ -25,7 +29,9 @@ def adjust(ratios: Sequence[GroupRatio]) -> tuple[GroupRatio, ...]:
     tested = [
         number
         for number, ratio in enumerate(ratios)
-        if ratio.p_value is not None and not ratio.is_primary
+        if ratio.p_value is not None
+        and not ratio.is_primary
+        and ratio.group not in controls
     ]
     adjusted = list(ratios)
     if tested:

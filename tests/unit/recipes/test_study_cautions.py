@@ -14,6 +14,7 @@ from driftmap.results.groups import GroupOrigin, WeightGroup
 from driftmap.results.provenance import ModelIdentity
 from driftmap.results.table import Table
 from driftmap.stats.evidence import DrawPlan, matrix_evidence
+from driftmap.stats.many_tests import adjust
 from driftmap.stats.ratios import group_ratios
 from driftmap.store.run_dir import RunDir
 from tiny import tiny_llama
@@ -60,7 +61,7 @@ def cautions_of(study, groups, *, still=(), num_shared=0, jaccard=0.7):
         sizes = site_weight(study.loaded.model, site).abs().numpy()
         plan = DrawPlan(seed=0, num_permutations=19)
         evidence.append(matrix_evidence(site, sizes, [drift] * 3, members, plan))
-    ratios = group_ratios(evidence, primary="difference", seed=0)
+    ratios = adjust(group_ratios(evidence, primary="difference", seed=0), {"random"})
     halves = {"group": groups[0].name, "num_samples": 8, "jaccard": jaccard}
     agreement = Table.from_rows([halves])
     found = study_cautions(study, groups, evidence, ratios, num_shared, agreement)

@@ -7,9 +7,9 @@ from driftmap.results.statistics import GroupRatio, LeftOut
 from driftmap.stats.many_tests import adjust, needed_permutations
 
 
-def ratio(p_value, *, is_primary=False):
+def ratio(p_value, *, is_primary=False, group="top"):
     return GroupRatio(
-        group="top",
+        group=group,
         metric="absolute",
         layer=None,
         part=None,
@@ -40,6 +40,14 @@ def test_primary_test_and_untested_ratios_stand_apart():
     found = adjust([ratio(0.04, is_primary=True), ratio(0.01), ratio(None)])
     assert [r.p_adjusted for r in found] == [None, 0.01, None]
     assert [r.p_value for r in found] == [0.04, 0.01, None]
+
+
+def test_controls_are_described_and_do_not_weaken_the_tests():
+    tests = [ratio(0.02), ratio(0.04)]
+    controls = [ratio(0.5, group="matched"), ratio(0.9, group="random")]
+    found = adjust([*tests, *controls], controls={"matched", "random"})
+    assert found[:2] == adjust(tests)
+    assert found[2:] == (*controls,)
 
 
 def test_nothing_to_adjust():

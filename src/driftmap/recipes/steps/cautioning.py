@@ -54,7 +54,7 @@ def study_cautions(
     declared = agreement.where(group=groups[0].name)
     jaccard, num_samples = declared["jaccard"][0], int(declared["num_samples"][0])
     ceiling = float(jaccard) if np.isfinite(jaccard) else None
-    num_tests = sum(r.p_value is not None and not r.is_primary for r in ratios)
+    num_tests = sum(ratio.p_adjusted is not None for ratio in ratios)
     whole = [r for r in ratios if r.layer is None and r.part is None]
     immobile = {group.name: immobile_share(evidence, group.name) for group in groups}
     found = [

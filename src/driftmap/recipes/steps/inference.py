@@ -88,7 +88,10 @@ def _statistics(
     sites = study.loaded.layout.sites
     factors = [read_adapter(of_run[step], sites).factors for of_run in folders]
     evidence = _evidence(study, findings.groups, factors, testing)
-    ratios = adjust(group_ratios(evidence, primary=DECLARED, seed=study.seed))
+    ratios = adjust(
+        group_ratios(evidence, primary=DECLARED, seed=study.seed),
+        controls=_controls(findings.groups),
+    )
     cautions = study_cautions(
         study,
         findings.groups,
@@ -125,7 +128,7 @@ def _evidence(
     plan = DrawPlan(
         seed=study.seed, num_permutations=_num_permutations(testing, groups, sites)
     )
-    controls = {group.name for group in groups if group.is_control}
+    controls = _controls(groups)
     found = []
     with progress("permutations", len(sites)) as bar:
         for site in sites:
@@ -147,11 +150,16 @@ def _drifts(
             yield np.zeros(site.shape)
 
 
+def _controls(groups: Sequence[WeightGroup]) -> set[str]:
+    return {group.name for group in groups if group.is_control}
+
+
 def _num_permutations(
     testing: TestingOptions, groups: Sequence[WeightGroup], sites: Sequence[Site]
 ) -> int:
     if testing.permutations is not None:
         return testing.permutations
     layers, parts = {s.layer for s in sites}, {s.part for s in sites}
-    num_tests = len(groups) * (1 + len(layers) + len(parts)) - 1
+    num_declared = len(groups) - len(_controls(groups))
+    num_tests = num_declared * (1 + len(layers) + len(parts)) - 1
     return max(LEAST_PERMUTATIONS, needed_permutations(num_tests))
