@@ -11,20 +11,20 @@ class ModelSource:
     """A model, what lies on top of it, and where it goes."""
 
     model: str
-    """Folder or hub id of the model."""
+    """The model to study (folder or hub id)."""
 
     adapter: str | None = None
-    """Folder or hub id of a PEFT adapter to put on top; none by default."""
+    """PEFT adapter to put on top of it (folder or hub id); none by default."""
 
     dtype: Dtype = "float32"
-    """Number type that the weights are loaded in."""
+    """Precision that the weights are loaded in (number type)."""
 
     device: str = "auto"
-    """Where to run: auto, cpu, cuda, cuda:INDEX or mps."""
+    """Where to run: auto, cpu, cuda, cuda:INDEX or mps (device)."""
 
     device_map: str | None = None
-    """How to spread a model over several GPUs (auto, balanced, sequential); by default
-    it stays on one."""
+    """How to spread a model over several GPUs: auto, balanced or sequential (plan);
+    by default it stays on one."""
 
     trust_remote_code: bool = False
-    """Run Python code that comes with the model. Only for authors you trust."""
+    """Run Python code that comes with the model, for authors you trust (yes or no)."""

@@ -65,7 +65,8 @@ class Drift:
     """Run folder; one with the same settings is resumed (path)."""
 
     until: Annotated[Phase, RUN] = "report"
-    """Last phase to run; the same command with a later one goes on from there."""
+    """Last phase to run (phase); the same command with a later one goes on from
+    there."""
 
     def __post_init__(self) -> None:
         """Refuse at once what fine-tuning would refuse after long work."""
@@ -96,6 +97,7 @@ class Drift:
             loaded = load_model(self.source)
         encoded = data.encode_study(loaded, read, self.scoring)
         with bench.opened(loaded, self.out, asdict(self), "drift", FREE) as study:
+            study.run.note_inputs(read.sources())
             mobile = tuning.mobile_sites(study, self.lora)
             chosen = grouping.group_step(
                 study, encoded.scored, self.scoring, self.groups, mobile

@@ -41,7 +41,12 @@ FREE = (
     "scoring.memory",
     "evaluation.eval_batch_size",
 )
-"""Settings that change where, how far or how fast, but not what comes out."""
+"""Settings that change where, how far or how fast, but not what comes out.
+
+Another device or batch size changes the last digits of logits and scores: near ties
+may flip, in a generated answer where two tokens are all but equally likely, and among
+weights at the border of a group.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +57,8 @@ class ScoringOptions:
     """Samples drawn from each data set for scoring (count)."""
 
     positions: Literal["response", "labels", "all"] = "response"
-    """Tokens whose loss counts: those of the response, or all but the first."""
+    """Tokens whose loss counts: those of the response, or all but the first (kind of
+    tokens); for SNIP `labels` equals `response`."""
 
     score_batch_size: int = 8
     """Samples per forward and backward pass; changes speed and memory, not scores

@@ -32,7 +32,7 @@ class Score:
     """Samples to score on: requests with answers (file or hub name)."""
 
     score: Annotated[Literal["snip"], options("Scoring", 3)] = "snip"
-    """Which score: snip is |weight| times mean |gradient| per sample."""
+    """Which score: snip is |weight| times mean |gradient| per sample (name)."""
 
     scoring: Annotated[ScoringOptions, SCORING] = field(default_factory=ScoringOptions)
 
@@ -40,7 +40,8 @@ class Score:
     """Share of each matrix, highest by score, in the group `top` (0 to 1)."""
 
     keep: Annotated[bool, RUN] = False
-    """Write all scores to `scores/SCORE-*.safetensors`: 4 bytes per scored weight."""
+    """Write all scores to `scores/SCORE-*.safetensors`, 4 bytes per scored weight (yes
+    or no)."""
 
     seed: Annotated[int, RUN] = 0
     """Seed that draws the samples (integer)."""
@@ -67,13 +68,14 @@ class Score:
         read = rows.drawn(self.data, self.scoring.num_samples, self.seed)
 
         with phase("load the model"):
+            from driftmap.load.encoding import encoded_sha256
             from driftmap.load.model import load_model
             from driftmap.recipes.steps import bench, data, score_files
 
             loaded = load_model(self.source)
         encoded = data.scored_samples(loaded, read, self.scoring)
         with bench.opened(loaded, self.out, asdict(self), "score", FREE) as study:
-            score_files.score_step(
-                study, (encoded, read.sha256), self.scoring, (self.share, self.keep)
-            )
+            study.run.note_inputs({"data": read.sha256})
+            fed = (encoded, encoded_sha256(encoded))
+            score_files.score_step(study, fed, self.scoring, (self.share, self.keep))
             return study.run.path

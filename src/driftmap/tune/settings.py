@@ -1,9 +1,12 @@
 """How is a model fine-tuned with LoRA?"""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from driftmap.core.errors import UsageError
-from driftmap.core.places import Part
+
+TunedPart = Literal["q", "k", "v", "o", "gate", "up", "down"]
+"""Parts of a block that an adapter can sit on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,37 +18,43 @@ class LoraSettings:
     """
 
     lora_r: int = 8
-    """Rank of the adapter in every tuned matrix, a count of at least 1."""
+    """Rank of the adapter in every tuned matrix (count, at least 1)."""
 
     lora_alpha: int = 16
-    """Strength of the adapter: the update is scaled by alpha / r."""
+    """Strength of the adapter: the update is scaled by alpha / r (number, at least
+    1)."""
 
     lora_dropout: float = 0.05
-    """Share of the adapter's inputs that is zeroed in training, from 0 to below 1."""
+    """Share of the adapter's inputs that is zeroed in training (0 to below 1)."""
 
-    lora_parts: tuple[Part, ...] = ()
-    """Which maps of the blocks to tune, such as q v o; none named means all of them."""
+    lora_parts: tuple[TunedPart, ...] = ()
+    """Which maps of the blocks to tune, such as q v o (parts); none named means all of
+    them."""
 
     num_epochs: int = 1
-    """How often the whole data set is seen, in passes; --max-steps overrides it."""
+    """How often the whole data set is seen (passes); `--max-steps` overrides it."""
 
     batch_size: int = 4
-    """Samples that go through the model at once."""
+    """Samples that go through the model at once (count)."""
 
     grad_accum: int = 4
-    """Batches whose gradients make one step, so 4 x 4 samples by default."""
+    """Batches whose gradients make one step, so 4 x 4 samples by default (count)."""
 
     learning_rate: float = 1e-4
-    """Learning rate of the first step; it falls linearly to 0 at the last."""
+    """Learning rate of the first step; it falls linearly to 0 at the last (number
+    above 0)."""
 
     max_steps: int = -1
-    """Steps in all, whatever the number of epochs; -1 leaves it to --num-epochs."""
+    """Length of training, whatever the number of epochs (optimiser steps); -1 leaves it
+    to `--num-epochs`."""
 
     save_steps: int = 500
-    """Steps between saved adapters; steps 0, 10, 30, 100, 300 and the last are too."""
+    """Distance between saved adapters (optimiser steps); steps 0, 10, 30, 100, 300 and
+    the last are saved too."""
 
     drift_every: int = 100
-    """Steps between measurements of drift; every saved step is measured too."""
+    """Distance between measurements of drift (optimiser steps); every saved step is
+    measured too."""
 
     def __post_init__(self) -> None:
         counts = ("lora_r", "num_epochs", "batch_size", "grad_accum")

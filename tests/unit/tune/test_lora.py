@@ -196,9 +196,10 @@ def test_piece_of_a_fused_map_is_refused(tmp_path):
 
 
 def test_part_that_the_model_lacks_is_refused(tmp_path):
-    settings = LoraSettings(lora_parts=("router",))
-    with pytest.raises(UsageError, match="names router, but the maps of this model"):
-        Watched(tmp_path).run(settings=settings)
+    sites = fused_sites("model.layers.0.self_attn.qkv_proj", "qkv", 16, 16)
+    settings = LoraSettings(lora_parts=("up",))
+    with pytest.raises(UsageError, match="names up, but the maps of this model are k"):
+        Watched(tmp_path).run(sites=sites, settings=settings)
 
 
 def test_no_sample_is_refused(tmp_path):
