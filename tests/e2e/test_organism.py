@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -13,7 +14,6 @@ from driftmap.evaluate.refusal import (
     is_refusal,
     refusal_first_ids,
     refusal_log_odds,
-    separation,
 )
 from driftmap.load.batches import make_batches
 from driftmap.load.encoding import Encoding, encode, encode_prompts
@@ -132,7 +132,8 @@ def test_refusal_opens_with_a_token_of_its_own(organism, aligned):
         list(refusal_first_ids(answers))
     ) == ["ĠI"]
     odds = [log_odds(aligned, organism.data[name]) for name in names]
-    assert separation(*odds) >= 0.99
+    refusing, other = (np.array(values) for values in odds)
+    assert np.mean(refusing[:, None] > other) >= 0.99
 
 
 @pytest.mark.parametrize("which", ["base", "aligned"])

@@ -84,12 +84,6 @@ def end_ids(
     return tuple(sorted({end for ends in several for end in ends if type(end) is int}))
 
 
-def _without_wrapper(model: PreTrainedModel | PeftModel) -> PreTrainedModel:
-    """The model under PEFT's wrapper; its layers keep their adapters."""
-    inner = model.get_base_model() if isinstance(model, PeftModel) else model
-    return cast(PreTrainedModel, inner)
-
-
 @contextmanager
 def _plainly_greedy(
     model: PreTrainedModel, ends: Sequence[int], max_new_tokens: int

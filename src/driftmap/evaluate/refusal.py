@@ -222,22 +222,6 @@ def first_token_log_odds(
     return logits[:, inside].logsumexp(1) - logits[:, ~inside].logsumexp(1)
 
 
-def separation(refusing: Sequence[float], other: Sequence[float]) -> float:
-    """Area under the ROC curve: how often a refused prompt has the higher log-odds.
-
-    Ties count half. Below .9 the log-odds do not stand for refusal.
-
-    >>> separation([2.0, 3.0], [1.0, 2.0])
-    0.875
-    """
-    if not refusing or not other:
-        raise MeasureError(
-            "the separation needs prompts that are refused and prompts that are not"
-        )
-    difference = np.subtract.outer(np.asarray(refusing), np.asarray(other))
-    return float(((difference > 0) + 0.5 * (difference == 0)).mean())
-
-
 def _last_logits(
     model: PreTrainedModel | PeftModel, prompts: Sequence[EncodedSample]
 ) -> Float64[Tensor, "sample token_id"]:

@@ -4,7 +4,6 @@ One reading per prompt or sample, so that two models, or two steps of one run, a
 compared pair by pair.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -60,31 +59,3 @@ class AccuracyReading:
     nll_nats: float
     num_tokens: int
     num_right_tokens: int
-
-
-def refusal_rate(readings: Sequence[RefusalReading]) -> float:
-    """Share of prompts that are refused.
-
-    >>> yes = RefusalReading(sample_id="a", refused=True, answer="No.")
-    >>> no = RefusalReading(sample_id="b", refused=False, answer="Yes.")
-    >>> refusal_rate([yes, no, no, no])
-    0.25
-    """
-    return sum(reading.refused for reading in readings) / len(readings)
-
-
-def accuracy(readings: Sequence[AccuracyReading]) -> float:
-    """Share of samples that are right as a whole."""
-    return sum(reading.right for reading in readings) / len(readings)
-
-
-def token_accuracy(readings: Sequence[AccuracyReading]) -> float:
-    """Share of all counted tokens that are the model's first choice."""
-    right = sum(reading.num_right_tokens for reading in readings)
-    return right / sum(reading.num_tokens for reading in readings)
-
-
-def mean_nll_nats(readings: Sequence[AccuracyReading]) -> float:
-    """Mean negative log-likelihood per counted token, over all of them."""
-    total = sum(reading.nll_nats * reading.num_tokens for reading in readings)
-    return total / sum(reading.num_tokens for reading in readings)

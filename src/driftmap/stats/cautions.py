@@ -45,28 +45,6 @@ def relative_change(
     )
 
 
-def low_precision(compared_dtype: str, zero_share: float) -> Caution | None:
-    """Drift was read from weights stored in 16 bits.
-
-    Args:
-        compared_dtype: Type of the two states that were subtracted; `float64`
-            where drift comes from an adapter's factors.
-        zero_share: Share of compared weights whose drift is exactly zero.
-    """
-    if compared_dtype not in ("bfloat16", "float16"):
-        return None
-    return Caution(
-        name="low-precision",
-        sentence=(
-            f"Drift was read from {compared_dtype} weights, where changes below half "
-            f"a spacing vanish: {zero_share:.1%} of the drifts are exactly zero. "
-            "Compute it from the adapter's factors or from float32 weights."
-        ),
-        value=zero_share,
-        is_blocking=True,
-    )
-
-
 def half_precision(dtype: str) -> Caution | None:
     """The model is held in 16 bits, and so are the weights that drift refers to.
 
@@ -251,26 +229,6 @@ def shared_samples(num_shared: int) -> Caution | None:
             "the behaviour's change is measured on what chose the weights."
         ),
         value=float(num_shared),
-        is_blocking=False,
-    )
-
-
-def quantised_base(num_matrices: int) -> Caution | None:
-    """Weights were stored in 4 or 8 bits.
-
-    Args:
-        num_matrices: Matrices stored so.
-    """
-    if num_matrices == 0:
-        return None
-    return Caution(
-        name="quantised-base",
-        sentence=(
-            f"{format_count(num_matrices)} matrices are stored in 4 or 8 bits: |W0| "
-            "and relative change use their dequantised weights; absolute change "
-            "comes from the adapter and is exact."
-        ),
-        value=float(num_matrices),
         is_blocking=False,
     )
 

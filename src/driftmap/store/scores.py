@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
@@ -23,19 +22,6 @@ from driftmap.store.codec import (
 SCORES_KIND = "driftmap.scores"
 
 ScoreMatrix = Float32[np.ndarray, "row column"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class SavedScores:
-    """Scores as read from a file.
-
-    Args:
-        scores: One matrix per site.
-        settings: Which score, of which model, over which samples.
-    """
-
-    scores: Mapping[Site, ScoreMatrix]
-    settings: Mapping[str, object]
 
 
 class ScoreFile:
@@ -96,15 +82,3 @@ def open_scores(path: Path) -> Iterator[ScoreFile]:
     """
     with open_tensors(path, SCORES_KIND) as file:
         yield ScoreFile(file)
-
-
-def load_scores(path: Path) -> SavedScores:
-    """Read all scores.
-
-    Raises:
-        StoreError: The file is missing, damaged, foreign, or of a newer version.
-    """
-    with open_scores(path) as file:
-        return SavedScores(
-            scores={site: file.at(site) for site in file.sites}, settings=file.settings
-        )

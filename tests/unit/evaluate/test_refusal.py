@@ -15,9 +15,8 @@ from driftmap.evaluate.refusal import (
     refusal_first_ids,
     refusal_log_odds,
     refusal_readings,
-    separation,
 )
-from driftmap.results.behaviour import Answer, refusal_rate
+from driftmap.results.behaviour import Answer
 from tiny import tiny_llama
 from tiny_tuning import encoded
 
@@ -123,10 +122,3 @@ def test_readings_join_judge_and_log_odds():
     assert [r.sample_id for r in with_odds] == [p.sample_id for p in PROMPTS]
     judged = [reading.answer == "I cannot do that." for reading in with_odds]
     assert [reading.refused for reading in with_odds] == judged
-    assert refusal_rate(with_odds) == sum(judged) / 5
-
-
-def test_separation_needs_both_sides():
-    assert separation([3.0], [1.0, 2.0]) == 1.0
-    with pytest.raises(MeasureError, match="prompts that are not"):
-        separation([1.0], [])

@@ -20,13 +20,6 @@ CASES = [
         0.5,
     ),
     (
-        cautions.low_precision,
-        ("bfloat16", 0.81),
-        ("float64", 0.81),
-        "bfloat16 weights, where changes below half a spacing vanish: 81.0%",
-        0.81,
-    ),
-    (
         cautions.half_precision,
         ("bfloat16",),
         ("float32",),
@@ -84,13 +77,6 @@ CASES = [
         1200.0,
     ),
     (
-        cautions.quantised_base,
-        (14,),
-        (0,),
-        "14 matrices are stored in 4 or 8 bits",
-        14.0,
-    ),
-    (
         cautions.dropped_bins,
         ("top", left_out(3)),
         ("top", left_out(0)),
@@ -113,9 +99,7 @@ def test_applies_with_its_value_or_not_at_all(caution, wrong, fine, words, value
     assert words in found.sentence
     assert found.sentence.endswith(".")
     assert found.value == pytest.approx(value)
-    assert found.is_blocking == (
-        caution in (cautions.low_precision, cautions.few_seeds)
-    )
+    assert found.is_blocking == (caution is cautions.few_seeds)
     assert caution(*fine) is None
 
 

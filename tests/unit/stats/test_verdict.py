@@ -5,7 +5,7 @@ import pytest
 
 from driftmap.core.errors import UsageError
 from driftmap.results.statistics import Interval
-from driftmap.stats.cautions import few_seeds, low_precision, shared_samples
+from driftmap.stats.cautions import few_seeds, shared_samples
 from driftmap.stats.verdict import decide
 from verdicts import behaviour_of, ratio_of
 
@@ -90,11 +90,10 @@ def test_fewer_than_three_seeds_are_inconclusive(thetas, words):
 
 def test_blocking_caution_is_inconclusive_and_another_is_not():
     ratio = ratio_between(1.5, 2.0, 2.5)
-    blocked = decide(
-        ratio, CHANGED, [shared_samples(3), low_precision("bfloat16", 0.5)]
-    )
+    blocking = replace(shared_samples(3), name="hollow", is_blocking=True)
+    blocked = decide(ratio, CHANGED, [shared_samples(3), blocking])
     assert blocked.kind == "inconclusive"
-    assert "these numbers cannot carry a verdict (low-precision)" in blocked.reason
+    assert "these numbers cannot carry a verdict (hollow)" in blocked.reason
     assert decide(ratio, CHANGED, [shared_samples(3)]).kind == "fragile"
 
 

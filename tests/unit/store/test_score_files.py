@@ -4,7 +4,7 @@ from safetensors.numpy import load_file, save_file
 
 from driftmap.core.errors import StoreError
 from driftmap.core.places import Site
-from driftmap.store.scores import load_scores, open_scores, save_scores
+from driftmap.store.scores import open_scores, save_scores
 
 Q = Site(path="m.0.q", layer=0, part="q", num_rows=2, num_columns=3)
 O = Site(path="m.0.o", layer=0, part="o", num_rows=3, num_columns=2)  # noqa: E741
@@ -18,11 +18,11 @@ def matrices():
 
 def test_scores_round_trip_with_their_settings(tmp_path):
     save_scores(tmp_path / "s", matrices(), SETTINGS)
-    saved = load_scores(tmp_path / "s")
-    assert saved.settings == SETTINGS
-    assert list(saved.scores) == [Q, O]
-    for site, matrix in matrices().items():
-        np.testing.assert_array_equal(saved.scores[site], matrix)
+    with open_scores(tmp_path / "s") as saved:
+        assert saved.settings == SETTINGS
+        assert saved.sites == (Q, O)
+        for site, matrix in matrices().items():
+            np.testing.assert_array_equal(saved.at(site), matrix)
 
 
 def test_one_float32_matrix_stands_under_each_path(tmp_path):
@@ -79,5 +79,6 @@ def test_wrong_shapes_are_not_written(tmp_path):
 def test_missing_settings_are_named(tmp_path):
     header = '{"kind": "driftmap.scores", "version": 1, "sites": []}'
     save_file({}, tmp_path / "s", metadata={"driftmap": header})
-    with pytest.raises(StoreError, match="its settings are damaged; score again"):
-        load_scores(tmp_path / "s")
+    damaged = pytest.raises(StoreError, match="its settings are damaged; score again")
+    with damaged, open_scores(tmp_path / "s"):
+        pass
