@@ -8,6 +8,7 @@ from scipy.stats import ttest_ind
 
 from driftmap.stats.cautions import applying, few_seeds
 from driftmap.stats.evidence import DrawPlan, matrix_evidence
+from driftmap.stats.intervals import t_interval
 from driftmap.stats.ratios import group_ratios
 from driftmap.stats.verdict import decide
 from laws.statistics import random_study
@@ -97,9 +98,9 @@ def test_interval_covers_what_many_seeds_would_give():
     thetas = np.array(whole.thetas)
     covers = []
     for three in thetas.reshape(100, 3):
-        half = 4.3027 * three.std(ddof=1) / 3**0.5
-        covers.append(abs(three.mean() - thetas.mean()) <= half)
-    assert 0.88 <= np.mean(covers) <= 1
+        interval = t_interval(three, 0.95)
+        covers.append(interval.low <= thetas.mean() <= interval.high)
+    assert 0.88 <= np.mean(covers) <= 0.99
 
 
 def test_planted_double_drift_is_fragile():

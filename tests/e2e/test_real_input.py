@@ -4,10 +4,13 @@ import csv
 import json
 import math
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from driftmap.cli.main import main
+from driftmap.results.drift import POOLED_LAYER
+from driftmap.results.statistics import VerdictKind
 from driftmap.store.groups import load_group
 from driftmap.store.tables import load_table
 from tiny_studies import write_rows
@@ -61,8 +64,11 @@ def test_the_report_answers_the_question(run):
     page = (run / "report.html").read_text()
     assert "https://" not in page.split("<body")[0]
     text = (run / "report.txt").read_text()
-    verdict = json.loads((run / "statistics.json").read_text())["verdict"]
-    assert verdict
+    found = json.loads((run / "statistics.json").read_text())
+    assert found["verdict"]["kind"] in get_args(VerdictKind)
+    (declared,) = [ratio for ratio in found["ratios"] if ratio["is_primary"]]
+    assert declared["group"] == "difference"
+    assert 0 < declared["rho"] < math.inf
     assert text.strip()
     assert list((run / "figures").glob("*.png"))
 
@@ -81,6 +87,15 @@ def test_the_drift_table_is_sane(run):
     assert (moved > 0).all()
     assert (moved < 0.1).all()
     assert all(map(math.isfinite, moved))
+
+
+def test_drift_grows_from_0_under_every_seed(run):
+    table = load_table(run / "tables/drift.parquet")
+    pooled = table.where(unit="weight", metric="absolute", layer=POOLED_LAYER)
+    for seed in (0, 1, 2):
+        for group in pooled.unique("group"):
+            start, middle, end = pooled.where(seed=seed, group=group)["mean"]
+            assert 0 == start < middle < end, (seed, group)
 
 
 def test_groups_are_of_this_model(run):
