@@ -64,6 +64,10 @@ class Lines(Listener):
             took = format_seconds(time.monotonic() - work.began)
             self._write(f"{work.what} took {took}")
 
+    def stopped(self) -> None:
+        """Claim nothing of work that did not finish."""
+        self._open.pop()
+
     def said(self, message: str) -> None:
         """Write one line."""
         self._write(message)

@@ -21,7 +21,11 @@ class Listener(Protocol):
         """The newest work moved on by `steps`; `note` is shown beside it."""
 
     def finished(self) -> None:
-        """The newest work ended, by success or by error."""
+        """The newest work is done."""
+
+    def stopped(self) -> None:
+        """The newest work was cut off by an error; shown as finished by default."""
+        self.finished()
 
     def said(self, message: str) -> None:
         """One line worth keeping that belongs to no bar."""
@@ -49,8 +53,10 @@ def progress(what: str, total: int) -> Iterator[Progress]:
     listener.started(what, total)
     try:
         yield Progress()
-    finally:
-        listener.finished()
+    except BaseException:
+        listener.stopped()
+        raise
+    listener.finished()
 
 
 @contextmanager
@@ -99,6 +105,10 @@ class _Both(Listener):
     def finished(self) -> None:
         for listener in self._each:
             listener.finished()
+
+    def stopped(self) -> None:
+        for listener in self._each:
+            listener.stopped()
 
     def said(self, message: str) -> None:
         for listener in self._each:

@@ -3,6 +3,7 @@
 The library `datasets` also reads a local folder laid out like a hub repository.
 """
 
+import logging
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -40,7 +41,7 @@ def read_hub_rows(source: str) -> tuple[str, list[dict[str, object]]]:
         name, config = match["name"], match["config"]
         split = match["split"] or "train"
     try:
-        with _no_bars():
+        with _quiet():
             rows = datasets.load_dataset(name, config, split=split).to_list()
     except DatasetNotFoundError as error:
         raise DataError(
@@ -61,14 +62,19 @@ def read_hub_rows(source: str) -> tuple[str, list[dict[str, object]]]:
 
 
 @contextmanager
-def _no_bars() -> Iterator[None]:
+def _quiet() -> Iterator[None]:
+    """Keep bars and retry notices back: the one sentence at the end says it all."""
     import datasets
 
     shown = datasets.is_progress_bar_enabled()
+    hub = logging.getLogger("huggingface_hub")
+    level = hub.level
     datasets.disable_progress_bars()
+    hub.setLevel(logging.CRITICAL)
     try:
         yield
     finally:
+        hub.setLevel(level)
         if shown:
             datasets.enable_progress_bars()
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -90,7 +91,7 @@ def _draw(
     if num_samples is None:
         return tuple(samples)
     if num_samples > len(samples):
-        say(f"{source}: {num_samples} samples wanted, all {len(samples)} taken")
+        say(f"{Path(source).name}: all its {len(samples)} rows are taken")
         return tuple(samples)
     random = np.random.default_rng(child_seed(seed, "samples"))
     drawn = random.choice(len(samples), num_samples, replace=False)

@@ -6,6 +6,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from driftmap.core.errors import UsageError
+
 
 @dataclass(frozen=True, slots=True)
 class Report:
@@ -26,7 +28,14 @@ class Report:
         """
         from driftmap.recipes.steps.logbook import logged
         from driftmap.recipes.steps.reporting import REPORT, report_step
+        from driftmap.store.recipe_file import load_recipe
         from driftmap.store.run_dir import RunDir
 
+        kind = load_recipe(self.run_folder).kind
+        if kind != "drift":
+            raise UsageError(
+                f"{self.run_folder}: holds a run of `{kind}`, which has no report; "
+                "name the folder of a drift study"
+            )
         with RunDir.reopen(self.run_folder) as run, logged(run.path, "report"):
             return report_step(run).path(REPORT)

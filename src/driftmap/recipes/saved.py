@@ -19,7 +19,7 @@ def words_of(file: Path, instead: Sequence[str] = ()) -> list[str]:
         file: `kind`, a driftmap command, and its options with dashes or underscores,
             at the top or in sections whose names mean nothing; a null value leaves
             an option at its default. A run folder's own `run.yaml` means that folder,
-            wherever it was moved to.
+            wherever it was moved to, and all phases of the run.
         instead: Further words; an option among them replaces the file's.
 
     Raises:
@@ -31,6 +31,7 @@ def words_of(file: Path, instead: Sequence[str] = ()) -> list[str]:
     home = file if file.is_dir() else file.parent
     if (home / RECIPE_FILE).exists() and (home / "steps").is_dir():
         options["out"] = [f"--out={home}"]
+        options.pop("until", None)
     for name in _named(instead):
         options.pop(name, None)
     return [

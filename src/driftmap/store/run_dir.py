@@ -70,7 +70,12 @@ class RunDir:
         _refuse_foreign(path)
         is_new = not path.exists()
         with explaining(path):
-            path.mkdir(parents=True, exist_ok=True)
+            try:
+                path.mkdir(parents=True, exist_ok=True)
+            except FileNotFoundError as error:
+                raise StoreError(
+                    f"{path}: cannot be made here; choose another --out"
+                ) from error
             lock = FileLock(path / _LOCK, timeout=0)
             try:
                 lock.acquire()
@@ -159,13 +164,11 @@ class RunDir:
         if found is None:
             raise StoreError(
                 f"{self.path}: step {name!r} is not finished; "
-                f"run it first with `driftmap run {self.path / RECIPE_FILE}`"
+                f"finish the run with `driftmap run {self.path}`"
             )
         fault = steps.first_fault(found)
         if fault:
-            raise StoreError(
-                f"{fault}; make it again with `driftmap run {self.path / RECIPE_FILE}`"
-            )
+            raise StoreError(f"{fault}; make it again with `driftmap run {self.path}`")
         return found
 
     def note_environment(self, *, num_threads: int, device: str, dtype: str) -> None:

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,10 @@ from driftmap.cli.main import main
 from driftmap.core.errors import DataError
 from driftmap.load.model import load_model
 from driftmap.load.source import ModelSource
-from driftmap.store.groups import load_group
+from driftmap.recipes.steps.bench import Study
+from driftmap.recipes.steps.grouping import load_groups
+from driftmap.store.groups import save_group
+from driftmap.store.run_dir import RunDir
 from tiny_studies import save_tiny_model, study_words, write_rows
 
 ASK, ANSWER = "what is this", "a thing"
@@ -252,14 +256,24 @@ def test_a_checkpoint_folder_without_adapters(model, data, tmp_path, capsys):
 
 
 def test_a_group_of_another_model(model, data, tmp_path):
-    words = score(model, data["utility"], tmp_path / "out", "--num-samples=2")
-    assert main(words) == 0
-    group = load_group(tmp_path / "out/groups/top.safetensors")
-    group.require_model(load_model(ModelSource(model=str(model))).identity.base_sha256)
-    other = save_tiny_model(tmp_path / "other", seed=1)
-    identity = load_model(ModelSource(model=str(other))).identity
-    with pytest.raises(DataError, match="'top' was chosen on another model"):
-        group.require_model(identity.base_sha256)
+    """Steps read groups through `load_groups`, which knows the model at hand."""
+    out = tmp_path / "run"
+    assert main([*study(model, data, out), "--until=groups"]) == 0
+    own, other = (
+        load_model(ModelSource(model=str(folder)))
+        for folder in (model, save_tiny_model(tmp_path / "other", seed=1))
+    )
+    with RunDir.reopen(out) as run:
+        step = run.require("groups")
+        groups = load_groups(Study(run=run, loaded=own, seed=0), step)
+        assert groups[0].name == "difference"
+        foreign = replace(groups[0].origin, base_sha256=other.identity.base_sha256)
+        save_group(
+            step.path("groups/random.safetensors"),
+            replace(groups[-1], origin=foreign),
+        )
+        with pytest.raises(DataError, match="'random' was chosen on another model"):
+            load_groups(Study(run=run, loaded=own, seed=0), step)
 
 
 def test_a_folder_of_something_else_is_left_alone(model, data, tmp_path, capsys):
@@ -285,7 +299,11 @@ def test_a_report_of_nothing(model, data, tmp_path, capsys):
     complain(capsys, ["report", tmp_path / "no"], "there is no such file")
     assert main(score(model, data["utility"], tmp_path / "s", "--num-samples=2")) == 0
     capsys.readouterr()
-    complain(capsys, ["report", tmp_path / "s"], "step 'groups' is not finished")
+    complain(
+        capsys,
+        ["report", tmp_path / "s"],
+        "holds a run of `score`, which has no report",
+    )
 
 
 def test_an_interruption_leaves_no_half_made_run(
@@ -353,3 +371,25 @@ def test_a_full_disk(most_bytes, model, data, tmp_path):
     assert not out.exists()
     done = command(words)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("phase", "most_bytes"), [("tune", 20_000), ("report", 60_000)]
+)
+def test_a_disk_that_fills_up_later(phase, most_bytes, model, data, tmp_path):
+    """Groups, then adapters, are there already; what is finished stays finished."""
+
+    def limit():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, most_bytes))
+
+    out = tmp_path / "out"
+    words = study(model, data, out)
+    before = {"tune": "groups", "report": "tune"}[phase]
+    assert main([*words, f"--until={before}"]) == 0
+    finished = {path.name for path in (out / "steps").iterdir()}
+    done = command([*words, f"--until={phase}"], preexec_fn=limit)
+    assert_one_sentence(done.stderr, done.returncode, "free some space", 1)
+    assert finished <= {path.name for path in (out / "steps").iterdir()}
+    assert not (out / "report.html").exists()
+    assert main([*words, f"--until={phase}"]) == 0

@@ -138,7 +138,7 @@ def test_require_finds_checked_files(tmp_path):
             run.require("one")
         assert str(caught.value) == (
             f"{tmp_path}: step 'one' is not finished; "
-            f"run it first with `driftmap run {tmp_path}/run.yaml`"
+            f"finish the run with `driftmap run {tmp_path}`"
         )
         run.step("one", {"seed": 3}, write_one)
         assert run.require("one").path("tables/one.txt").read_text() == "one"
@@ -147,7 +147,7 @@ def test_require_finds_checked_files(tmp_path):
             run.require("one")
     assert str(caught.value) == (
         f"{tmp_path}/tables/one.txt of step 'one' is not what the step wrote; "
-        f"make it again with `driftmap run {tmp_path}/run.yaml`"
+        f"make it again with `driftmap run {tmp_path}`"
     )
 
 
