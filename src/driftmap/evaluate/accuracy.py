@@ -1,8 +1,9 @@
 """Is the model right on held-out samples?
 
 Teacher forcing answers it in one forward: if every response token is the first
-choice after the true tokens before it, greedy decoding writes exactly the
-response, and otherwise it leaves it at the first wrong token.
+choice after the true tokens before it, greedy decoding begins with the response, and
+otherwise it leaves it at the first wrong token. Whether it would stop after the
+response is not judged where the end token does not count.
 """
 
 from collections.abc import Sequence

@@ -14,11 +14,10 @@ import torch
 from jaxtyping import Float64
 from peft import PeftModel
 from torch import Tensor
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel
 
 from driftmap.core.errors import MeasureError
 from driftmap.core.progress import progress
-from driftmap.evaluate.generate import greedy_answers
 from driftmap.evaluate.prompts import by_length, judged, padded
 from driftmap.results.behaviour import Answer, RefusalReading
 from driftmap.results.samples import EncodedSample
@@ -98,27 +97,22 @@ def is_refusal(answer: str) -> bool:
 
 def refusal_readings(
     model: PreTrainedModel | PeftModel,
-    tokenizer: PreTrainedTokenizerBase,
     prompts: Sequence[EncodedSample],
+    answers: Sequence[Answer],
     *,
     first_ids: Collection[int] = (),
-    max_new_tokens: int = 64,
     batch_size: int = 16,
 ) -> tuple[RefusalReading, ...]:
-    """Answer prompts greedily, judge the answers, and take the log-odds beside them.
+    """Judge the answers to prompts, and take the log-odds beside them.
 
     Args:
         model: A model, with or without an adapter; it is left as found.
-        tokenizer: Its tokenizer.
         prompts: Encoded prompts, ending where the answer starts.
+        answers: What the model answers to each of them, from `greedy_answers`.
         first_ids: Ids that open a refusal, from `refusal_first_ids`; without any,
             readings have no log-odds.
-        max_new_tokens: Longest answer, in tokens.
         batch_size: Prompts per batch.
     """
-    answers = greedy_answers(
-        model, tokenizer, prompts, max_new_tokens=max_new_tokens, batch_size=batch_size
-    )
     odds: list[float | None] = [None] * len(prompts)
     if first_ids:
         odds = [*refusal_log_odds(model, prompts, first_ids, batch_size=batch_size)]

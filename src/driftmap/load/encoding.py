@@ -6,6 +6,8 @@ straddles a border counts as the response's, at its start and at its end alike: 
 token holds those characters.
 """
 
+import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -101,6 +103,29 @@ def encode_prompts(
             raise _too_long(sample.id, len(ids), max_length)
         encoded.append(_encoded(sample.id, ids, counted=(0, 0), prompt_length=len(ids)))
     return tuple(encoded)
+
+
+def encoded_sha256(*sets: Sequence[EncodedSample]) -> str:
+    """Hash what a model is really fed: it follows tokenizer and chat template too.
+
+    Args:
+        sets: Encoded samples; their order counts.
+
+    Returns:
+        64 hexadecimal digits over ids, tokens, counted tokens and prompt lengths.
+
+    >>> encoded_sha256([]) == encoded_sha256([], [])
+    False
+    """
+    digest = hashlib.sha256()
+    for encoded in sets:
+        digest.update(f"{len(encoded)}\n".encode())
+        for one in encoded:
+            head = [one.sample_id, len(one.token_ids), one.prompt_length]
+            digest.update(json.dumps(head).encode() + b"\n")
+            digest.update(one.token_ids.astype("<i4").tobytes())
+            digest.update(one.counted.astype("u1").tobytes())
+    return digest.hexdigest()
 
 
 def _check_tokenizer(tokenizer: PreTrainedTokenizerBase, settings: Encoding) -> None:

@@ -16,6 +16,11 @@ from torch import nn
 from driftmap.core.progress import progress
 from driftmap.load.tensor_files import stored_tensors
 
+# Parts of config.json that say where and with what a model was saved, or in which
+# type; what it computes does not depend on them.
+_INCIDENTAL = {
+    "_name_or_path", "transformers_version", "dtype", "torch_dtype", "use_cache",
+}  # fmt: skip
 _DTYPES = {
     torch.float64: "F64",
     torch.float32: "F32",
@@ -54,6 +59,27 @@ def weights_sha256(weights: Path | nn.Module) -> str:
     total = sum(tensor.num_bytes for tensor in tensors)
     with progress(f"reading the weights of {weights.name}", total) as bar:
         return _digest(tensors, advance=bar.advance)
+
+
+def config_sha256(folder: Path) -> str:
+    """Hash what config.json says of the arithmetic: sizes, activations, positions.
+
+    Args:
+        folder: A model's folder, whose config.json can be read.
+
+    Returns:
+        64 hexadecimal digits; the same however the file is laid out, and whichever
+        version saved it from which place.
+    """
+    settings = _lasting(json.loads((folder / "config.json").read_text("utf-8")))
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+
+
+def _lasting(value: object) -> object:
+    if not isinstance(value, dict):
+        return value
+    kept = value.keys() - _INCIDENTAL
+    return {name: _lasting(value[name]) for name in kept}
 
 
 @runtime_checkable

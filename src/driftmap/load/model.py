@@ -16,6 +16,7 @@ from transformers import (
 )
 
 from driftmap.core.errors import ModelError
+from driftmap.core.progress import say
 from driftmap.families.discover import find_layout
 from driftmap.families.spec import ModelLayout
 from driftmap.load.adapter_config import read_adapter_config
@@ -26,7 +27,7 @@ from driftmap.load.checkpoint import (
     find_folder,
 )
 from driftmap.load.device import find_device
-from driftmap.load.identity import weights_sha256
+from driftmap.load.identity import config_sha256, weights_sha256
 from driftmap.load.quiet import no_bars
 from driftmap.load.source import Dtype, ModelSource
 from driftmap.results.provenance import ModelIdentity
@@ -87,24 +88,26 @@ def load_model(source: ModelSource) -> LoadedModel:
     tokenizer = _load_tokenizer(folder, source)
     base = _load_base(folder, dtype, source)
     layout = find_layout(base)
-    base_sha256 = sha256 = weights_sha256(folder)
+    base_sha256 = weights_sha256(folder)
+    parts: list[object] = [base_sha256, config_sha256(folder)]
     model: nn.Module = base
     if source.adapter is not None:
         adapter = find_folder(source.adapter)
         model = attach_adapter(
             base, adapter, base_name=source.model, base_sha256=base_sha256
         )
-        sha256 = _adapted_sha256(base_sha256, adapter)
+        parts += _parts_of(adapter)
     _place(model, device, source)
     model.eval().requires_grad_(False)
     _must_be_finite(model, source)
+    _say_uncovered(layout, source)
     return LoadedModel(
         model=model,
         tokenizer=tokenizer,
         layout=layout,
         identity=ModelIdentity(
             source=_title(source),
-            sha256=sha256,
+            sha256=_joint_sha256(parts),
             base_sha256=base_sha256,
             family=layout.family,
             dtype=source.dtype,
@@ -211,10 +214,24 @@ def _must_be_finite(model: nn.Module, source: ModelSource) -> None:
             )
 
 
-def _adapted_sha256(base_sha256: str, adapter: Path) -> str:
+def _say_uncovered(layout: ModelLayout, source: ModelSource) -> None:
+    """Tell once what of the blocks is neither scored nor followed."""
+    names = layout.uncovered
+    if names:
+        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+        say(
+            f"{_title(source)}: {', '.join(names[:3])}{more} belong to no matrix that "
+            "is known here, and are neither scored nor compared"
+        )
+
+
+def _parts_of(adapter: Path) -> list[object]:
     settings = read_adapter_config(adapter).settings
     arithmetic = {name: settings.get(name) for name in _ARITHMETIC}
-    parts = [base_sha256, weights_sha256(adapter), arithmetic]
+    return [weights_sha256(adapter), arithmetic]
+
+
+def _joint_sha256(parts: list[object]) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 

@@ -97,6 +97,7 @@ class Drift:
             loaded = load_model(self.source)
         encoded = data.encode_study(loaded, read, self.scoring)
         with bench.opened(loaded, self.out, asdict(self), "drift", FREE) as study:
+            study.run.note_inputs(read.sources())
             mobile = tuning.mobile_sites(study, self.lora)
             chosen = grouping.group_step(
                 study, encoded.scored, self.scoring, self.groups, mobile

@@ -68,13 +68,14 @@ class Score:
         read = rows.drawn(self.data, self.scoring.num_samples, self.seed)
 
         with phase("load the model"):
+            from driftmap.load.encoding import encoded_sha256
             from driftmap.load.model import load_model
             from driftmap.recipes.steps import bench, data, score_files
 
             loaded = load_model(self.source)
         encoded = data.scored_samples(loaded, read, self.scoring)
         with bench.opened(loaded, self.out, asdict(self), "score", FREE) as study:
-            score_files.score_step(
-                study, (encoded, read.sha256), self.scoring, (self.share, self.keep)
-            )
+            study.run.note_inputs({"data": read.sha256})
+            fed = (encoded, encoded_sha256(encoded))
+            score_files.score_step(study, fed, self.scoring, (self.share, self.keep))
             return study.run.path

@@ -9,11 +9,11 @@ class ModelIdentity:
 
     Args:
         source: Folder or hub id as the user gave it.
-        sha256: Over names, dtypes, shapes and bytes of all tensors on disk, in
-            name order; independent of how they are sharded and of the dtype
-            they were loaded in.
-        base_sha256: The same of the model under the adapter; equal to `sha256`
-            where there is no adapter.
+        sha256: Over all that decides what it computes: the base's tensors, what its
+            config.json says of the arithmetic, and the adapter, where there is one.
+        base_sha256: Over names, dtypes, shapes and bytes of the tensors on disk, of
+            the model under the adapter, in name order; independent of how they are
+            sharded and of the dtype they were loaded in.
         family: Row of `families` that names its weights.
         dtype: Type the weights were loaded in (`float32`, `bfloat16`, ...).
         device: Where the model is.

@@ -7,6 +7,7 @@ from tokenizers.models import WordLevel
 from transformers import PreTrainedTokenizerFast
 
 from driftmap.core.errors import MeasureError
+from driftmap.evaluate.generate import greedy_answers
 from driftmap.evaluate.refusal import (
     OPENERS,
     PHRASES,
@@ -112,12 +113,11 @@ def test_first_ids_are_commoner_among_refusals():
 
 def test_readings_join_judge_and_log_odds():
     model = tiny_llama().train()
-    readings = refusal_readings(model, Speaks(), PROMPTS, max_new_tokens=3)
+    answers = greedy_answers(model, Speaks(), PROMPTS, max_new_tokens=3)
+    readings = refusal_readings(model, PROMPTS, answers)
     assert model.training
     assert all(reading.log_odds is None for reading in readings)
-    with_odds = refusal_readings(
-        model, Speaks(), PROMPTS, first_ids=(5,), max_new_tokens=3
-    )
+    with_odds = refusal_readings(model, PROMPTS, answers, first_ids=(5,))
     assert [r.log_odds for r in with_odds] == [*refusal_log_odds(model, PROMPTS, (5,))]
     assert [r.sample_id for r in with_odds] == [p.sample_id for p in PROMPTS]
     judged = [reading.answer == "I cannot do that." for reading in with_odds]

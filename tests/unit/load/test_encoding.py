@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -6,7 +7,12 @@ import pytest
 
 from driftmap.core.errors import DataError, ModelError
 from driftmap.core.progress import Silence, listening
-from driftmap.load.encoding import Encoding, encode, encode_prompts
+from driftmap.load.encoding import (
+    Encoding,
+    encode,
+    encode_prompts,
+    encoded_sha256,
+)
 from driftmap.load.samples import read_samples
 from driftmap.results.samples import Message, Sample, TokenRow
 from tokenizers_made import CHATML, byte_level, merging
@@ -270,6 +276,29 @@ class TestPretokenised:
         sample = pretokenised((9, 8, 7), (-100, -100, 7))
         (prompt,) = encode_prompts([sample], byte_level())
         assert prompt.token_ids.tolist() == [9, 8]
+
+
+class TestHash:
+    def test_it_follows_all_that_is_fed(self):
+        base = one(asked(), merging())
+        counted = base.counted.copy()
+        counted[-1] = not counted[-1]
+        others = [
+            replace(base, sample_id="s:1"),
+            replace(base, token_ids=base.token_ids + 1),
+            replace(base, counted=counted),
+            replace(base, prompt_length=base.prompt_length + 1),
+        ]
+        hashes = {encoded_sha256([encoded]) for encoded in (base, *others)}
+        hashes |= {encoded_sha256([base], []), encoded_sha256([base, base])}
+        assert len(hashes) == 7
+        assert encoded_sha256([base]) == encoded_sha256([one(asked(), merging())])
+
+    def test_it_follows_the_template(self):
+        plain, chat = (
+            one(asked(), byte_level(template=template)) for template in (None, CHATML)
+        )
+        assert encoded_sha256([plain]) != encoded_sha256([chat])
 
 
 class TestLengths:

@@ -1,5 +1,6 @@
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,9 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
 
 from driftmap.core.errors import FamilyError, ModelError
+from driftmap.core.lines import Lines
 from driftmap.core.progress import Silence, listening
+from driftmap.families.discover import find_layout
 from driftmap.load.identity import weights_sha256
 from driftmap.load.model import load_model
 from driftmap.load.source import ModelSource
@@ -68,7 +71,8 @@ class TestLoaded:
     def test_identity(self, folder):
         identity = load(folder).identity
         assert identity.source == str(folder)
-        assert identity.sha256 == identity.base_sha256 == weights_sha256(folder)
+        assert identity.base_sha256 == weights_sha256(folder)
+        assert identity.sha256 == load(folder).identity.sha256
         assert identity.family == "llama"
         assert (identity.dtype, identity.device) == ("float32", "cpu")
         assert identity.num_weights == 2 * (16 * 16 * 2 + 16 * 8 * 2 + 16 * 32 * 3)
@@ -78,7 +82,32 @@ class TestLoaded:
         loaded = load(folder, dtype=dtype)
         kinds = {p.dtype for p in loaded.model.parameters()}
         assert kinds == {getattr(torch, dtype)}
-        assert loaded.identity.sha256 == weights_sha256(folder)
+        assert loaded.identity.sha256 == load(folder).identity.sha256
+
+    def test_what_the_config_computes_is_part_of_the_identity(self, folder):
+        file = folder / "config.json"
+        written = json.loads(file.read_text())
+        before = load(folder).identity
+        file.write_text(json.dumps({**written, "transformers_version": "0.1"}))
+        assert load(folder).identity == before
+        file.write_text(json.dumps({**written, "rms_norm_eps": 0.5}))
+        after = load(folder).identity
+        assert after.sha256 != before.sha256
+        assert after.base_sha256 == before.base_sha256
+
+    def test_what_no_site_covers_is_said_once(self, folder, monkeypatch):
+        said = []
+        names = tuple(f"model.layers.{n}.router.weight" for n in range(5))
+
+        def partly(model):
+            return replace(find_layout(model), uncovered=names)
+
+        monkeypatch.setattr("driftmap.load.model.find_layout", partly)
+        with listening(Lines(said.append)):
+            load(folder)
+        (line,) = [line for line in said if "router" in line]
+        assert line.count("router") == 3
+        assert "model.layers.2.router.weight and 2 more belong to no matrix" in line
 
     def test_spread_over_devices(self, folder):
         loaded = load_model(ModelSource(model=str(folder), device_map="auto"))
@@ -92,7 +121,7 @@ class TestLoaded:
         )
         assert loaded.context_length == 512
         memory = weights_sha256(loaded.model)
-        assert loaded.identity.sha256 == memory
+        assert loaded.identity.base_sha256 == memory
 
 
 class TestAdapter:
@@ -108,7 +137,7 @@ class TestAdapter:
         assert torch.equal(loaded.model(ids).logits, expected.logits)
         base = load(folder)
         assert not torch.equal(base.model(ids).logits, expected.logits)
-        assert loaded.identity.base_sha256 == base.identity.sha256
+        assert loaded.identity.base_sha256 == base.identity.base_sha256
         assert loaded.identity.sha256 != base.identity.sha256
         assert loaded.layout == base.layout
 

@@ -1,3 +1,4 @@
+import hashlib
 from pathlib import Path
 
 import pytest
@@ -5,6 +6,7 @@ import torch
 from safetensors.torch import load_file
 
 from driftmap.cli.main import main
+from driftmap.core.errors import MeasureError
 from driftmap.load.model import load_model
 from driftmap.load.source import ModelSource
 from driftmap.recipes.options import ScoringOptions
@@ -12,6 +14,8 @@ from driftmap.recipes.score import Score
 from driftmap.recipes.steps import data as steps_data
 from driftmap.recipes.steps import rows, scoring
 from driftmap.store.groups import load_group
+from driftmap.store.provenance import read_provenance
+from tiny_studies import save_tiny_model
 
 
 def recipe(model: Path, data: dict[str, Path], out: Path, **changes) -> Score:
@@ -37,12 +41,12 @@ def test_kept_scores_are_those_of_the_library(model, data, tmp_path):
     read = rows.drawn(str(data["utility"]), 6, 0)
     options = ScoringOptions(num_samples=6)
     encoded = steps_data.scored_samples(loaded, read, options)
-    ((scores,),) = scoring.snip_scores(loaded, [encoded], options)
+    (scores,) = next(scoring.snip_scores(loaded, [encoded], options))
     found = kept(out)
     assert found.keys() == {site.path for site in loaded.layout.sites}
     for site, of_site in scores.items():
         assert found[site.path].dtype == torch.float32
-        assert torch.equal(found[site.path], of_site.score.cpu())
+        assert torch.equal(found[site.path], of_site)
 
 
 def test_the_command_gives_the_same_bytes_as_the_library(model, data, tmp_path):
@@ -60,7 +64,7 @@ def test_several_passes_give_the_same_group_and_scores(model, data, tmp_path, ca
     whole = recipe(model, data, tmp_path / "whole").run()
     words = [
         "score", f"--model={model}", f"--data={data['utility']}", "--device=cpu",
-        "--num-samples=6", "--keep", "--memory=0.00002", f"--out={tmp_path / 'parts'}",
+        "--num-samples=6", "--keep", "--memory=0.00001", f"--out={tmp_path / 'parts'}",
     ]  # fmt: skip
     assert main(words) == 0
     assert "do not fit into memory" in capsys.readouterr().err
@@ -82,3 +86,57 @@ def test_the_group_holds_the_highest_scores(model, data, tmp_path):
         others = torch.ones(len(scores), dtype=torch.bool)
         others[torch.from_numpy(members)] = False
         assert scores[~others].min() >= scores[others].max()
+
+
+def test_halves_add_up_and_each_part_is_emptied(model, data):
+    loaded = load_model(ModelSource(model=str(model), device="cpu"))
+    options = ScoringOptions(num_samples=6, memory=0.00003)
+    encoded = steps_data.scored_samples(
+        loaded, rows.drawn(str(data["utility"]), 6, 0), options
+    )
+    whole = dict[object, torch.Tensor]()
+    for (scores,) in scoring.snip_scores(loaded, [encoded], options):
+        whole |= scores
+    parts = []
+    for part in scoring.snip_halves(loaded, [encoded], options):
+        assert not any(of_data for before in parts for of_data in before)
+        parts.append(part)
+        for site, halves in part[0].items():
+            assert torch.allclose(halves.score, whole.pop(site))
+    assert len(parts) > 1
+    assert not whole
+
+
+def test_memory_for_one_matrix_at_a_time_is_set_aside(model, data):
+    loaded = load_model(ModelSource(model=str(model), device="cpu"))
+    largest = max(site.num_weights for site in loaded.layout.sites)
+    encoded = steps_data.scored_samples(
+        loaded, rows.drawn(str(data["utility"]), 6, 0), ScoringOptions()
+    )
+    tight = ScoringOptions(memory=11 * largest / scoring.GIB)
+    assert next(scoring.snip_scores(loaded, [encoded], tight))
+    with pytest.raises(MeasureError, match="give more memory"):
+        next(scoring.snip_halves(loaded, [encoded], tight))
+    enough = ScoringOptions(memory=12 * largest / scoring.GIB)
+    assert next(scoring.snip_halves(loaded, [encoded], enough))
+
+
+def test_another_chat_template_scores_anew(data, tmp_path):
+    folder, out = save_tiny_model(tmp_path / "model"), tmp_path / "out"
+    recipe(folder, data, out).run()
+    group = out / "groups/top.safetensors"
+    before = group.read_bytes()
+    recipe(folder, data, out).run()
+    assert group.read_bytes() == before
+    template = folder / "chat_template.jinja"
+    template.write_text("answer: " + template.read_text())
+    recipe(folder, data, out).run()
+    assert group.read_bytes() != before
+
+
+def test_the_source_is_noted(model, data, tmp_path):
+    out = recipe(model, data, tmp_path / "out").run()
+    noted = read_provenance(out / "provenance.json")["inputs_sha256"]
+    content = data["utility"].read_bytes()
+    assert noted.keys() == {"model", "data"}
+    assert noted["data"] == hashlib.sha256(content).hexdigest()

@@ -3,7 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from driftmap.load.encoding import Encoding, encode, encode_prompts
+from driftmap.load.encoding import (
+    Encoding,
+    encode,
+    encode_prompts,
+    encoded_sha256,
+)
 from driftmap.load.model import LoadedModel
 from driftmap.recipes.options import ScoringOptions
 from driftmap.recipes.steps.rows import Rows, StudyRows
@@ -19,7 +24,7 @@ class ScoringData:
     Args:
         behaviour: Encoded samples of the behaviour.
         utility: Encoded samples of ordinary ability.
-        sha256: Role -> hash of the source.
+        sha256: Role -> hash of its encoded samples.
     """
 
     behaviour: Encoded
@@ -35,7 +40,7 @@ class HeldOut:
         name: What the report calls them.
         samples: With their responses.
         prompts: Without them.
-        sha256: Hash of the source.
+        sha256: Hash of both, as encoded.
     """
 
     name: str
@@ -50,9 +55,9 @@ class EvaluationData:
 
     Args:
         prompts: Requests that the model should refuse.
-        prompts_sha256: Hash of their source.
+        prompts_sha256: Hash of the encoded prompts.
         held_out: Sets of samples that it should get right.
-        num_shared: Rows that scoring has seen as well.
+        num_shared: Rows whose prompt was scored or learnt as well.
     """
 
     prompts: Encoded
@@ -67,7 +72,7 @@ class StudyData:
 
     Args:
         scored: What the groups are chosen from.
-        learnt: What is fine-tuned on, with the hash of its source.
+        learnt: What is fine-tuned on, and its hash as encoded.
         asked: What the model is evaluated on.
     """
 
@@ -91,22 +96,23 @@ def encode_study(
     """
     learning = Encoding(max_length=loaded.context_length, learn_end=True)
     asked = (rows.to_refuse, *rows.held_out)
+    behaviour = scored_samples(loaded, rows.behaviour, scoring)
+    utility = scored_samples(loaded, rows.utility, scoring)
+    learnt = encode(rows.learnt.samples, loaded.tokenizer, learning)
+    prompts = _prompts(loaded, rows.to_refuse.samples)
     return StudyData(
         scored=ScoringData(
-            behaviour=scored_samples(loaded, rows.behaviour, scoring),
-            utility=scored_samples(loaded, rows.utility, scoring),
+            behaviour=behaviour,
+            utility=utility,
             sha256={
-                "behaviour": rows.behaviour.sha256,
-                "utility": rows.utility.sha256,
+                "behaviour": encoded_sha256(behaviour),
+                "utility": encoded_sha256(utility),
             },
         ),
-        learnt=(
-            encode(rows.learnt.samples, loaded.tokenizer, learning),
-            rows.learnt.sha256,
-        ),
+        learnt=(learnt, encoded_sha256(learnt)),
         asked=EvaluationData(
-            prompts=_prompts(loaded, rows.to_refuse.samples),
-            prompts_sha256=rows.to_refuse.sha256,
+            prompts=prompts,
+            prompts_sha256=encoded_sha256(prompts),
             held_out=tuple(_held_out(loaded, held) for held in rows.held_out),
             num_shared=sum(of_one.num_shared for of_one in asked),
         ),
@@ -121,11 +127,13 @@ def scored_samples(loaded: LoadedModel, rows: Rows, scoring: ScoringOptions) -> 
 
 def _held_out(loaded: LoadedModel, rows: Rows) -> HeldOut:
     settings = Encoding(max_length=loaded.context_length)
+    samples = encode(rows.samples, loaded.tokenizer, settings)
+    prompts = _prompts(loaded, rows.samples)
     return HeldOut(
         name=rows.name,
-        samples=encode(rows.samples, loaded.tokenizer, settings),
-        prompts=_prompts(loaded, rows.samples),
-        sha256=rows.sha256,
+        samples=samples,
+        prompts=prompts,
+        sha256=encoded_sha256(samples, prompts),
     )
 
 

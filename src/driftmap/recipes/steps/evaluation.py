@@ -11,14 +11,15 @@ from transformers import PreTrainedModel
 
 from driftmap.core.progress import progress
 from driftmap.evaluate.accuracy import held_out_accuracy
-from driftmap.evaluate.generate import greedy_answers
+from driftmap.evaluate.generate import end_ids, greedy_answers
 from driftmap.evaluate.refusal import refusal_first_ids, refusal_readings
 from driftmap.load.attach import attach_adapter
 from driftmap.load.model import LoadedModel
 from driftmap.recipes.options import EvaluationOptions
 from driftmap.recipes.steps.bench import Study, batches_of
-from driftmap.recipes.steps.data import EvaluationData
+from driftmap.recipes.steps.data import Encoded, EvaluationData
 from driftmap.recipes.steps.tuning import checkpoint_folders
+from driftmap.results.behaviour import Answer
 from driftmap.results.table import Cell, Table
 from driftmap.store.steps import StepOutcome
 from driftmap.store.tables import load_table, save_table
@@ -55,8 +56,10 @@ def base_step(
 
     def make(folder: Path) -> None:
         model = cast(PreTrainedModel, study.loaded.model)
-        first_ids = _first_ids(study.loaded, asked, options)
-        rows = _read(study.loaded, model, asked, options, first_ids)
+        answers = _answers(study.loaded, model, asked, options)
+        # Ids that open a refusal follow from what the intact model answers.
+        first_ids = refusal_first_ids([a for of_set in answers for a in of_set])
+        rows = _read(study.loaded, (model, answers), asked, options, first_ids)
         save_table(folder / _file("base"), _table(rows, seed=-1, step=0))
         ids = Table.from_rows([{"token_id": number} for number in first_ids])
         save_table(folder / "tables/refusal_tokens.parquet", ids)
@@ -91,7 +94,10 @@ def checkpoint_step(
             for step, adapter in adapters.items():
                 if step > 0:
                     with _adapted(study.loaded, adapter) as model:
-                        rows = _read(study.loaded, model, asked, options, first_ids)
+                        answers = _answers(study.loaded, model, asked, options)
+                        rows = _read(
+                            study.loaded, (model, answers), asked, options, first_ids
+                        )
                     tables.append(_table(rows, seed=number, step=step))
                 bar.advance()
         save_table(folder / _file(f"seed-{number}"), Table.joined(tables))
@@ -114,50 +120,55 @@ def load_readings(steps: Sequence[StepOutcome]) -> Table:
 def _inputs(
     study: Study, asked: EvaluationData, options: EvaluationOptions
 ) -> dict[str, object]:
+    model = cast(PreTrainedModel, study.loaded.model)
     return {
         "model": study.loaded.identity.sha256,
         "dtype": study.loaded.identity.dtype,
-        "prompts": [asked.prompts_sha256, [p.sample_id for p in asked.prompts]],
-        "held_out": [
-            [h.name, h.sha256, [s.sample_id for s in h.samples]] for h in asked.held_out
-        ],
+        "prompts": asked.prompts_sha256,
+        "held_out": [[held.name, held.sha256] for held in asked.held_out],
+        "end_ids": end_ids(model, study.loaded.tokenizer),
         "max_new_tokens": options.max_new_tokens,
     }
 
 
-def _first_ids(
-    loaded: LoadedModel, asked: EvaluationData, options: EvaluationOptions
-) -> tuple[int, ...]:
-    """Ids that open a refusal, derived from what the intact model answers."""
-    prompts = [*asked.prompts, *(p for h in asked.held_out for p in h.prompts)]
-    answers = greedy_answers(
-        cast(PreTrainedModel, loaded.model),
-        loaded.tokenizer,
-        prompts,
-        max_new_tokens=options.max_new_tokens,
-        batch_size=options.eval_batch_size,
-    )
-    return refusal_first_ids(answers)
+def _sets(asked: EvaluationData) -> list[tuple[str, Encoded]]:
+    return [(PROMPTS, asked.prompts), *((h.name, h.prompts) for h in asked.held_out)]
 
 
-def _read(
+def _answers(
     loaded: LoadedModel,
     model: Model,
     asked: EvaluationData,
     options: EvaluationOptions,
-    first_ids: Sequence[int],
-) -> Rows:
-    rows: Rows = []
-    for name, prompts in [
-        (PROMPTS, asked.prompts),
-        *((h.name, h.prompts) for h in asked.held_out),
-    ]:
-        for reading in refusal_readings(
+) -> list[tuple[Answer, ...]]:
+    """What a model answers to each set of prompts."""
+    return [
+        greedy_answers(
             model,
             loaded.tokenizer,
             prompts,
-            first_ids=first_ids,
             max_new_tokens=options.max_new_tokens,
+            batch_size=options.eval_batch_size,
+        )
+        for _, prompts in _sets(asked)
+    ]
+
+
+def _read(
+    loaded: LoadedModel,
+    answered: tuple[Model, Sequence[Sequence[Answer]]],
+    asked: EvaluationData,
+    options: EvaluationOptions,
+    first_ids: Sequence[int],
+) -> Rows:
+    model, answers = answered
+    rows: Rows = []
+    for (name, prompts), of_set in zip(_sets(asked), answers, strict=True):
+        for reading in refusal_readings(
+            model,
+            prompts,
+            of_set,
+            first_ids=first_ids,
             batch_size=options.eval_batch_size,
         ):
             rows.append(

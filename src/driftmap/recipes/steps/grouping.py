@@ -26,7 +26,7 @@ from driftmap.recipes.steps.group_cards import (
     MODEL_KIND,
     ORDER,
 )
-from driftmap.recipes.steps.scoring import snip_scores
+from driftmap.recipes.steps.scoring import snip_halves
 from driftmap.results.groups import FlatIndex, GroupOrigin, WeightGroup
 from driftmap.results.plain import to_plain
 from driftmap.results.table import Table
@@ -141,7 +141,7 @@ def _choose(
 ) -> _Choice:
     choice = _Choice()
     both = (data.behaviour, data.utility)
-    for behaviour, utility in snip_scores(loaded, both, scoring):
+    for behaviour, utility in snip_halves(loaded, both, scoring):
         for site in behaviour:
             of, to = behaviour[site], utility[site]
             choice.whole.add(site, of.score, to.score, groups)

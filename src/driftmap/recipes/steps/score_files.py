@@ -1,7 +1,10 @@
 """How are the scores of one data set written, whole and as a group?"""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+import numpy as np
+from torch import Tensor
 
 from driftmap.core.places import Site
 from driftmap.measure.select import top
@@ -25,7 +28,7 @@ def score_step(
 
     Args:
         study: Folder, model and seed.
-        data: Encoded samples, with the hash of their source.
+        data: Encoded samples, and their hash as encoded.
         scoring: How weights are scored.
         kept: Share of each matrix in the group, and whether all scores are kept.
     """
@@ -46,13 +49,11 @@ def score_step(
     def make(folder: Path) -> None:
         members: dict[Site, FlatIndex] = {}
         parts = snip_scores(study.loaded, [encoded], scoring)
-        for number, (halves,) in enumerate(parts):
-            for site, of_site in halves.items():
-                members |= top({site: of_site.score}, share)
+        for number, (scores,) in enumerate(parts):
+            members |= top(scores, share)
             if keep:
-                held = {site: half.score.cpu().numpy() for site, half in halves.items()}
                 file = folder / f"scores/snip-{number:03d}.safetensors"
-                save_scores(file, held, inputs)
+                save_scores(file, _plain(scores), inputs)
         origin = GroupOrigin(
             model_sha256=identity.sha256,
             base_sha256=identity.base_sha256,
@@ -66,3 +67,7 @@ def score_step(
         save_group(folder / "groups/top.safetensors", group)
 
     return study.run.step("score", inputs, make)
+
+
+def _plain(scores: Mapping[Site, Tensor]) -> dict[Site, np.ndarray]:
+    return {site: of_site.cpu().numpy() for site, of_site in scores.items()}
