@@ -6,7 +6,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from driftmap.core.errors import UsageError
+from driftmap.core.errors import StoreError
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class Report:
 
         kind = load_recipe(self.run_folder).kind
         if kind != "drift":
-            raise UsageError(
+            raise StoreError(
                 f"{self.run_folder}: holds a run of `{kind}`, which has no report; "
                 "name the folder of a drift study"
             )
