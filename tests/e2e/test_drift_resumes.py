@@ -2,14 +2,18 @@
 
 import importlib
 import random
+import re
 import shutil
 
 import pytest
 import torch
 
+from driftmap.core.errors import StoreError
 from driftmap.load.source import ModelSource
 from driftmap.recipes import options
 from driftmap.recipes.drift import Drift
+from driftmap.recipes.steps.reporting import report_step
+from driftmap.store.run_dir import RunDir
 from driftmap.tune.settings import LoraSettings
 from study_process import contents, finish, kill_when, start
 from tiny_studies import save_tiny_data, save_tiny_model, study_words
@@ -122,6 +126,22 @@ def test_a_corrupted_file_is_named_and_made_again(name, place):
     assert f"{file} of step" in said
     assert "is not what the step wrote; the step is done again" in said
     assert contents(place.study) == place.whole
+
+
+def test_a_report_refuses_losses_that_tuning_did_not_write(place):
+    file = place.study / "tables/losses/seed-0.parquet"
+    kept = file.read_bytes()
+    file.write_bytes((place.study / "tables/losses/seed-1.parquet").read_bytes())
+    try:
+        with (
+            RunDir.reopen(place.study) as run,
+            pytest.raises(StoreError, match=re.escape(f"{file} of step")),
+        ):
+            report_step(run)
+    finally:
+        file.write_bytes(kept)
+    with RunDir.reopen(place.study) as run:
+        assert not report_step(run).redone
 
 
 def test_a_finished_study_is_only_looked_at(place):
