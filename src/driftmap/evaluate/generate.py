@@ -29,9 +29,9 @@ def greedy_answers(
     """Answer every prompt greedily.
 
     The model's own generation settings (temperature, penalties) play no part; only
-    its end tokens do. Prompts of like length share a batch. Padding changes the
-    last digits of the logits, so only an exact tie of two tokens can make an
-    answer depend on the batch.
+    its end tokens do. Prompts of like length share a batch. Padding and another
+    device change the last digits of the logits, so a near tie of two tokens may flip
+    an answer.
 
     Args:
         model: A model, with or without an adapter; it is left as found.
