@@ -25,6 +25,13 @@ LOUD = "#d9480f"
 """Colour of the one thing to look at."""
 
 
+DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
+"""Strokes of lines in turn, so that none is hidden under another."""
+
+MOST_MARKS = 40
+"""Longest line whose points are marked, and that is dashed."""
+
+
 def colour_of(name: str, number: int) -> str:
     """The colour of a named series; `number` picks a spare one for other names."""
     return PALETTE.get(name, SPARE_COLOURS[number % len(SPARE_COLOURS)])
@@ -61,6 +68,7 @@ class Lines:
         lines: The series.
         y_ends: Ends of the axis of y; None lets the values decide.
         y_from_zero: The axis of y begins at 0, where `y_ends` leaves it open.
+        is_log: The axis of y is logarithmic; all values are above 0.
     """
 
     x_title: str
@@ -68,6 +76,7 @@ class Lines:
     lines: Sequence[Line]
     y_ends: tuple[float, float] | None = None
     y_from_zero: bool = False
+    is_log: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,10 +94,14 @@ class Box:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Boxes:
-    """Distributions above each other along a common axis."""
+    """Distributions above each other along a common axis.
+
+    With `is_log` the axis is logarithmic; all values are above 0.
+    """
 
     x_title: str
     boxes: Sequence[Box]
+    is_log: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,6 +16,9 @@ from driftmap.results.statistics import (
     VerdictKind,
 )
 
+HARDLY, EASILY = 0.05, 0.2
+"""Below the first p, chance hardly gives a ratio; from the second on, easily."""
+
 VERDICTS: dict[VerdictKind, str] = {
     "fragile": "A, fragile",
     "pathway creation": "B, consistent with pathway creation",
@@ -72,6 +75,15 @@ GLOSSARY = (
         "of them in another group.",
     ),
     (
+        "`top`, `utility`",
+        "For comparison: the weights that matter most to the behaviour, and those that "
+        "matter most to ordinary ability, each by that alone.",
+    ),
+    (
+        "`random`",
+        "For comparison: weights drawn blindly, of all sizes.",
+    ),
+    (
         "ratio",
         "Drift of a group over the drift of all comparable weights: 1 means alike, 2 "
         "twice as much, 0.5 half as much.",
@@ -85,11 +97,29 @@ GLOSSARY = (
         "permutation",
         "The group's rows and columns are shuffled within each matrix, again and "
         "again, to see which ratios chance alone gives. p is the share of shuffles "
-        "at least as far out as what was seen.",
+        f"at least as far out as what was seen: below {HARDLY} chance hardly gives "
+        f"it, from {EASILY} on easily.",
     ),
     (
         "margin",
         "How large a ratio must be to matter, declared before training.",
+    ),
+    (
+        "SNIP",
+        "The score by which weights are chosen: how much an answer's loss would change "
+        "if the weight were 0, to first order.",
+    ),
+    (
+        "LoRA",
+        "Fine-tuning by adding a product of two thin matrices to each frozen matrix.",
+    ),
+    (
+        "Jaccard",
+        "Overlap of two groups: weights in both over weights in either, 0 to 1.",
+    ),
+    (
+        "log-odds",
+        "A probability p as log(p / (1 - p)): 0 at one half.",
     ),
 )  # fmt: skip
 
@@ -140,7 +170,7 @@ def _without_kind(verdict: Verdict) -> str:
     kind, _, rest = verdict.sentence.partition(": ")
     if kind.lower() != VERDICTS[verdict.kind].lower():
         return verdict.sentence
-    return rest if rest.startswith(verdict.group) else _capital(rest)
+    return _capital(rest)
 
 
 def _in_plain_words(study: DriftStudy) -> str:
@@ -192,8 +222,12 @@ def _key_numbers(study: DriftStudy) -> list[tuple[str, str]]:
 def _chance(primary: GroupRatio) -> str:
     if primary.p_value is None:
         return "not tested"
+    if primary.p_value < HARDLY:
+        answer = "hardly"
+    else:
+        answer = "yes, easily" if primary.p_value >= EASILY else "yes, at times"
     return (
-        f"p {p_value(primary.p_value, primary.num_permutations)}, "
+        f"{answer}: p {p_value(primary.p_value, primary.num_permutations)}, "
         f"{primary.num_permutations:,} shuffles"
     )
 

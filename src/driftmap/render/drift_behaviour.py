@@ -12,6 +12,9 @@ from driftmap.results.table import Table
 SIDE_RATES = "refusal rate on "
 """Rates that stand apart: how often harmless prompts are refused."""
 
+KNOWN_NATS = 0.01
+"""A first loss below it has next to nothing left to learn."""
+
 MOST_POINTS = 300
 """Points of a loss curve; more are averaged in blocks."""
 
@@ -89,7 +92,7 @@ def _level_figure(table: Table, outcome: str) -> Figure:
         "seeds; thin: each seed.",
         chart=Lines(
             x_title="training step",
-            y_title=f"{outcome} (nats)",
+            y_title="nats",
             lines=[_mean_line(table, outcome)],
         ),
     )
@@ -128,10 +131,10 @@ def _loss_figure(losses: Table) -> Figure:
         title="Training loss by seed",
         reading="Mean cross-entropy per counted token of each step's samples. A curve "
         "that still falls at the end means that training was short; one that jumps, "
-        "that the learning rate was high.",
+        f"that the learning rate was high.{_known_before(losses)}",
         chart=Lines(
             x_title="training step",
-            y_title="loss (nats per token)",
+            y_title="nats per token",
             lines=[
                 Line(
                     name=f"seed {seed}",
@@ -142,6 +145,16 @@ def _loss_figure(losses: Table) -> Figure:
                 for rows in [losses.where(seed=seed)]
             ],
         ),
+    )
+
+
+def _known_before(losses: Table) -> str:
+    first = losses["loss_nats"][losses["step"] == losses["step"].min()]
+    if float(np.mean(first)) >= KNOWN_NATS:
+        return ""
+    return (
+        " The first loss is already near 0: the model knew these answers before. Its "
+        "drift is real all the same, because the optimiser scales its steps."
     )
 
 

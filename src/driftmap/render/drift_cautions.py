@@ -25,9 +25,6 @@ class CautionWords:
 
 KINDS = {
     "few-seeds": CautionWords(title="Too few training seeds", place="answer"),
-    "low-precision": CautionWords(
-        title="Rounding hides small changes", place="ratio"
-    ),
     "half-precision": CautionWords(title="A model in 16 bits", place="ratio"),
     "structural-zeros": CautionWords(
         title="Weights that training could not change", place="ratio"
@@ -47,7 +44,6 @@ KINDS = {
         title="Relative change favours small weights", place="relative"
     ),
     "tiny-weights": CautionWords(title="Weights next to zero", place="relative"),
-    "quantised-base": CautionWords(title="Weights in 4 or 8 bits", place="relative"),
     "low-ceiling": CautionWords(title="Groups that may not repeat", place="group"),
 }  # fmt: skip
 """A kind that is not listed stands with the answer, under its own name."""

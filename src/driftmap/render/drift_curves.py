@@ -1,8 +1,10 @@
 """How does one group's drift over training become a line?"""
 
+from dataclasses import replace
+
 import numpy as np
 
-from driftmap.render.charts import Line
+from driftmap.render.charts import Line, Numbers
 from driftmap.results.table import Table
 
 
@@ -23,4 +25,21 @@ def group_line(rows: Table, group: str, column: str) -> Line:
         y=rows[column][order].tolist(),
         low=low.tolist() if is_banded else (),
         high=high.tolist() if is_banded else (),
+    )
+
+
+def positive(line: Line) -> Line:
+    """What a logarithmic axis can show: no value of 0, and no band that reaches it."""
+    kept = [n for n, value in enumerate(line.y) if value > 0]
+
+    def of(values: Numbers) -> list[float]:
+        return [values[n] for n in kept] if values else []
+
+    has_band = all(value > 0 for value in of(line.low))
+    return replace(
+        line,
+        x=of(line.x),
+        y=of(line.y),
+        low=of(line.low) if has_band else (),
+        high=of(line.high) if has_band else (),
     )

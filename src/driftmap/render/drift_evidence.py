@@ -94,7 +94,7 @@ def _curve_figure(study: DriftStudy) -> Figure:
         "fair comparison for `difference` here.",
         chart=Lines(
             x_title="training step",
-            y_title="|dW| (weight units)",
+            y_title="weight units",
             lines=[
                 group_line(rows.where(group=group), str(group), "mean")
                 for group in rows.unique("group")
@@ -174,7 +174,7 @@ def _null_figure(null: NullDistribution) -> Figure:
         f"{number(null.closed_form_sd)} instead of "
         f"{number(float(np.std(null.ratios)))} (standard deviations).",
         chart=Histogram(
-            x_title="ratio of the group's drift to that of its size bins",
+            x_title="ratio",
             edges=edges.tolist(),
             counts=counts.tolist(),
             observed=null.observed,

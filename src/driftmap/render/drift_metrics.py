@@ -1,16 +1,42 @@
 """What does every metric say of every group, one metric at a time?"""
 
+from dataclasses import replace
+
 import numpy as np
 
 from driftmap.render.charts import Box, Boxes, Chart, Lines
 from driftmap.render.drift_cautions import cautions_at
-from driftmap.render.drift_curves import group_line
-from driftmap.render.page import Figure, Folded, Grid, Node, Paragraph, Row, Section
+from driftmap.render.drift_curves import group_line, positive
+from driftmap.render.page import (
+    Callout,
+    Figure,
+    Folded,
+    Grid,
+    Node,
+    Paragraph,
+    Row,
+    Section,
+)
 from driftmap.render.wording import MetricWords, metric_words, number
 from driftmap.results.drift import POOLED_LAYER
 from driftmap.results.drift_study import DriftStudy
 from driftmap.results.statistics import EffectSize
 from driftmap.results.table import Table
+
+SHARES = frozenset({"sign_agreement"})
+"""Metrics of yes and no: their mean says everything."""
+
+SUMMARY = {
+    "mean": "mean", "std": "std", "median": "median", "least": "min",
+    "greatest": "max",
+}  # fmt: skip
+"""Columns of the summary and of the table behind it."""
+
+FAR_APART = 10
+"""Ratio of greatest to least line from which a logarithmic axis is needed."""
+
+FAR_OUT = 1000
+"""Ratio of greatest to median from which a logarithmic axis is needed."""
 
 
 def metrics_section(study: DriftStudy) -> Section:
@@ -29,9 +55,9 @@ def metrics_section(study: DriftStudy) -> Section:
             Paragraph(
                 text="Drift can be measured in several ways. Each is shown by itself: "
                 "which direction means more drift, what either reading would look like "
-                "in it, its mean and spread over training, its distribution at the "
-                "last step, and effect sizes. The verdict rests on none of these "
-                "tables."
+                "in it or why it does not compare groups, its mean and spread over "
+                "training, its distribution at the last step, and effect sizes. "
+                "The verdict rests on none of these tables."
             ),
             *(_metric(study, unit, metric) for unit, metric in pairs),
         ],
@@ -45,11 +71,20 @@ def _metric(study: DriftStudy, unit: str, metric: str) -> Folded:
         step=study.statistics.step, layer=POOLED_LAYER, unit=unit, metric=metric
     )
     nodes: list[Node] = [Paragraph(text=words.reading)]
+    if words.caution:
+        nodes.append(
+            Callout(
+                kind="caution",
+                title="Not comparable between groups of different clustering",
+                texts=[words.caution],
+            )
+        )
     if metric == "relative":
         nodes += cautions_at(study, "relative")
-    nodes += [Row(figures=_figures(f"{unit}_{metric}", words, curves, last))]
+    figures = _figures(f"{unit}_{metric}", words, curves, last)
+    nodes.append(Row(figures=figures[:1] if metric in SHARES else figures))
     if len(last):
-        nodes.append(_summary(last))
+        nodes.append(_summary(last, is_share=metric in SHARES))
     effects = [e for e in study.statistics.effects if e.metric in _keys(unit, metric)]
     if effects:
         nodes.append(_effects(effects))
@@ -88,40 +123,56 @@ def _figures(name: str, words: MetricWords, curves: Table, last: Table) -> list[
             "Box: quartiles; line inside: median, dashed: mean; whiskers: least and "
             "greatest; each is the mean over seeds."
         )
-        chart = Boxes(x_title=words.title, boxes=boxes)
+        is_log = _has_far_outlier(boxes)
+        if is_log:
+            boxes = [replace(b, low=b.low if b.low > 0 else b.q25) for b in boxes]
+            reading += " The axis is logarithmic; a least of 0 is not on it."
+        chart = Boxes(x_title=words.unit, boxes=boxes, is_log=is_log)
         figures.append(figure("boxes", "last step by group", reading, chart))
     return figures
 
 
 def _over_steps(words: MetricWords, curves: Table, column: str) -> Lines:
+    lines = [
+        group_line(curves.where(group=group), str(group), column)
+        for group in curves.unique("group")
+    ]
+    ends = [line.y[-1] for line in lines]
+    is_log = min(ends) > 0 and max(ends) > FAR_APART * min(ends)
     return Lines(
         x_title="training step",
-        y_title=words.title.rpartition("(")[2].rstrip(")"),
-        lines=[
-            group_line(curves.where(group=group), str(group), column)
-            for group in curves.unique("group")
-        ],
+        y_title=f"{words.unit}, log scale" if is_log else words.unit,
+        lines=[positive(line) for line in lines] if is_log else lines,
+        is_log=is_log,
     )
 
 
-def _summary(last: Table) -> Grid:
+def _has_far_outlier(boxes: list[Box]) -> bool:
+    return all(box.q25 > 0 for box in boxes) and any(
+        box.high > FAR_OUT * box.median for box in boxes
+    )
+
+
+def _summary(last: Table, *, is_share: bool) -> Grid:
+    names = {"mean": "mean"} if is_share else SUMMARY
     return Grid(
-        caption="Last step, mean over seeds of each figure. The range runs from least "
-        "to greatest.",
-        columns=("group", "count", "mean", "std", "median", "least", "greatest"),
+        caption="Last step, mean over seeds"
+        + (
+            "."
+            if is_share
+            else " of each figure. The range runs from least to greatest."
+        ),
+        columns=("group", "count", *names),
         rows=[
             (
                 f"`{group}`",
                 f"{int(rows['count'][0]):,}",
-                *(
-                    number(float(np.mean(rows[name])))
-                    for name in ("mean", "std", "median", "min", "max")
-                ),
+                *(number(float(np.mean(rows[name]))) for name in names.values()),
             )
             for group in last.unique("group")
             for rows in [last.where(group=group)]
         ],
-        align_right=frozenset(range(1, 7)),
+        align_right=frozenset(range(1, 2 + len(names))),
     )
 
 

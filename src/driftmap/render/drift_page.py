@@ -77,7 +77,7 @@ def drift_page(study: DriftStudy) -> Page:
         footer="Made by driftmap. `report.txt` beside this page says the same as plain "
         "text, `figures/` holds its charts as PNG and SVG, `tables/` and "
         "`statistics.json` every number. `driftmap report RUN` draws it again; "
-        "`driftmap run RUN/run.yaml` repeats the study.",
+        "`driftmap run RUN --out ELSEWHERE` repeats the study.",
     )
 
 

@@ -4,6 +4,7 @@ import textwrap
 from collections.abc import Sequence
 from functools import singledispatch
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -14,7 +15,9 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure as Drawing
 
 from driftmap.render.charts import (
+    DASHES,
     LOUD,
+    MOST_MARKS,
     QUIET,
     Boxes,
     Cells,
@@ -39,6 +42,11 @@ STYLE = {
     "svg.hashsalt": "driftmap",
     "text.parse_math": False,
 }
+
+STROKES = {
+    "solid": "-", "dash": "--", "dot": ":", "dashdot": "-.", "longdash": (0, (9, 3)),
+}  # fmt: skip
+MARKERS = ("o", "D", "s", "X", "^")
 
 WIDTH_INCHES = 7.2
 DOTS_PER_INCH = 120
@@ -90,7 +98,7 @@ def _draw(chart: Chart, axes: Axes) -> None:
 @_draw.register
 def _(chart: Lines, axes: Axes) -> None:
     for series, line in enumerate(chart.lines):
-        _draw_line(line, colour_of(line.name, series), axes)
+        _draw_line(line, series, axes)
     if chart.y_ends is not None:
         least, most = chart.y_ends
         room = 0.03 * (most - least)
@@ -99,18 +107,29 @@ def _(chart: Lines, axes: Axes) -> None:
         axes.set_ylim(bottom=0)
     axes.set_xlabel(chart.x_title)
     axes.set_ylabel(chart.y_title)
-    axes.locator_params(nbins=5)
+    axes.locator_params(axis="x", nbins=5)
+    if chart.is_log:
+        axes.set_yscale("log")
+    else:
+        axes.locator_params(axis="y", nbins=5)
     if chart.lines:
         _legend(axes)
 
 
-def _draw_line(line: Line, colour: str, axes: Axes) -> None:
+def _draw_line(line: Line, series: int, axes: Axes) -> None:
+    colour = colour_of(line.name, series)
     if line.low:
         axes.fill_between(line.x, line.low, line.high, color=colour, alpha=0.18, lw=0)
     for thread in line.threads:
         axes.plot(line.x, thread, color=colour, lw=0.7, alpha=0.45)
-    mark = "o" if len(line.x) <= 40 else ""
-    axes.plot(line.x, line.y, marker=mark, ms=4, color=colour, label=line.name)
+    marks: dict[str, Any] = {}
+    if len(line.x) <= MOST_MARKS:
+        dash = DASHES[series % len(DASHES)]
+        marks = {
+            "marker": MARKERS[series % len(MARKERS)],
+            "linestyle": STROKES[dash],
+        }
+    axes.plot(line.x, line.y, ms=4, color=colour, label=line.name, **marks)
 
 
 @_draw.register
@@ -132,7 +151,10 @@ def _(chart: Boxes, axes: Axes) -> None:
     ):
         patch.set(facecolor=colour_of(box.name, series), alpha=0.55)
     axes.invert_yaxis()
-    axes.locator_params(axis="x", nbins=5)
+    if chart.is_log:
+        axes.set_xscale("log")
+    else:
+        axes.locator_params(axis="x", nbins=5)
     axes.set_xlabel(chart.x_title)
 
 

@@ -13,7 +13,9 @@ from typing import TypeAlias
 import numpy as np
 
 from driftmap.render.charts import (
+    DASHES,
     LOUD,
+    MOST_MARKS,
     QUIET,
     Boxes,
     Cells,
@@ -32,6 +34,9 @@ Spec: TypeAlias = dict[str, object]
 DIVERGING = [[0.0, "#1c7ed6"], [0.5, "#f1f3f5"], [1.0, "#d9480f"]]
 
 
+SYMBOLS = ("circle", "diamond", "square", "x", "triangle-up")
+
+
 def plotly_spec(chart: Chart) -> Spec:
     """Describe a chart as plotly.js `data` and `layout`."""
     data, layout = _draw(chart)
@@ -46,7 +51,7 @@ def _draw(chart: Chart) -> tuple[list[Spec], Spec]:
 @_draw.register
 def _(chart: Lines) -> tuple[list[Spec], Spec]:
     data = [t for n, line in enumerate(chart.lines) for t in _line(line, n)]
-    y_axis = _axis(chart.y_title)
+    y_axis = _axis(chart.y_title, is_log=chart.is_log)
     if chart.y_ends is not None:
         y_axis["range"] = _padded(*chart.y_ends)
     elif chart.y_from_zero:
@@ -87,16 +92,21 @@ def _line(line: Line, series: int) -> list[Spec]:
         }
         for thread in line.threads
     ]
+    is_marked = len(line.x) <= MOST_MARKS
     drawn: Spec = {
         "type": "scatter",
         "x": list(line.x),
         "y": _finite(line.y),
         "name": _label(line.name),
-        "mode": "lines+markers" if len(line.x) <= 40 else "lines",
+        "mode": "lines+markers" if is_marked else "lines",
         "legendgroup": line.name,
-        "line": {"color": colour, "width": 2.5},
-        "marker": {"size": 6},
-        "hovertemplate": "%{y:.3~g}",
+        "line": {
+            "color": colour,
+            "width": 2.5,
+            "dash": DASHES[series % len(DASHES)] if is_marked else "solid",
+        },
+        "marker": {"size": 6, "symbol": SYMBOLS[series % len(SYMBOLS)]},
+        "hovertemplate": "%{y:.5~g}" if _is_near_one(line.y) else "%{y:.3~g}",
     }
     return [*traces, drawn]
 
@@ -120,7 +130,8 @@ def _(chart: Boxes) -> tuple[list[Spec], Spec]:
         }
         for series, box in enumerate(chart.boxes)
     ]
-    return data, {"xaxis": _axis(chart.x_title), "yaxis": _names_downwards()}
+    x_axis = _axis(chart.x_title, is_log=chart.is_log)
+    return data, {"xaxis": x_axis, "yaxis": _names_downwards()}
 
 
 @_draw.register
@@ -219,8 +230,16 @@ def _(chart: Histogram) -> tuple[list[Spec], Spec]:
     }
 
 
-def _axis(title: str) -> Spec:
-    return {"title": {"text": _label(title)}, "exponentformat": "e"}
+def _axis(title: str, *, is_log: bool = False) -> Spec:
+    axis: Spec = {
+        "title": {"text": _label(title), "standoff": 12},
+        "exponentformat": "e",
+    }
+    return axis | ({"type": "log", "dtick": 1} if is_log else {})
+
+
+def _is_near_one(values: Numbers) -> bool:
+    return all(0.9 <= value <= 1 for value in values)
 
 
 def _names_downwards() -> Spec:

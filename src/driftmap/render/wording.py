@@ -1,7 +1,7 @@
 """Which words does every report use for the same thing?"""
 
 from dataclasses import dataclass, replace
-from math import isfinite, log
+from math import floor, isfinite, log, log10
 from pathlib import PurePosixPath
 
 from driftmap.results.statistics import Interval
@@ -14,14 +14,17 @@ class MetricWords:
     Args:
         title: Name with its unit.
         direction: Which direction means more drift.
-        fragile: What reading A, fragile weights, would look like.
+        fragile: What reading A, fragile weights, would look like; empty where groups
+            cannot be compared.
         pathway: What reading B, pathway creation, would look like.
+        caution: Why groups cannot be compared; empty where they can.
     """
 
     title: str
     direction: str
-    fragile: str
-    pathway: str
+    fragile: str = ""
+    pathway: str = ""
+    caution: str = ""
 
     @property
     def name(self) -> str:
@@ -29,8 +32,15 @@ class MetricWords:
         return self.title.partition(" (")[0]
 
     @property
+    def unit(self) -> str:
+        """The unit alone."""
+        return self.title.rpartition(" (")[2].rstrip(")")
+
+    @property
     def reading(self) -> str:
-        """All three as running text."""
+        """Direction and readings as running text."""
+        if not self.fragile:
+            return self.direction
         return (
             f"{self.direction} If the behaviour's weights are fragile (A), "
             f"{self.fragile} If tuning creates another pathway (B), {self.pathway}"
@@ -56,23 +66,39 @@ METRICS = {
     "l2": MetricWords(
         title="L2 distance (weight units)",
         direction="Higher means more drift; it grows with the number of weights.",
-        fragile="`difference` moves further than `matched`.",
-        pathway="both move alike, or `difference` less.",
     ),
     "cosine_distance": MetricWords(
-        title="Cosine distance 1 - cos (0 to 2)",
+        title="Cosine distance (1 - cos, 0 to 2)",
         direction="Higher means that the direction turned more; 0 means that it was "
-        "kept.",
-        fragile="`difference` turns more than `matched`.",
-        pathway="both turn alike, or `difference` less.",
+        "kept. It does not grow with length, but small parts turn more easily.",
     ),
     "sign_agreement": MetricWords(
-        title="Sign agreement (share of weights with their old sign)",
-        direction="Lower means more drift: 1 means that no weight changed its sign.",
+        title="Sign agreement (share)",
+        direction="Share of weights with their old sign. Lower means more drift; 1 "
+        "means that no weight changed its sign.",
         fragile="`difference` agrees less than `matched`.",
         pathway="both agree alike, or `difference` more.",
     ),
 }
+
+OTHER_PLACES = (
+    "Whole rows or columns hold mostly weights of no group, and a clustered group "
+    "lies in other and fewer ones than its control."
+)
+
+CAUTIONS = {
+    ("fragment", "l2"): "A clustered group has more weights in each row than its "
+    "control, and so a larger distance even where every weight drifts alike.",
+    ("fragment", "cosine_distance"): "A clustered group has more weights in each row "
+    "than its control, and a single weight cannot turn at all.",
+    ("row", "l2"): OTHER_PLACES,
+    ("row", "cosine_distance"): OTHER_PLACES,
+    ("column", "l2"): OTHER_PLACES,
+    ("column", "cosine_distance"): OTHER_PLACES,
+}
+"""Why a unit and metric do not compare groups of different clustering."""
+
+UNUSED = " The declared test does not use it."
 
 UNITS = {
     "weight": "",
@@ -86,21 +112,29 @@ def metric_words(unit: str, metric: str) -> MetricWords:
     """The words of a metric over units of one kind."""
     words = METRICS[metric]
     name, _, scale = words.title.partition(" (")
-    return replace(words, title=f"{name}{UNITS[unit]} ({scale}")
+    return replace(
+        words,
+        title=f"{name}{UNITS[unit]} ({scale}",
+        caution=CAUTIONS[unit, metric] + UNUSED if (unit, metric) in CAUTIONS else "",
+    )
 
 
 def number(value: float | None) -> str:
-    """Write a number with three digits that mean something.
+    """Write a number with three digits that mean something, more just below 1.
 
     >>> number(0.000123456), number(12.3456), number(None), number(0.0)
     ('1.23e-4', '12.3', '–', '0')
     >>> number(1234.5), number(-0.5), number(float("nan"))
     ('1,234', '-0.5', '–')
+    >>> number(0.9999866), number(0.9996), number(1.0)
+    ('0.999987', '0.9996', '1')
     """
     if value is None or not isfinite(value):
         return "–"
     if abs(value) >= 999.5:
         return f"{value:,.0f}"
+    if 1e-9 < 1 - value < 0.0005:
+        return f"{value:.{1 - floor(log10(1 - value))}f}".rstrip("0")
     if value == 0 or abs(value) >= 0.001:
         return f"{value:.3g}"
     digits, _, power = f"{value:.2e}".partition("e")

@@ -105,7 +105,7 @@ def _first_doubt(
     interval = ratio.interval90
     if interval.low <= margin <= interval.high:
         return _Doubt(
-            reason=f"{ratio.group} drifts {_span(ratio, interval)}, and the declared "
+            reason=f"`{ratio.group}` drifts {_span(ratio, interval)}, and the declared "
             f"margin {margin:.3g} lies inside",
             settles="Train more seeds, score with more samples or tune more modules.",
         )
@@ -114,9 +114,9 @@ def _first_doubt(
 
 def _fragile(ratio: GroupRatio, interval: Interval, margin: float) -> str:
     return (
-        f"A, fragile: {ratio.group} drifts {ratio.rho:.2f} times its matched control "
-        f"({interval.low:.2f} to {interval.high:.2f}), more than the declared margin "
-        f"{margin:.3g}."
+        f"A, fragile: `{ratio.group}` drifts {ratio.rho:.2f} times its matched "
+        f"control ({interval.low:.2f} to {interval.high:.2f}), more than the "
+        f"declared margin {margin:.3g}."
     )
 
 
@@ -128,9 +128,9 @@ def _pathway(
     else:
         reading = "similar" if interval.low > 1 / margin else "less or similar"
     return (
-        f"B, consistent with pathway creation: the behaviour changed by "
-        f"{_change(behaviour)} while {ratio.group} drifts {_span(ratio, interval)}, "
-        f"not more than {margin:.3g}: {reading}."
+        f"B, consistent with pathway creation: the {behaviour.outcome} changed by "
+        f"{_points(behaviour.change)} while `{ratio.group}` drifts "
+        f"{_span(ratio, interval)}, not more than {margin:.3g}: its drift is {reading}."
     )
 
 
@@ -144,7 +144,12 @@ def _change(behaviour: BehaviourChange) -> str:
     change = behaviour.change
     if change.estimate == change.low == change.high == 0:
         return f"no prompt changed in {behaviour.outcome}"
-    return (
-        f"{change.estimate:+.2f} in {behaviour.outcome}, "
-        f"{change.low:+.2f} to {change.high:+.2f}"
+    return f"{behaviour.outcome}: {_points(change)}"
+
+
+def _points(change: Interval) -> str:
+    """A change of a rate in points of a hundred."""
+    estimate, low, high = (
+        round(100 * v) for v in (change.estimate, change.low, change.high)
     )
+    return f"{estimate:+d} points ({low:+d} to {high:+d})"

@@ -12,6 +12,7 @@ from driftmap.render.drift_cautions import KINDS
 from driftmap.render.drift_page import drift_page
 from driftmap.render.html import html_of
 from driftmap.render.page import figures_of
+from driftmap.render.plotly_charts import plotly_spec
 from driftmap.render.text import text_of
 from driftmap.results.drift import UNIT_METRICS
 from driftmap.results.statistics import Caution
@@ -39,7 +40,7 @@ def test_the_answer_comes_first_in_words():
     )
     assert "moved 2 % further than weights of the same size" in answer
     assert "evidence against A, not proof" in " ".join(answer.split())
-    assert "p 0.250, 999 shuffles" in answer
+    assert "yes, easily: p 0.250, 999 shuffles" in answer
     assert "change: -60 points (-75 to -45)" in answer
     assert "none on any prompt" in answer
 
@@ -62,8 +63,9 @@ def test_other_verdicts_are_named_once(kind, sentence, title):
 
 def test_words_are_explained_before_they_are_needed():
     words = section_of(report(), 2)
-    for word in ("weight", "group", "`difference`", "`matched`", "ratio", "permutation",
-                 "seed", "margin"):  # fmt: skip
+    for word in ("weight", "group", "`difference`", "`matched`", "`top`, `utility`",
+                 "`random`", "ratio", "permutation", "seed", "margin", "SNIP", "LoRA",
+                 "Jaccard", "log-odds"):  # fmt: skip
         assert re.search(rf"^{word} +[A-Z]", words, flags=re.MULTILINE), word
 
 
@@ -103,6 +105,30 @@ def test_the_loss_has_a_line_per_seed_of_bounded_length():
     assert len(line.x) == len(line.y) == 300
 
 
+@pytest.mark.parametrize(
+    ("p_value", "words"),
+    [(0.705, "yes, easily: p 0.705"), (0.06, "yes, at times: p 0.060"),
+     (0.001, "hardly: p ≤ 0.001"), (None, "not tested")],
+)  # fmt: skip
+def test_chance_is_answered_in_words_first(p_value, words):
+    study = study_of()
+    primary, *others = study.statistics.ratios
+    assert primary.is_primary
+    ratios = (replace(primary, p_value=p_value), *others)
+    odd = replace(study, statistics=replace(study.statistics, ratios=ratios))
+    answer = section_of(text_of(drift_page(odd)), 1)
+    assert re.search(rf"Would chance give this ratio\? +{re.escape(words)}", answer)
+
+
+def test_answers_known_before_training_are_said_so():
+    study = study_of()
+    known = dict(study.losses.columns)
+    known["loss_nats"] = known["loss_nats"] / 1000
+    text = text_of(drift_page(replace(study, losses=Table(columns=known))))
+    assert "the model knew these answers before" in " ".join(text.split())
+    assert "the model knew these answers" not in " ".join(report().split())
+
+
 def test_every_metric_has_its_own_figures_and_tables():
     page = drift_page(study_of())
     names = {figure.name for figure in figures_of(page)}
@@ -112,7 +138,8 @@ def test_every_metric_has_its_own_figures_and_tables():
     assert "weight_absolute_spread" in names
     assert "weight_absolute_boxes" in names
     running = " ".join(text.split())
-    assert running.count("If the behaviour's weights are") == len(UNIT_METRICS)
+    assert running.count("If the behaviour's weights are") == 3
+    assert running.count("The declared test does not use it.") == len(UNIT_METRICS) - 3
     assert text.count("description only") == 2 * len(UNIT_METRICS)
     assert re.search(
         r"group +count +mean +std +median +least +greatest\n.*\n`difference` +120 +"
@@ -171,8 +198,8 @@ def test_cautions_stand_once_beside_their_numbers():
 
 
 def test_blocking_cautions_stand_on_top_as_well():
-    text = report(cautions=[caution("low-precision", "Rounded.", is_blocking=True)])
-    assert "[No verdict: rounding hides small changes]\nRounded." in section_of(text, 1)
+    text = report(cautions=[caution("half-precision", "Rounded.", is_blocking=True)])
+    assert "[No verdict: a model in 16 bits]\nRounded." in section_of(text, 1)
     assert "Rounded." in section_of(text, 4)
 
 
@@ -229,3 +256,45 @@ def test_equal_studies_give_equal_bytes():
     assert first == second
     names = [figure.name for figure in figures_of(drift_page(study_of()))]
     assert len(set(names)) == len(names)
+
+
+def test_one_outlier_flattens_no_chart_of_relative_change():
+    study = study_of()
+    is_outlying = (study.drift["metric"] == "relative") & (
+        study.drift["group"] == "random"
+    )
+    drift = dict(study.drift.columns)
+    drift["max"] = np.where(is_outlying, 1e3, drift["max"])
+    is_outlying = (study.curves["metric"] == "relative") & (
+        study.curves["group"] == "random"
+    )
+    curves = dict(study.curves.columns)
+    curves["std"] = np.where(is_outlying, 1e3 * curves["std"], curves["std"])
+    page = drift_page(
+        replace(study, drift=Table(columns=drift), curves=Table(columns=curves))
+    )
+    charts = {f.name: f.chart for f in figures_of(page)}
+    boxes, spread = charts["weight_relative_boxes"], charts["weight_relative_spread"]
+    assert boxes.is_log
+    assert all(box.low > 0 for box in boxes.boxes)
+    assert spread.is_log
+    assert all(list(line.x) == [10, 20] for line in spread.lines)
+    assert not charts["weight_relative_mean"].is_log
+    assert not charts["weight_absolute_boxes"].is_log
+
+
+def test_lines_on_each_other_differ_in_dash_and_marker():
+    chart = next(f for f in figures_of(drift_page(study_of())) if f.name == "behaviour")
+    drawn = [t for t in plotly_spec(chart.chart)["data"] if "name" in t]
+    assert len({t["line"]["dash"] for t in drawn}) == len(drawn) == 2
+    assert len({t["marker"]["symbol"] for t in drawn}) == 2
+
+
+def test_sign_agreement_shows_its_mean_alone_to_the_digits_that_matter():
+    study = study_of()
+    drift = dict(study.drift.columns)
+    is_sign = drift["metric"] == "sign_agreement"
+    drift["mean"] = np.where(is_sign, 1 - 1.34e-5, drift["mean"])
+    drift["std"] = np.where(is_sign, 0.004, drift["std"])
+    text = text_of(drift_page(replace(study, drift=Table(columns=drift))))
+    assert re.search(r"group +count +mean\n.*\n`difference` +120 +0.999987\n", text)

@@ -21,7 +21,7 @@ def test_fragile_in_its_exact_words():
     verdict = decide(ratio_between(1.5, 2.0, 2.667), CHANGED, ())
     assert verdict.kind == "fragile"
     assert verdict.sentence == (
-        "A, fragile: top drifts 2.00 times its matched control (1.50 to 2.67), "
+        "A, fragile: `top` drifts 2.00 times its matched control (1.50 to 2.67), "
         "more than the declared margin 1.25."
     )
     assert (verdict.reason, verdict.settles, verdict.group) == ("", "", "top")
@@ -39,9 +39,9 @@ def test_pathway_creation_in_its_exact_words(low, rho, high, reading):
     verdict = decide(ratio_between(low, rho, high), CHANGED, ())
     assert verdict.kind == "pathway creation"
     assert verdict.sentence == (
-        "B, consistent with pathway creation: the behaviour changed by -0.40 in "
-        f"refusal rate, -0.50 to -0.30 while top drifts {rho:.2f} times its control "
-        f"({low:.2f} to {high:.2f}), not more than 1.25: {reading}."
+        "B, consistent with pathway creation: the refusal rate changed by -40 points "
+        f"(-50 to -30) while `top` drifts {rho:.2f} times its control "
+        f"({low:.2f} to {high:.2f}), not more than 1.25: its drift is {reading}."
     )
 
 
@@ -49,7 +49,7 @@ def test_margin_inside_the_interval_is_inconclusive():
     verdict = decide(ratio_between(1.1, 1.3, 1.5), CHANGED, ())
     assert verdict.kind == "inconclusive"
     assert verdict.sentence == (
-        "Inconclusive: top drifts 1.30 times its control (1.10 to 1.50), and the "
+        "Inconclusive: `top` drifts 1.30 times its control (1.10 to 1.50), and the "
         "declared margin 1.25 lies inside. Train more seeds, score with more samples "
         "or tune more modules."
     )
@@ -65,8 +65,8 @@ def test_another_margin_gives_another_reading():
 def test_unchanged_behaviour_is_inconclusive_however_large_the_drift():
     verdict = decide(ratio_between(3, 4, 5), behaviour_of(-0.02, -0.1, 0.05), ())
     assert verdict.sentence == (
-        "Inconclusive: the behaviour is not shown to have changed (-0.02 in refusal "
-        "rate, -0.10 to +0.05). Ask more prompts, or train longer or on data that "
+        "Inconclusive: the behaviour is not shown to have changed (refusal rate: "
+        "-2 points (-10 to +5)). Ask more prompts, or train longer or on data that "
         "changes it."
     )
 
