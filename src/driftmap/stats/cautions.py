@@ -215,18 +215,19 @@ def few_permutations(num_tests: int, num_permutations: int) -> Caution | None:
 
 
 def shared_samples(num_shared: int) -> Caution | None:
-    """Samples that scored the weights also judge the behaviour.
+    """Samples that were scored or learnt also judge the behaviour.
 
     Args:
-        num_shared: Samples in both sets.
+        num_shared: Evaluated samples that have another use as well.
     """
     if num_shared == 0:
         return None
     return Caution(
         name="shared-samples",
         sentence=(
-            f"{format_count(num_shared)} samples serve both scoring and evaluation: "
-            "the behaviour's change is measured on what chose the weights."
+            f"{format_count(num_shared)} evaluated samples were scored or tuned on "
+            "too: the behaviour's change is measured on what chose or moved the "
+            "weights."
         ),
         value=float(num_shared),
         is_blocking=False,

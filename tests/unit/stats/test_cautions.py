@@ -73,7 +73,7 @@ CASES = [
         cautions.shared_samples,
         (1200,),
         (0,),
-        "1,200 samples serve both scoring and evaluation",
+        "1,200 evaluated samples were scored or tuned on too",
         1200.0,
     ),
     (
