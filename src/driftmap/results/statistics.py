@@ -183,7 +183,7 @@ class Caution:
     """A reason to read a number with care.
 
     Args:
-        name: Short key: `few-seeds`, `low-precision`, ...
+        name: Short key: `few-seeds`, `half-precision`, ...
         sentence: What was found, with its value, and what it means.
         value: The measured value that triggered it.
         is_blocking: No verdict may rest on these numbers.
