@@ -47,7 +47,7 @@ class AccuracyReading:
     Args:
         sample_id: The sample.
         right: Every counted token is the model's first choice, which is to say
-            that greedy decoding writes the response.
+            that greedy decoding begins with the response.
         nll_nats: Mean negative log-likelihood per counted token.
         num_tokens: Counted tokens.
         num_right_tokens: Those of them that are the model's first choice, given

@@ -48,7 +48,7 @@ def study_cautions(
         groups: All groups, the declared one first.
         evidence: What every matrix says at the tested step.
         ratios: All ratios, the declared one first.
-        num_shared: Rows that both scoring and evaluation have seen.
+        num_shared: Evaluated rows that were scored or tuned on too.
         agreement: What halves of the samples agree on, by group.
     """
     declared = agreement.where(group=groups[0].name)

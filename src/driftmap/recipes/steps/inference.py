@@ -45,7 +45,7 @@ class Findings:
         tuned: Steps of the training runs.
         drift: The step that wrote the drift table.
         behaviours: What tuning did to the model, the declared outcome first.
-        num_shared: Rows that both scoring and evaluation have seen.
+        num_shared: Evaluated rows that were scored or tuned on too.
         agreement: What halves of the samples agree on, by group.
     """
 
