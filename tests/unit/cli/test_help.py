@@ -15,6 +15,10 @@ DRIFTMAP = Path(sys.executable).with_name("driftmap")
 NO_DEFAULT = re.compile(r"\[(default: .+|required)\]|by default")
 
 
+UNIT = re.compile(r"\([^()]+\)[.;]")
+"""What kind of value an option takes, at the end of its first clause."""
+
+
 def help_of(*words):
     done = subprocess.run(
         [str(DRIFTMAP), *words, "--help"],
@@ -35,6 +39,7 @@ def test_every_option_has_a_sentence_and_a_default(command, capsys):
     for entry in entries:
         assert NO_DEFAULT.search(entry), entry
         assert "." in entry, entry
+        assert UNIT.search(entry) or "[choices: " in entry, entry
 
 
 def test_options_stand_under_titles():
