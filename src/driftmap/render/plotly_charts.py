@@ -8,6 +8,7 @@ labels are escaped here.
 import html
 from collections.abc import Sequence
 from functools import singledispatch
+from math import ceil, log10
 from typing import TypeAlias
 
 import numpy as np
@@ -92,19 +93,14 @@ def _line(line: Line, series: int) -> list[Spec]:
         }
         for thread in line.threads
     ]
-    is_marked = len(line.x) <= MOST_MARKS
     drawn: Spec = {
         "type": "scatter",
         "x": list(line.x),
         "y": _finite(line.y),
         "name": _label(line.name),
-        "mode": "lines+markers" if is_marked else "lines",
+        "mode": "lines+markers" if len(line.x) <= MOST_MARKS else "lines",
         "legendgroup": line.name,
-        "line": {
-            "color": colour,
-            "width": 2.5,
-            "dash": DASHES[series % len(DASHES)] if is_marked else "solid",
-        },
+        "line": {"color": colour, "width": 2.5, "dash": _dash(line, series)},
         "marker": {"size": 6, "symbol": SYMBOLS[series % len(SYMBOLS)]},
         "hovertemplate": "%{y:.5~g}" if _is_near_one(line.y) else "%{y:.3~g}",
     }
@@ -131,6 +127,9 @@ def _(chart: Boxes) -> tuple[list[Spec], Spec]:
         for series, box in enumerate(chart.boxes)
     ]
     x_axis = _axis(chart.x_title, is_log=chart.is_log)
+    if chart.is_log:
+        ends = [end for box in chart.boxes for end in (box.low, box.high)]
+        x_axis["dtick"] = ceil(log10(max(ends) / min(ends)) / 4)
     return data, {"xaxis": x_axis, "yaxis": _names_downwards()}
 
 
@@ -236,6 +235,10 @@ def _axis(title: str, *, is_log: bool = False) -> Spec:
         "exponentformat": "e",
     }
     return axis | ({"type": "log", "dtick": 1} if is_log else {})
+
+
+def _dash(line: Line, series: int) -> str:
+    return DASHES[series % len(DASHES)] if len(line.x) <= MOST_MARKS else "solid"
 
 
 def _is_near_one(values: Numbers) -> bool:
