@@ -1,40 +1,38 @@
-"""Does the demo keep its promise: minutes on one core, and an answer one can read?"""
+"""Does the demo end in an answer one can read?"""
 
 import json
 import math
-import time
+import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import get_args
 
 import pytest
 
-from driftmap.recipes.demo import Demo
 from driftmap.results.statistics import VerdictKind
-
-MOST_CPU_SECONDS = 240
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
 def demo(organism, tmp_path_factory):
-    """The run folder and the processor time that the study took."""
+    """The run folder of the command itself, in a process of its own."""
     out = tmp_path_factory.mktemp("demo") / "run"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("DRIFTMAP_CACHE", str(organism.folder.parent))
-        begin = time.process_time()
-        report = Demo(out=out).run()
-        seconds = time.process_time() - begin
-    assert report == out / "report.html"
-    return out, seconds
+    command = Path(sys.executable).with_name("driftmap")
+    done = subprocess.run(
+        [command, "demo", "--out", out],
+        env=os.environ | {"DRIFTMAP_CACHE": str(organism.folder.parent)},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == [str(out / "report.html")]
+    return out
 
 
 @pytest.fixture
 def statistics(demo):
-    return json.loads((demo[0] / "statistics.json").read_text())
-
-
-def test_it_takes_minutes_of_one_core(demo):
-    assert demo[1] <= MOST_CPU_SECONDS
+    return json.loads((demo / "statistics.json").read_text())
 
 
 def test_refusal_wears_off_and_ability_stays(statistics):
@@ -58,6 +56,5 @@ def test_it_ends_in_a_verdict_and_a_ratio(statistics):
 
 
 def test_the_report_stands_beside_it(demo):
-    out, _ = demo
-    assert "</html>" in (out / "report.html").read_text()
-    assert (out / "report.txt").read_text().strip()
+    assert "</html>" in (demo / "report.html").read_text()
+    assert (demo / "report.txt").read_text().strip()
