@@ -188,8 +188,9 @@ def _whole_model_tests(study: DriftStudy) -> Grid:
     alike = {e.group: e.is_similar for e in study.statistics.equivalences}
     return Grid(
         caption="Whole model: ratio to weights of the same size with its 95 % interval "
-        "over seeds; permutation p, and p corrected over all tests but the declared "
-        "one (Benjamini-Hochberg). Alike: the 90 % interval lies within the margin.",
+        "over seeds; permutation p, and p corrected over all tests of scored groups "
+        "but the declared one (Benjamini-Hochberg). Alike: the 90 % interval lies "
+        "within the margin.",
         columns=("group", "ratio", "p", "corrected p", "alike", "weights"),
         rows=[
             (
@@ -207,7 +208,8 @@ def _whole_model_tests(study: DriftStudy) -> Grid:
 def _place_tests(ratios: Sequence[GroupRatio]) -> Grid:
     return Grid(
         caption="Layers and parts: ratio with its 95 % interval over seeds, "
-        "permutation p, and p corrected over all tests but the declared one.",
+        "permutation p, and p corrected over the tests of scored groups but the "
+        "declared one.",
         columns=("group", "where", "ratio", "p", "corrected p", "weights"),
         rows=[
             (f"`{r.group}`", _where(r), *_test(r), f"{r.num_weights:,}")
