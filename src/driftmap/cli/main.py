@@ -23,6 +23,9 @@ from driftmap.recipes.drift import Drift
 from driftmap.recipes.report import Report
 from driftmap.recipes.score import Score
 
+TROUBLE = "docs/how-to/troubleshooting.md"
+"""Where the topics of errors are explained; its path in the project's repository."""
+
 EPILOGUE = (
     "`driftmap COMMAND --help` explains every option. "
     "`--debug` after any command shows where an error came from. "
@@ -103,13 +106,15 @@ def _exit_code(error: Exception) -> int:
 def _sentence(error: Exception) -> str:
     said = " ".join(str(error).split())
     if isinstance(error, DriftmapError):
-        return said
+        return f"{said}; see {TROUBLE}#{error.topic}" if error.topic else said
     if isinstance(error, CycloptsError):
         command = " ".join(["driftmap", *(error.command_chain or ())])
         return f"{said.rstrip('.')}; see `{command} --help`"
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         where = error.filename or "the run folder"
-        return f"{where}: the disk is full; free some space and repeat"
+        return (
+            f"{where}: the disk is full; free some space and repeat; see {TROUBLE}#disk"
+        )
     return (
         f"{type(error).__name__}: {said} (this should not happen; `--debug` shows "
         "where)"

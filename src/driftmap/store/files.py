@@ -91,27 +91,31 @@ def explaining(path: Path) -> Iterator[None]:
     except DriftmapError:
         raise
     except Exception as error:
-        remedy = _remedy(error, path)
-        if remedy is None:
+        refusal = _refusal(error, path)
+        if refusal is None:
             raise
-        raise StoreError(f"{path}: {remedy}") from error
+        raise refusal from error
 
 
-def _remedy(error: Exception, path: Path) -> str | None:
+def _refusal(error: Exception, path: Path) -> StoreError | None:
     number = error.errno if isinstance(error, OSError) else None
     if number in _FULL or _FULL_IN_WORDS.search(str(error)):
-        return (
-            "it could not be written, the disk or the allowance for it is full; "
-            "free some space and repeat the command"
+        return StoreError(
+            f"{path}: it could not be written, the disk or the allowance for it is "
+            "full; free some space and repeat the command",
+            topic="disk",
         )
     if number in _FORBIDDEN and _inside(error, path):
-        return (
-            "it may not be written to; "
+        return StoreError(
+            f"{path}: it may not be written to; "
             "change its permissions or choose another place with --out"
         )
     unnumbered = isinstance(error, RuntimeError | OSError) and number is None
     if unnumbered and _free_bytes(path) < _NEARLY_NOTHING:
-        return "the disk is full; free some space and repeat the command"
+        return StoreError(
+            f"{path}: the disk is full; free some space and repeat the command",
+            topic="disk",
+        )
     return None
 
 

@@ -16,7 +16,7 @@ from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 
 from driftmap.cli.main import main
-from driftmap.core.errors import DataError
+from driftmap.core.errors import DataError, StoreError
 from driftmap.load.model import load_model
 from driftmap.load.source import ModelSource
 from driftmap.recipes.steps.bench import Study
@@ -393,3 +393,14 @@ def test_a_disk_that_fills_up_later(phase, most_bytes, model, data, tmp_path):
     assert finished <= {path.name for path in (out / "steps").iterdir()}
     assert not (out / "report.html").exists()
     assert main([*words, f"--until={phase}"]) == 0
+
+
+def test_an_error_names_its_entry_of_the_troubleshooting_page(
+    model, data, tmp_path, capsys, monkeypatch
+):
+    def fail(*_):
+        raise StoreError("x: it is full; empty it", topic="disk")
+
+    monkeypatch.setattr("driftmap.recipes.steps.score_files.score_step", fail)
+    words = score(model, data["utility"], tmp_path / "out")
+    complain(capsys, words, "it; see docs/how-to/troubleshooting.md#disk")
