@@ -4,7 +4,9 @@ Each class is a block of flat options: the text under a field is the help of its
 option, on the command line and in the reference.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal
 
 from cyclopts import Group, Parameter
@@ -30,11 +32,14 @@ GROUPS = section("Groups", 4)
 TUNING = section("Tuning", 5)
 EVALUATION = section("Evaluation", 6)
 TESTING = section("Testing", 7)
-RUN = options("Run", 8)
+ELSEWHERE = section("Made elsewhere", 8)
+OUTPUT = section("What is kept", 9)
+RUN = options("Run", 10)
 
 FREE = (
     "until",
     "out",
+    "output",
     "source.device",
     "source.device_map",
     "scoring.score_batch_size",
@@ -46,6 +51,15 @@ FREE = (
 Another device or batch size changes the last digits of logits and scores: near ties
 may flip, in a generated answer where two tokens are all but equally likely, and among
 weights at the border of a group.
+"""
+
+REDOES: Mapping[str, tuple[str, ...]] = dict.fromkeys(
+    ("groups", "elsewhere.groups"),
+    ("groups", "drift", "statistics", "export", "report"),
+)
+"""Settings that may change within a run, and the steps that are then done again.
+
+Tuning and the evaluation of what was tuned know nothing of groups.
 """
 
 
@@ -149,6 +163,62 @@ class TestingOptions:
             require_at_least("--permutations", self.permutations, 19)
         if self.margin <= 1:
             raise UsageError(f"--margin is {self.margin}; give a ratio above 1")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ElsewhereOptions:
+    """What was made elsewhere and is not made again."""
+
+    groups: Path | None = None
+    """Groups chosen elsewhere, instead of scoring (safetensors or JSON file, or a
+    folder of them); the one to test is called `difference`, or is the only one."""
+
+    checkpoints: tuple[Path, ...] = ()
+    """Adapters trained elsewhere, instead of tuning (folder of a training run with its
+    checkpoints, or one adapter; give it once per run)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutputOptions:
+    """What a run leaves behind, beside groups, adapters, tables and report."""
+
+    keep: bool = False
+    """Keep the scores of every weight in `scores/`, 16 bytes each, so that another
+    share, p or q needs no scoring (yes or no)."""
+
+    merged: bool = False
+    """Write each tuned model as one folder as well, adapter merged in (yes or no)."""
+
+    export_json: bool = False
+    """Write groups and drift as JSON as well, in the published shapes (yes or no)."""
+
+    scratch: Path | None = None
+    """Folder for large temporary files (path); by default `/dev/shm` where it has
+    room, else the system's temporary folder."""
+
+
+TRIAL_SAMPLES = 16
+TRIAL_TOKENS = 16
+TRIAL_STEPS = 20
+"""What a trial run is capped to."""
+
+
+def trial_scoring(scoring: ScoringOptions) -> ScoringOptions:
+    """Score on few samples.
+
+    >>> trial_scoring(ScoringOptions()).num_samples
+    16
+    """
+    return replace(scoring, num_samples=min(scoring.num_samples, TRIAL_SAMPLES))
+
+
+def trial_evaluation(evaluation: EvaluationOptions) -> EvaluationOptions:
+    """Ask few prompts, for short answers."""
+    return replace(
+        evaluation,
+        num_eval_samples=min(evaluation.num_eval_samples, TRIAL_SAMPLES),
+        max_new_tokens=min(evaluation.max_new_tokens, TRIAL_TOKENS),
+    )
 
 
 def require_tunable(source: ModelSource) -> None:

@@ -12,6 +12,13 @@ def left_out(num_bins):
 
 CASES = [
     (
+        cautions.trial_run,
+        (16, True),
+        (16, False),
+        "This is a trial run (`--quick`): at most 16 samples were scored",
+        16.0,
+    ),
+    (
         cautions.relative_change,
         ("top", 0.2, {"utility": 0.19, "random": 0.1, "matched": 0.15}),
         ("top", 0.109, {"random": 0.1}),
@@ -99,7 +106,7 @@ def test_applies_with_its_value_or_not_at_all(caution, wrong, fine, words, value
     assert words in found.sentence
     assert found.sentence.endswith(".")
     assert found.value == pytest.approx(value)
-    assert found.is_blocking == (caution is cautions.few_seeds)
+    assert found.is_blocking == (caution in (cautions.few_seeds, cautions.trial_run))
     assert caution(*fine) is None
 
 
