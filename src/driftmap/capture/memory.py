@@ -1,9 +1,7 @@
 """How much memory may a pass take for what it accumulates?"""
 
-import os
 from collections.abc import Sequence
 from math import ceil
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,11 +9,9 @@ from torch import nn
 
 from driftmap.core.errors import MeasureError
 from driftmap.core.places import Site
+from driftmap.core.room import free_memory
 from driftmap.core.units import format_bytes
 from driftmap.signals.fold import Fold
-
-_MEMINFO = Path("/proc/meminfo")
-_CGROUP = Path("/sys/fs/cgroup")
 
 
 def default_budget(model: nn.Module, share: float = 0.6) -> int:
@@ -30,7 +26,7 @@ def free_bytes(device: torch.device) -> int:
         cached = torch.cuda.memory_reserved(device)
         in_use = torch.cuda.memory_allocated(device)
         return torch.cuda.mem_get_info(device)[0] + cached - in_use
-    return min(_free_on_machine(), _free_in_container())
+    return free_memory()
 
 
 def plan_passes(
@@ -90,19 +86,3 @@ def _first_fit(sizes: dict[Site, int], memory_bytes: int) -> list[list[Site]]:
         rooms[index] -= sizes[site]
     order = list(sizes)
     return [sorted(part, key=order.index) for part in parts]
-
-
-def _free_on_machine() -> int:
-    if _MEMINFO.exists():
-        for line in _MEMINFO.read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
-
-
-def _free_in_container() -> int:
-    """What a control group still grants; without one, no limit."""
-    limit, used = _CGROUP / "memory.max", _CGROUP / "memory.current"
-    if not (limit.exists() and used.exists()) or limit.read_text().strip() == "max":
-        return 1 << 62
-    return max(0, int(limit.read_text()) - int(used.read_text()))

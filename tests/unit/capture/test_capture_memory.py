@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from driftmap.capture import memory
 from driftmap.capture.memory import default_budget, free_bytes, plan_passes
+from driftmap.core import room
 from driftmap.core.errors import MeasureError
 from driftmap.core.places import Site
 
@@ -83,10 +83,10 @@ def test_budget_is_a_share_of_what_is_free():
 def test_a_container_and_a_machine_without_meminfo_have_limits(monkeypatch, tmp_path):
     (tmp_path / "memory.max").write_text("1000\n")
     (tmp_path / "memory.current").write_text("400\n")
-    monkeypatch.setattr(memory, "_CGROUP", tmp_path)
+    monkeypatch.setattr(room, "_CGROUP", tmp_path)
     assert free_bytes(torch.device("cpu")) == 600
     (tmp_path / "memory.max").write_text("max\n")
-    monkeypatch.setattr(memory, "_MEMINFO", tmp_path / "absent")
+    monkeypatch.setattr(room, "_MEMINFO", tmp_path / "absent")
     assert free_bytes(torch.device("cpu")) > 1 << 20
 
 

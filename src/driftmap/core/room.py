@@ -1,0 +1,58 @@
+"""How much memory and how much disk is free here?"""
+
+import os
+import shutil
+from pathlib import Path
+
+_MEMINFO = Path("/proc/meminfo")
+_MOUNTS = Path("/proc/self/mounts")
+_CGROUP = Path("/sys/fs/cgroup")
+_IN_MEMORY = {"tmpfs", "ramfs"}
+
+
+def free_memory() -> int:
+    """Free memory of this machine, or of this container where that is less, in bytes.
+
+    >>> free_memory() > 0
+    True
+    """
+    return min(_free_on_machine(), _free_in_container())
+
+
+def free_disk(path: Path) -> int:
+    """Free space where `path` is, or would be made, in bytes."""
+    return shutil.disk_usage(_existing(path)).free
+
+
+def is_in_memory(path: Path) -> bool:
+    """Whether what is written to `path` takes memory and no disk, like `/dev/shm`."""
+    if not _MOUNTS.exists():
+        return False
+    here = _existing(path).resolve()
+    kinds: dict[Path, str] = {}
+    for line in _MOUNTS.read_text(encoding="utf-8", errors="replace").splitlines():
+        _, folder, kind, *_ = line.split(" ")
+        kinds[Path(folder.replace("\\040", " "))] = kind  # the last one hides others
+    mount = next((p for p in (here, *here.parents) if p in kinds), None)
+    return mount is not None and kinds[mount] in _IN_MEMORY
+
+
+def _existing(path: Path) -> Path:
+    absolute = path.absolute()
+    return next(p for p in (absolute, *absolute.parents) if p.exists())
+
+
+def _free_on_machine() -> int:
+    if _MEMINFO.exists():
+        for line in _MEMINFO.read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+
+
+def _free_in_container() -> int:
+    """What a control group still grants; without one, no limit."""
+    limit, used = _CGROUP / "memory.max", _CGROUP / "memory.current"
+    if not (limit.exists() and used.exists()) or limit.read_text().strip() == "max":
+        return 1 << 62
+    return max(0, int(limit.read_text()) - int(used.read_text()))
