@@ -22,12 +22,15 @@ class GroupOrigin:
     Args:
         model_sha256: Identity of the scored model.
         base_sha256: Identity of the model under its adapter, if it had one.
-        rule: How weights were taken: `top`, `difference`, `random`, `matched`.
+        rule: How weights were taken: `top`, `difference`, `random`, `matched`, or
+            `imported` where another program chose them.
         score: Which score ordered them; empty for `random`.
         shares: Named shares of the rule: `{"p": .02, "q": .02}`.
         seed: Seed of a random rule; None for a deterministic one.
         samples_sha256: Data set name -> hash of its samples.
         positions: Which tokens counted: `response`, `labels` or `all`.
+        source: File that the group was read from; empty where the run chose it.
+        source_sha256: Hash of that file.
     """
 
     model_sha256: str
@@ -38,6 +41,8 @@ class GroupOrigin:
     seed: int | None = None
     samples_sha256: Mapping[str, str] = field(default_factory=dict)
     positions: str = ""
+    source: str = ""
+    source_sha256: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

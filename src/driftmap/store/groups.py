@@ -17,7 +17,7 @@ from jaxtyping import Float32, Int64
 from driftmap.core.errors import StoreError
 from driftmap.core.places import Site, canonical_order
 from driftmap.results.groups import GroupOrigin, WeightGroup
-from driftmap.results.plain import to_plain
+from driftmap.results.plain import Plain, to_plain
 from driftmap.store.codec import (
     TensorFile,
     open_tensors,
@@ -87,7 +87,7 @@ def save_group(path: Path, group: WeightGroup) -> None:
     header = {
         "name": group.name,
         "sites": [site_to_plain(site) for site in sites],
-        "origin": to_plain(asdict(group.origin)),
+        "origin": _origin_to_plain(group.origin),
     }
     save_tensors(path, arrays, GROUP_KIND, header)
 
@@ -121,6 +121,15 @@ def load_group(path: Path) -> WeightGroup:
             origin=group.origin,
             scores={site: s for site, s in scores.items() if s is not None},
         )
+
+
+def _origin_to_plain(origin: GroupOrigin) -> Plain:
+    """Fields of imported groups alone stay out of the files of all others."""
+    held = asdict(origin)
+    for name in ("source", "source_sha256"):
+        if not held[name]:
+            del held[name]
+    return to_plain(held)
 
 
 def _require_members(site: Site, index: Int64[np.ndarray, " weight"]) -> None:

@@ -7,7 +7,7 @@ from driftmap.recipes.options import EvaluationOptions, TestingOptions
 from driftmap.recipes.steps import behaviour, drifting, evaluation, inference
 from driftmap.recipes.steps.bench import Study
 from driftmap.recipes.steps.data import EvaluationData
-from driftmap.recipes.steps.group_cards import AGREEMENT_FILE
+from driftmap.recipes.steps.group_files import AGREEMENT_FILE
 from driftmap.recipes.steps.grouping import load_groups
 from driftmap.recipes.steps.tuning import LiveDrift
 from driftmap.store.steps import StepOutcome

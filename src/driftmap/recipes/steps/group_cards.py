@@ -8,19 +8,8 @@ from driftmap.results.groups import WeightGroup
 from driftmap.results.table import Cell, Table
 
 DECLARED = "difference"
-"""The group of the one test that is declared before training."""
+"""The group of the one test that is declared before training, where a run chose it."""
 
-ORDER = (DECLARED, "matched", "top", "utility", "random")
-"""Groups as reports list them, the declared one and its control first."""
-
-
-MODEL_FILE = "model.json"
-"""Where a run keeps which model it speaks of."""
-
-AGREEMENT_FILE = "tables/agreement.parquet"
-"""Where a run keeps how far halves of its samples agree on each group."""
-
-MODEL_KIND = "driftmap.model"
 STATISTICS_KIND = "driftmap.statistics"
 
 

@@ -2,38 +2,25 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float
 from torch import Tensor
 
 from driftmap.core.errors import DataError
 from driftmap.core.places import Site
-from driftmap.core.progress import say
-from driftmap.core.units import format_count
-from driftmap.families.matrices import effective_weight
 from driftmap.load.model import LoadedModel
-from driftmap.measure.select import difference, matched, overlap, random_weights, top
+from driftmap.measure.select import difference, overlap, top
 from driftmap.recipes.options import GroupOptions, ScoringOptions
 from driftmap.recipes.steps.bench import Study
+from driftmap.recipes.steps.controls import matched_control, random_control
 from driftmap.recipes.steps.data import ScoringData
-from driftmap.recipes.steps.group_cards import (
-    AGREEMENT_FILE,
-    DECLARED,
-    MODEL_FILE,
-    MODEL_KIND,
-    ORDER,
-)
+from driftmap.recipes.steps.group_cards import DECLARED
+from driftmap.recipes.steps.group_files import read_groups, save_groups
 from driftmap.recipes.steps.scoring import snip_halves
 from driftmap.results.groups import FlatIndex, GroupOrigin, WeightGroup
-from driftmap.results.plain import to_plain
 from driftmap.results.table import Table
-from driftmap.store.groups import load_group, save_group
-from driftmap.store.plain import save_json
 from driftmap.store.steps import StepOutcome
-from driftmap.store.tables import save_table
 
 Members = dict[Site, FlatIndex]
 
@@ -109,13 +96,12 @@ def group_step(
             positions=scoring.positions,
         )
         scored = _scored_groups(choice.whole, origin, groups)
-        controls = _controls(study, scored, groups, mobile)
-        for group in [*scored, *controls]:
-            save_group(folder / f"groups/{group.name}.safetensors", group)
-        save_json(folder / MODEL_FILE, to_plain(identity), MODEL_KIND)
+        control = matched_control(study, scored, mobile)
+        blind = random_control(study, scored[0], groups.share)
         num_samples = min(len(data.behaviour), len(data.utility))
-        found = _agreement(choice, identity.num_weights, num_samples)
-        save_table(folder / AGREEMENT_FILE, found)
+        agreement = _agreement(choice, identity.num_weights, num_samples)
+        listed = [scored[0], control, *scored[1:], blind]
+        save_groups(folder, listed, identity, agreement)
 
     return study.run.step("groups", inputs, make)
 
@@ -126,8 +112,7 @@ def load_groups(study: Study, step: StepOutcome) -> tuple[WeightGroup, ...]:
     Raises:
         DataError: A group was chosen on another model.
     """
-    files = [step.path(f"groups/{name}.safetensors") for name in ORDER]
-    groups = tuple(load_group(file) for file in files)
+    groups = read_groups(step)
     for group in groups:
         group.require_model(study.loaded.identity.base_sha256)
     return groups
@@ -187,47 +172,3 @@ def _scored_groups(
         WeightGroup(name="top", members=chosen.top, origin=origin),
         WeightGroup(name="utility", members=chosen.utility, origin=origin),
     ]
-
-
-def _controls(
-    study: Study,
-    scored: Sequence[WeightGroup],
-    groups: GroupOptions,
-    mobile: Sequence[Site],
-) -> list[WeightGroup]:
-    declared = next(group for group in scored if group.name == DECLARED)
-    control = matched(
-        {site: declared.at(site) for site in mobile},
-        partial(_magnitude, study.loaded),
-        [group.members for group in scored],
-        study.seed,
-    )
-    missing = sum(s.num_wanted - s.num_found for s in control.shortfalls)
-    if missing:
-        say(
-            f"`matched` is {format_count(missing)} weights short of `difference`: in "
-            f"{len(control.shortfalls)} size bins the scored groups leave too few; "
-            "a smaller --q leaves more"
-        )
-    sites = study.loaded.layout.sites
-    drawn = random_weights(sites, groups.share, study.seed)
-    blind = replace(
-        declared.origin, score="", seed=study.seed, samples_sha256={}, positions=""
-    )
-    share = {"share": groups.share}
-    return [
-        WeightGroup(
-            name="matched",
-            members=control.members,
-            origin=replace(blind, rule="matched", shares={}),
-        ),
-        WeightGroup(
-            name="random",
-            members=drawn,
-            origin=replace(blind, rule="random", shares=share),
-        ),
-    ]
-
-
-def _magnitude(loaded: LoadedModel, site: Site) -> Float[np.ndarray, "row column"]:
-    return effective_weight(loaded.model, site).abs().float().cpu().numpy()

@@ -16,7 +16,7 @@ from driftmap.recipes.options import TestingOptions
 from driftmap.recipes.steps.bench import Study
 from driftmap.recipes.steps.cautioning import study_cautions
 from driftmap.recipes.steps.effects import Factors, study_effects
-from driftmap.recipes.steps.group_cards import DECLARED, STATISTICS_KIND
+from driftmap.recipes.steps.group_cards import STATISTICS_KIND
 from driftmap.recipes.steps.tuning import checkpoint_folders
 from driftmap.results.evidence import MatrixEvidence
 from driftmap.results.groups import WeightGroup
@@ -89,7 +89,7 @@ def _statistics(
     factors = [read_adapter(of_run[step], sites).factors for of_run in folders]
     evidence = _evidence(study, findings.groups, factors, testing)
     ratios = adjust(
-        group_ratios(evidence, primary=DECLARED, seed=study.seed),
+        group_ratios(evidence, primary=findings.groups[0].name, seed=study.seed),
         controls=_controls(findings.groups),
     )
     cautions = study_cautions(

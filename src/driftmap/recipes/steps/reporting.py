@@ -5,13 +5,12 @@ from pathlib import Path
 from typing import cast
 
 import driftmap
-from driftmap.recipes.steps.group_cards import (
+from driftmap.recipes.steps.group_cards import STATISTICS_KIND, group_cards
+from driftmap.recipes.steps.group_files import (
     AGREEMENT_FILE,
     MODEL_FILE,
     MODEL_KIND,
-    ORDER,
-    STATISTICS_KIND,
-    group_cards,
+    read_groups,
 )
 from driftmap.render.drift_page import drift_page
 from driftmap.render.html import html_of
@@ -24,7 +23,6 @@ from driftmap.results.provenance import ModelIdentity
 from driftmap.results.statistics import DriftStatistics
 from driftmap.results.table import Table
 from driftmap.store.files import write_text
-from driftmap.store.groups import load_group
 from driftmap.store.plain import load_json
 from driftmap.store.provenance import read_provenance
 from driftmap.store.recipe_file import load_recipe
@@ -80,12 +78,13 @@ def read_study(run: RunDir, steps: Mapping[str, StepOutcome]) -> DriftStudy:
         )
         for number in range(found.num_seeds)
     ]
-    members = [load_group(groups.path(f"groups/{name}.safetensors")) for name in ORDER]
     return DriftStudy(
         settings=_flat(load_recipe(run.path).settings),
         model=model,
         groups=group_cards(
-            members, model.num_weights, load_table(groups.path(AGREEMENT_FILE))
+            read_groups(groups),
+            model.num_weights,
+            load_table(groups.path(AGREEMENT_FILE)),
         ),
         drift=load_table(steps["drift"].path("tables/drift.parquet")),
         curves=load_table(steps["drift"].path("tables/curves.parquet")),
