@@ -1,7 +1,7 @@
-"""Which samples does a file hold, whatever its shape?"""
+"""Which samples does a source hold, whatever its shape?"""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +9,10 @@ import numpy as np
 from driftmap.core.errors import DataError
 from driftmap.core.progress import say
 from driftmap.core.seeds import child_seed
-from driftmap.load.formats.known import SHAPES, recognise
+from driftmap.load.columns import AS_THEY_ARE, columns_to_take
+from driftmap.load.formats.known import SHAPES, in_words, recognise
 from driftmap.load.formats.shape import Row, Shape
-from driftmap.load.rows import read_rows
+from driftmap.load.rows import Rows, read_rows
 from driftmap.results.samples import Sample
 
 
@@ -25,12 +26,14 @@ class SampleSet:
         source: As the user gave it.
         sha256: Of the file's bytes; of the rows for a hub data set. It speaks of the
             whole source, also where only some of its rows were drawn.
+        is_renamed: Whether it has a column that `columns` names.
     """
 
     samples: tuple[Sample, ...]
     shape: str
     source: str
     sha256: str
+    is_renamed: bool = False
 
 
 def read_samples(
@@ -39,8 +42,9 @@ def read_samples(
     num_samples: int | None = None,
     seed: int = 0,
     shapes: Sequence[Shape] = SHAPES,
+    columns: Mapping[str, str] = AS_THEY_ARE,
 ) -> SampleSet:
-    """Read a samples file, recognising its shape by its columns.
+    """Read samples, recognising their shape by their columns.
 
     Args:
         source: A `.json`, `.jsonl`, `.csv`, `.parquet` or `.txt` file, a folder laid
@@ -49,6 +53,8 @@ def read_samples(
             order; all of them by default.
         seed: Decides which rows are drawn.
         shapes: Shapes to try, in order.
+        columns: The file's column by the name that a shape knows it under; see
+            `driftmap.load.columns`.
 
     Returns:
         The samples. Rows that say the same thing twice stay two samples.
@@ -59,18 +65,66 @@ def read_samples(
     """
     if num_samples is not None and num_samples < 1:
         raise DataError(f"{num_samples} samples of {source} are asked for; ask for 1+")
-    found = read_rows(source)
-    shape = recognise(source, found.columns, shapes)
+    whole = _shaped(source, read_rows(source), shapes, columns)
+    if num_samples is None:
+        return whole
+    if num_samples > len(whole.samples):
+        say(all_are_taken(whole))
+    return replace(whole, samples=draw(whole.samples, num_samples, seed))
+
+
+def draw(
+    samples: tuple[Sample, ...], num_samples: int, seed: int
+) -> tuple[Sample, ...]:
+    """Draw rows without replacement, kept in their order; all where too few are there.
+
+    Args:
+        samples: All rows of a source.
+        num_samples: How many to draw (count).
+        seed: Decides which.
+    """
+    if num_samples > len(samples):
+        return samples
+    random = np.random.default_rng(child_seed(seed, "samples"))
+    drawn = random.choice(len(samples), num_samples, replace=False)
+    return tuple(samples[index] for index in sorted(drawn.tolist()))
+
+
+def all_are_taken(whole: SampleSet) -> str:
+    """What to say of a source that holds fewer rows than were asked for."""
+    return f"{Path(whole.source).name}: all its {len(whole.samples)} rows are taken"
+
+
+def _shaped(
+    source: str, found: Rows, shapes: Sequence[Shape], columns: Mapping[str, str]
+) -> SampleSet:
+    take = columns_to_take(found.columns, columns)
+    told = ""
+    if columns:
+        pairs = ",".join(f"{name}={own}" for name, own in columns.items())
+        how = "read with" if take is not None else "which have none of"
+        told = f"its columns ({in_words(found.columns)}), {how} --columns {pairs},"
+    shape = recognise(source, tuple(take or found.columns), shapes, told)
     samples = [
-        _sample(Row(place=f"{found.name}:{number}", cells=cells), shape)
+        _sample(_row(f"{found.name}:{number}", cells, take), shape)
         for number, cells in enumerate(found.rows)
     ]
     return SampleSet(
-        samples=_draw(samples, num_samples, seed, source),
+        samples=tuple(samples),
         shape=shape.name,
         source=source,
         sha256=found.sha256,
+        is_renamed=take is not None,
     )
+
+
+def _row(
+    place: str, cells: Mapping[str, object], take: Mapping[str, str] | None
+) -> Row:
+    if take is None:
+        return Row(place=place, cells=cells)
+    chosen = {name: cells.get(own) for name, own in take.items()}
+    return Row(place=place, cells=chosen, own_names=take)
 
 
 def _sample(row: Row, shape: Shape) -> Sample:
@@ -83,16 +137,3 @@ def _sample(row: Row, shape: Shape) -> Sample:
         tokens=content.tokens,
         plain_prompt=content.plain_prompt,
     )
-
-
-def _draw(
-    samples: list[Sample], num_samples: int | None, seed: int, source: str
-) -> tuple[Sample, ...]:
-    if num_samples is None:
-        return tuple(samples)
-    if num_samples > len(samples):
-        say(f"{Path(source).name}: all its {len(samples)} rows are taken")
-        return tuple(samples)
-    random = np.random.default_rng(child_seed(seed, "samples"))
-    drawn = random.choice(len(samples), num_samples, replace=False)
-    return tuple(samples[index] for index in sorted(drawn.tolist()))

@@ -80,9 +80,10 @@ class Drift:
         """
         from driftmap.recipes.steps import rows
 
-        sources = (self.behaviour, self.utility, self.tune_on)
+        sources = rows.Sources(
+            behaviour=self.behaviour, utility=self.utility, tune_on=self.tune_on
+        )
         read = rows.read_study(sources, self.scoring, self.evaluation, self.seed)
-
         with phase("load the model"):
             from driftmap.load.model import load_model
             from driftmap.recipes.steps import (
@@ -96,6 +97,8 @@ class Drift:
 
             loaded = load_model(self.source)
         encoded = data.encode_study(loaded, read, self.scoring)
+        assert encoded.scored is not None
+        assert encoded.learnt is not None
         with bench.opened(loaded, self.out, asdict(self), "drift", FREE) as study:
             study.run.note_inputs(read.sources())
             mobile = tuning.mobile_sites(study, self.lora)

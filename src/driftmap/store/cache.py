@@ -12,22 +12,11 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from driftmap.core.folders import cache_folder as cache_folder
 from driftmap.core.progress import say
 from driftmap.store.files import explaining, remove, sha256_of, write_text
 
 MANIFEST = "files.json"
-
-
-def cache_folder() -> Path:
-    """Find the user's cache folder, which need not exist yet.
-
-    It is `$DRIFTMAP_CACHE`, else `$XDG_CACHE_HOME/driftmap`, else `~/.cache/driftmap`.
-    """
-    if own := os.environ.get("DRIFTMAP_CACHE"):
-        return Path(own).expanduser()
-    if shared := os.environ.get("XDG_CACHE_HOME"):
-        return Path(shared).expanduser() / "driftmap"
-    return Path.home() / ".cache" / "driftmap"
 
 
 def cached(parent: Path, name: str, make: Callable[[Path], None]) -> Path:

@@ -8,7 +8,7 @@ from driftmap.recipes.options import EvaluationOptions, ScoringOptions
 from driftmap.recipes.steps import evaluation
 from driftmap.recipes.steps.bench import Study
 from driftmap.recipes.steps.data import encode_study
-from driftmap.recipes.steps.rows import read_study
+from driftmap.recipes.steps.rows import Sources, read_study
 from driftmap.store.run_dir import RunDir
 from tiny_studies import save_tiny_model
 
@@ -21,7 +21,8 @@ def folder(tmp_path):
 
 
 def evaluated(folder, data, out):
-    sources = tuple(str(data[name]) for name in ("behaviour", "utility", "tune"))
+    named = [str(data[name]) for name in ("behaviour", "utility", "tune")]
+    sources = Sources(behaviour=named[0], utility=named[1], tune_on=named[2])
     scoring = ScoringOptions(num_samples=5)
     loaded = load_model(ModelSource(model=str(folder), device="cpu"))
     encoded = encode_study(loaded, read_study(sources, scoring, OPTIONS, 0), scoring)

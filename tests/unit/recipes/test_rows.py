@@ -8,13 +8,23 @@ from driftmap.core.progress import listening
 from driftmap.load.source import ModelSource
 from driftmap.recipes.drift import Drift
 from driftmap.recipes.options import EvaluationOptions, ScoringOptions
-from driftmap.recipes.steps.rows import read_study
+from driftmap.recipes.steps.rows import Sources, read_study
+
+
+def sources_of(data, **changes):
+    named = {
+        "behaviour": str(data["behaviour"]),
+        "utility": str(data["utility"]),
+        "tune_on": str(data["tune"]),
+    }
+    return Sources(**(named | changes))
 
 
 def read(data, *, num_samples=5, **evaluation):
-    sources = tuple(str(data[name]) for name in ("behaviour", "utility", "tune"))
     scoring = ScoringOptions(num_samples=num_samples)
-    return read_study(sources, scoring, EvaluationOptions(**evaluation), seed=3)
+    return read_study(
+        sources_of(data), scoring, EvaluationOptions(**evaluation), seed=3
+    )
 
 
 def ids(rows):
@@ -75,9 +85,10 @@ def test_prompts_are_compared_without_answer_and_system_text(data):
 def test_what_scoring_leaves_is_drawn_by_the_seed_in_file_order(data):
     drawn = {}
     for seed in range(4):
-        sources = tuple(str(data[name]) for name in ("behaviour", "utility", "tune"))
         options = EvaluationOptions(num_eval_samples=3)
-        found = read_study(sources, ScoringOptions(num_samples=1), options, seed)
+        found = read_study(
+            sources_of(data), ScoringOptions(num_samples=1), options, seed
+        )
         rows = [int(s.id.rpartition(":")[2]) for s in found.to_refuse.samples]
         assert rows == sorted(rows)
         assert len(rows) == 3

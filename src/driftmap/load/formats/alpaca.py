@@ -42,6 +42,7 @@ SHAPES = (
     Shape(
         name="alpaca",
         needs=frozenset({"instruction", "output"}),
+        takes=frozenset({"input"}),
         read=read_alpaca,
         example={"instruction": "Add the numbers.", "input": "1, 2", "output": "3"},
     ),

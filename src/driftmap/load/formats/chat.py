@@ -49,7 +49,7 @@ def _turns(row: Row, column: str) -> list[object]:
     turns = row.value(column)
     if not isinstance(turns, list) or not turns:
         raise DataError(
-            f"{row.place}: `{column}` is no list of turns; "
+            f"{row.where(column)} is no list of turns; "
             "JSON Lines and Parquet can hold one, CSV cannot"
         )
     return turns

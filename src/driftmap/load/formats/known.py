@@ -28,8 +28,17 @@ SHAPES: tuple[Shape, ...] = (
 )
 
 
-def recognise(source: str, columns: Sequence[str], shapes: Sequence[Shape]) -> Shape:
+def recognise(
+    source: str, columns: Sequence[str], shapes: Sequence[Shape], told: str = ""
+) -> Shape:
     """Find the shape that a file's columns give away.
+
+    Args:
+        source: As the user gave it.
+        columns: Under the names that the shapes know.
+        shapes: Tried in order.
+        told: What the error says between the source and what to do, where `columns`
+            are not the names that stand in the file.
 
     Raises:
         DataError: None fits; names the columns and a row that would fit.
@@ -41,12 +50,17 @@ def recognise(source: str, columns: Sequence[str], shapes: Sequence[Shape]) -> S
     for shape in shapes:
         if shape.fits(present):
             return shape
-    found = ", ".join(f"`{column}`" for column in columns) or "none"
     wanted = "; ".join(
         " + ".join(f"`{need}`" for need in sorted(shape.needs)) for shape in shapes
     )
     usual = next((s for s in shapes if s.name == "prompt/response"), shapes[0])
     raise DataError(
-        f"{source}: its columns ({found}) fit no known shape; rename them to one of "
+        f"{source}: {told or f'its columns ({in_words(columns)})'} fit no known shape; "
+        "rename them, or say with --columns KNOWN=YOURS which are one of "
         f"[{wanted}], for example {json.dumps(usual.example)}"
     )
+
+
+def in_words(columns: Sequence[str]) -> str:
+    """Columns as errors list them."""
+    return ", ".join(f"`{column}`" for column in columns) or "none"

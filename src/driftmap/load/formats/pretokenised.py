@@ -37,7 +37,7 @@ def _numbers(row: Row, column: str) -> tuple[int, ...]:
     whole = isinstance(values, list) and all(type(v) is int for v in values)
     if not isinstance(values, list) or not whole or not values:
         raise DataError(
-            f"{row.place}: `{column}` is no list of whole numbers; "
+            f"{row.where(column)} is no list of whole numbers; "
             "JSON Lines and Parquet can hold one, CSV cannot"
         )
     return tuple(values)

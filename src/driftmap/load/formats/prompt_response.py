@@ -35,7 +35,7 @@ def read_prompt_response(row: Row, response_column: str) -> Content:
 def _unwrapped(row: Row, inside: str, published: str, response: str) -> Content:
     if "[INST]" in inside or "[/INST]" in inside:
         raise DataError(
-            f"{row.place}: `prompt` wraps several turns in [INST]; "
+            f"{row.where('prompt')} wraps several turns in [INST]; "
             "give them as a list of `messages`"
         )
     system = _SYSTEM.fullmatch(inside)

@@ -5,7 +5,7 @@ its content, and an example that the error for an unknown file shows.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from driftmap.core.errors import DataError
 from driftmap.results.samples import Message, TokenRow
@@ -35,10 +35,16 @@ class Row:
     Args:
         place: `NAME:row`, the id that its sample gets.
         cells: Value by column.
+        own_names: What the file calls a column, where it has another name for it.
     """
 
     place: str
     cells: Mapping[str, object]
+    own_names: Mapping[str, str] = field(default_factory=dict)
+
+    def where(self, column: str) -> str:
+        """The cell as errors name it."""
+        return f"{self.place}: `{self.own_names.get(column, column)}`"
 
     def value(self, column: str) -> object:
         """The cell as it is.
@@ -49,7 +55,7 @@ class Row:
         value = self.cells.get(column)
         if value is None:
             raise DataError(
-                f"{self.place}: `{column}` is missing; fill it in or leave the row out"
+                f"{self.where(column)} is missing; fill it in or leave the row out"
             )
         return value
 
@@ -62,7 +68,7 @@ class Row:
         text = self.text_or_empty(column, default=self.value(column))
         if not text.strip():
             raise DataError(
-                f"{self.place}: `{column}` is empty; fill it in or leave the row out"
+                f"{self.where(column)} is empty; fill it in or leave the row out"
             )
         return text
 
@@ -76,7 +82,7 @@ class Row:
         value = default if value is None else value
         if not isinstance(value, str):
             raise DataError(
-                f"{self.place}: `{column}` holds {_kind(value)}, not text; "
+                f"{self.where(column)} holds {_kind(value)}, not text; "
                 "write it as a string"
             )
         return value
@@ -97,6 +103,7 @@ class Shape:
     Args:
         name: What messages and provenance call it.
         needs: Columns that must be there.
+        takes: Columns that are read as well where they are there.
         refuses: Columns that must not be there, since they mean another shape.
         read: From a row to its content.
         example: A row that fits.
@@ -104,6 +111,7 @@ class Shape:
 
     name: str
     needs: frozenset[str]
+    takes: frozenset[str] = frozenset()
     refuses: frozenset[str] = frozenset()
     read: Callable[[Row], Content]
     example: Mapping[str, object]

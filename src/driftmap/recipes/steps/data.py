@@ -71,13 +71,14 @@ class StudyData:
     """All samples of a study, encoded for its model.
 
     Args:
-        scored: What the groups are chosen from.
-        learnt: What is fine-tuned on, and its hash as encoded.
+        scored: What the groups are chosen from; None where one of the two sets is
+            not named.
+        learnt: What is fine-tuned on, and its hash as encoded; None where nothing is.
         asked: What the model is evaluated on.
     """
 
-    scored: ScoringData
-    learnt: tuple[Encoded, str]
+    scored: ScoringData | None
+    learnt: tuple[Encoded, str] | None
     asked: EvaluationData
 
 
@@ -94,22 +95,13 @@ def encode_study(
     Raises:
         DataError: A row does not fit the model or has no token to count.
     """
-    learning = Encoding(max_length=loaded.context_length, learn_end=True)
     asked = (rows.to_refuse, *rows.held_out)
-    behaviour = scored_samples(loaded, rows.behaviour, scoring)
-    utility = scored_samples(loaded, rows.utility, scoring)
-    learnt = encode(rows.learnt.samples, loaded.tokenizer, learning)
+    scored = _scored(loaded, rows, scoring)
+    learnt = None if rows.learnt is None else _learnt(loaded, rows.learnt)
     prompts = _prompts(loaded, rows.to_refuse.samples)
     return StudyData(
-        scored=ScoringData(
-            behaviour=behaviour,
-            utility=utility,
-            sha256={
-                "behaviour": encoded_sha256(behaviour),
-                "utility": encoded_sha256(utility),
-            },
-        ),
-        learnt=(learnt, encoded_sha256(learnt)),
+        scored=scored,
+        learnt=learnt,
         asked=EvaluationData(
             prompts=prompts,
             prompts_sha256=encoded_sha256(prompts),
@@ -123,6 +115,29 @@ def scored_samples(loaded: LoadedModel, rows: Rows, scoring: ScoringOptions) -> 
     """Encode rows that are scored."""
     settings = Encoding(positions=scoring.positions, max_length=loaded.context_length)
     return encode(rows.samples, loaded.tokenizer, settings)
+
+
+def _scored(
+    loaded: LoadedModel, rows: StudyRows, scoring: ScoringOptions
+) -> ScoringData | None:
+    if rows.behaviour is None or rows.utility is None:
+        return None
+    behaviour = scored_samples(loaded, rows.behaviour, scoring)
+    utility = scored_samples(loaded, rows.utility, scoring)
+    return ScoringData(
+        behaviour=behaviour,
+        utility=utility,
+        sha256={
+            "behaviour": encoded_sha256(behaviour),
+            "utility": encoded_sha256(utility),
+        },
+    )
+
+
+def _learnt(loaded: LoadedModel, rows: Rows) -> tuple[Encoded, str]:
+    settings = Encoding(max_length=loaded.context_length, learn_end=True)
+    learnt = encode(rows.samples, loaded.tokenizer, settings)
+    return learnt, encoded_sha256(learnt)
 
 
 def _held_out(loaded: LoadedModel, rows: Rows) -> HeldOut:

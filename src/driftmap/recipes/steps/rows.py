@@ -1,16 +1,17 @@
 """Which rows does a study read? All of them are read before a model is loaded."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
-from driftmap.core.errors import DataError
+from driftmap.core.errors import DataError, UsageError
 from driftmap.core.progress import say
 from driftmap.core.seeds import child_seed
+from driftmap.load.columns import AS_THEY_ARE
 from driftmap.load.formats.pretokenised import MASKED
-from driftmap.load.samples import read_samples
+from driftmap.load.samples import SampleSet, all_are_taken, draw, read_samples
 from driftmap.recipes.options import EvaluationOptions, ScoringOptions
 from driftmap.results.samples import Sample
 
@@ -35,44 +36,62 @@ class Rows:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Sources:
+    """Where the rows of a study come from, as the user named it.
+
+    Args:
+        behaviour: Samples of the behaviour.
+        utility: Samples of ordinary ability.
+        tune_on: Samples to fine-tune on.
+        columns: The files' columns by the names that shapes know.
+    """
+
+    behaviour: str | None = None
+    utility: str | None = None
+    tune_on: str | None = None
+    columns: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StudyRows:
     """All rows of a study.
 
     Args:
-        behaviour: Scored for the behaviour.
-        utility: Scored for ordinary ability.
-        learnt: Fine-tuned on.
+        behaviour: Scored for the behaviour; None where no source is named.
+        utility: Scored for ordinary ability; None where no source is named.
+        learnt: Fine-tuned on; None where no source is named.
         to_refuse: Asked, to see whether the model refuses.
         held_out: Sets that the model should get right.
     """
 
-    behaviour: Rows
-    utility: Rows
-    learnt: Rows
+    behaviour: Rows | None
+    utility: Rows | None
+    learnt: Rows | None
     to_refuse: Rows
     held_out: tuple[Rows, ...]
 
     def sources(self) -> dict[str, str]:
         """Hash of every source, by what it is for."""
-        return {
-            "behaviour": self.behaviour.sha256,
-            "utility": self.utility.sha256,
-            "tune_on": self.learnt.sha256,
-            "refusal_prompts": self.to_refuse.sha256,
-            **{f"held_out: {rows.name}": rows.sha256 for rows in self.held_out},
+        named = {
+            "behaviour": self.behaviour,
+            "utility": self.utility,
+            "tune_on": self.learnt,
+            "refusal_prompts": self.to_refuse,
+            **{f"held_out: {rows.name}": rows for rows in self.held_out},
         }
+        return {use: rows.sha256 for use, rows in named.items() if rows is not None}
 
 
 def read_study(
-    sources: tuple[str, str, str],
+    sources: Sources,
     scoring: ScoringOptions,
     evaluation: EvaluationOptions,
     seed: int,
 ) -> StudyRows:
-    """Read every source of a study.
+    """Read every source of a study, each of them once.
 
     Args:
-        sources: Behaviour, utility and what to tune on, as the user named them.
+        sources: Behaviour, utility and what to tune on.
         scoring: How many rows are scored.
         evaluation: What is evaluated; rows that scoring left over where it names no
             source of its own.
@@ -80,56 +99,124 @@ def read_study(
 
     Raises:
         DataError: A source cannot be used, or two held-out sets have one name.
+        UsageError: Nothing says what to evaluate, or no source has a column that
+            `--columns` names.
     """
-    drawing = (scoring.num_samples, evaluation.num_eval_samples, seed)
-    asked = evaluation.refusal_prompts
+    reader = _Reader(sources.columns, seed)
+    counts = (scoring.num_samples, evaluation.num_eval_samples)
+    to_refuse = _asked(reader, sources.behaviour, evaluation.refusal_prompts, counts)
     held_out = [
-        _asked(sources[1], own, drawing) for own in evaluation.held_out or (None,)
+        _asked(reader, sources.utility, own, counts)
+        for own in evaluation.held_out or (None,)
     ]
     _must_differ([rows.name for rows in held_out])
-    behaviour = drawn(sources[0], scoring.num_samples, seed)
-    utility = drawn(sources[1], scoring.num_samples, seed)
-    learnt = drawn(sources[2], None, seed)
+    behaviour = reader.drawn_if_named(sources.behaviour, scoring.num_samples)
+    utility = reader.drawn_if_named(sources.utility, scoring.num_samples)
+    learnt = reader.drawn_if_named(sources.tune_on, None)
+    reader.must_have_renamed()
     used = {
         _prompt(sample)
         for rows in (behaviour, utility, learnt)
+        if rows is not None
         for sample in rows.samples
     }
     return StudyRows(
         behaviour=behaviour,
         utility=utility,
         learnt=learnt,
-        to_refuse=_compared(_asked(sources[0], asked, drawing), used),
+        to_refuse=_compared(to_refuse, used),
         held_out=tuple(_compared(rows, used) for rows in held_out),
     )
 
 
-def drawn(source: str, num_samples: int | None, seed: int) -> Rows:
-    """Draw rows of one source, all of them where no number is given."""
-    found = read_samples(source, num_samples=num_samples, seed=seed)
-    return Rows(name=_title(source), samples=found.samples, sha256=found.sha256)
+def drawn(
+    source: str,
+    num_samples: int | None,
+    seed: int,
+    columns: Mapping[str, str] = AS_THEY_ARE,
+) -> Rows:
+    """Draw rows of the one source of a command, all of them where no number is given.
+
+    Raises:
+        DataError: The source cannot be used.
+        UsageError: It has none of the columns that `--columns` names.
+    """
+    reader = _Reader(columns, seed)
+    rows = reader.drawn(source, num_samples)
+    reader.must_have_renamed()
+    return rows
 
 
-def _asked(scored: str, own: str | None, drawing: tuple[int, int, int]) -> Rows:
+class _Reader:
+    """Reads each source once, and says once what there is to say about it."""
+
+    def __init__(self, columns: Mapping[str, str], seed: int) -> None:
+        self.seed = seed
+        self._columns = columns
+        self._whole: dict[str, SampleSet] = {}
+        self._told: set[str] = set()
+
+    def whole(self, source: str) -> SampleSet:
+        if source not in self._whole:
+            self._whole[source] = read_samples(source, columns=self._columns)
+        return self._whole[source]
+
+    def drawn(self, source: str, num_samples: int | None) -> Rows:
+        whole = self.whole(source)
+        samples = whole.samples
+        if num_samples is not None:
+            if num_samples > len(samples):
+                self.say_once(all_are_taken(whole))
+            samples = draw(samples, num_samples, self.seed)
+        return Rows(name=_title(source), samples=samples, sha256=whole.sha256)
+
+    def drawn_if_named(
+        self, source: str | None, num_samples: int | None
+    ) -> Rows | None:
+        return None if source is None else self.drawn(source, num_samples)
+
+    def say_once(self, message: str) -> None:
+        if message not in self._told:
+            self._told.add(message)
+            say(message)
+
+    def must_have_renamed(self) -> None:
+        if not self._columns or any(w.is_renamed for w in self._whole.values()):
+            return
+        pairs = ",".join(f"{name}={own}" for name, own in self._columns.items())
+        raise UsageError(
+            f"--columns {pairs}: none of these columns is in {', '.join(self._whole)}; "
+            "write KNOWN=YOURS with columns of your file on the right"
+        )
+
+
+def _asked(
+    reader: _Reader, scored: str | None, own: str | None, counts: tuple[int, int]
+) -> Rows:
     """Rows of a source of their own, or those that scoring left over."""
-    num_scored, count, seed = drawing
+    num_scored, count = counts
     if own is not None:
-        return drawn(own, count, seed)
-    whole = read_samples(scored)
-    seen = read_samples(scored, num_samples=num_scored, seed=seed).samples
+        return reader.drawn(own, count)
+    if scored is None:
+        raise UsageError(
+            "nothing says what to ask the model: give --behaviour or "
+            "--refusal-prompts, and --utility or --held-out"
+        )
+    whole = reader.whole(scored)
+    seen = draw(whole.samples, num_scored, reader.seed)
     ids = {sample.id for sample in seen}
     left = tuple(sample for sample in whole.samples if sample.id not in ids)
     if not left:
-        say(
+        reader.say_once(
             f"{scored}: scoring draws all {len(seen)} rows, so the same rows are "
             "evaluated; name others with --refusal-prompts and --held-out"
         )
     elif len(left) < min(count, _FEW):
-        say(
+        reader.say_once(
             f"{scored}: scoring leaves {len(left)} rows to evaluate, which tell "
             "little; name others with --refusal-prompts and --held-out"
         )
-    rows = _some(left or seen, count, child_seed(seed, "evaluation"))
+    rows = _some(left or seen, count, child_seed(reader.seed, "evaluation"))
     return Rows(name=_title(scored), samples=rows, sha256=whole.sha256)
 
 
