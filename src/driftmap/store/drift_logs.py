@@ -8,7 +8,9 @@ exchange, not a run's own store.
 
 import json
 import re
+import sys
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 from driftmap.core.errors import StoreError
@@ -18,11 +20,16 @@ from driftmap.store.files import write_text
 from driftmap.store.plain import parse_json
 
 SUMMARY = ("mean", "std", "min", "max", "median", "q25", "q75", "count")
+ORDERED = ("min", "q25", "median", "q75", "max")
 COMPARISON = (
     "mean_diff", "cohens_d", "group_mean", "baseline_mean", "group_std", "baseline_std",
 )  # fmt: skip
+COMPARISONS_FILE = "statistical_results.json"
 _FILE = re.compile(r"drift_step_\d{6,}\.json")
 _BETWEEN = "_vs_"
+_LARGEST = 2**53
+_GREATEST = sys.float_info.max
+_ROUNDING = 1e-9
 
 
 def import_drift_logs(source: Path) -> Table:
@@ -36,16 +43,37 @@ def import_drift_logs(source: Path) -> Table:
         and count, in the order of steps and of the files.
 
     Raises:
-        StoreError: There is none, or one is damaged or of another shape.
+        StoreError: There is none, one is damaged or of another shape, two are of
+            one step, or a number cannot be what it is called.
     """
-    files = [source]
-    if source.is_dir():
-        files = sorted(p for p in source.iterdir() if _FILE.fullmatch(p.name))
-    rows = [row for file in files for row in _summary_rows(file)]
+    rows: list[dict[str, Cell]] = []
+    read: dict[Cell, Path] = {}
+    for file in drift_log_files(source):
+        for row in _summary_rows(file):
+            if read.setdefault(row["step"], file) != file:
+                raise StoreError(
+                    f"{file}: is of step {row['step']}, as {read[row['step']].name} "
+                    "is; keep one of the two"
+                )
+            rows.append(row)
     if not rows:
-        raise StoreError(f"{source}: holds no drift log; name a drift_step_000500.json")
+        raise _no_log(source)
     rows.sort(key=lambda row: row["step"])
     return Table.from_rows(rows)
+
+
+def drift_log_files(source: Path) -> list[Path]:
+    """The logs of a folder, by name; a file stands for itself.
+
+    Raises:
+        StoreError: The folder holds none.
+    """
+    if not source.is_dir():
+        return [source]
+    files = sorted(p for p in source.iterdir() if _FILE.fullmatch(p.name))
+    if not files:
+        raise _no_log(source)
+    return files
 
 
 def export_drift_logs(folder: Path, table: Table) -> list[Path]:
@@ -117,15 +145,49 @@ def export_comparisons(path: Path, table: Table) -> None:
     _write(path, metrics)
 
 
+def _no_log(source: Path) -> StoreError:
+    if source.is_dir():
+        inside = [p for p in source.iterdir() if p.is_dir()]
+        for folder in sorted(inside):
+            if any(_FILE.fullmatch(p.name) for p in folder.iterdir()):
+                return StoreError(
+                    f"{source}: holds the drift logs of several training runs; name "
+                    f"one of its folders, such as {folder}"
+                )
+    return StoreError(f"{source}: holds no drift log; name a drift_step_000500.json")
+
+
 def _summary_rows(path: Path) -> Iterator[dict[str, Cell]]:
     whole = _mapping(path, "the file", parse_json(path))
     step = whole.get("step")
-    if type(step) is not int:
+    if type(step) is not int or not 0 <= step <= _LARGEST:
         raise StoreError(f"{path}: has no whole number under 'step'")
     for metric, groups in _mapping(path, "metrics", whole.get("metrics")).items():
         for group, numbers in _mapping(path, metric, groups).items():
-            fields = _fields(path, f"{metric}: {group}", numbers, SUMMARY)
+            place = f"{metric}: {group}"
+            fields = _fields(path, place, numbers, SUMMARY)
+            _must_describe(path, place, fields)
             yield {"step": step, "metric": metric, "group": group, **fields}
+
+
+def _must_describe(path: Path, place: str, fields: dict[str, Cell]) -> None:
+    """Refuse numbers that no set of values has."""
+    count = float(fields["count"])
+    if not 0 <= count <= _LARGEST or count % 1:
+        raise StoreError(f"{path}: {place}: {fields['count']} is no 'count'")
+    fields["count"] = int(count)
+    if float(fields["std"]) < 0:
+        raise StoreError(f"{path}: {place}: 'std' is {fields['std']}, below 0")
+    ordered = [float(fields[name]) for name in ORDERED]
+    room = _ROUNDING * max(map(abs, ordered))
+    for (low, high), (below, above) in zip(
+        pairwise(ORDERED), pairwise(ordered), strict=True
+    ):
+        if below > above + room:
+            raise StoreError(
+                f"{path}: {place}: {low!r} is {below}, above {high!r}, {above}; "
+                "write the log again"
+            )
 
 
 def _fields(
@@ -137,7 +199,11 @@ def _fields(
         value = found.get(name)
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise StoreError(f"{path}: {place}: has no number under {name!r}")
-        fields[name] = int(value) if name == "count" else float(value)
+        if not -_GREATEST <= value <= _GREATEST:
+            raise StoreError(
+                f"{path}: {place}: {name!r} is no finite number; did training diverge?"
+            )
+        fields[name] = float(value)
     return fields
 
 
