@@ -5,7 +5,7 @@ and version. Secrets are left out: they come from the environment.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -94,7 +94,7 @@ def load_recipe(path: Path) -> SavedRecipe:
 
 
 def differing(
-    old: Mapping[str, object], new: Mapping[str, object], free: tuple[str, ...]
+    old: Mapping[str, object], new: Mapping[str, object], free: Collection[str]
 ) -> list[str]:
     """Say which settings differ, by dotted name, but for the free ones.
 
@@ -107,14 +107,42 @@ def differing(
     ['a.b 1 (now 5)']
     """
     before, now = _flat(old), _flat(new)
-    names = [*before, *(name for name in now if name not in before)]
-    absent = object()
     return [
         f"{name} {_shown(before, name)} (now {_shown(now, name)})"
-        for name in names
-        if before.get(name, absent) != now.get(name, absent)
-        and not any(name == f or name.startswith(f"{f}.") for f in free)
+        for name in _changed(before, now)
+        if not lies_under(name, free)
     ]
+
+
+def is_changed(old: Mapping[str, object], new: Mapping[str, object], name: str) -> bool:
+    """Whether a setting differs, or one of those that lie under it.
+
+    >>> is_changed({"a": {"b": 1}}, {"a": {"b": 2}}, "a")
+    True
+    """
+    changed = _changed(_flat(old), _flat(new))
+    return any(lies_under(each, (name,)) for each in changed)
+
+
+def settings_under(settings: Mapping[str, object], names: Collection[str]) -> list[str]:
+    """Dotted names of the settings that lie under any of `names`, in their order.
+
+    >>> settings_under({"a": {"b": 1, "c": 2}, "d": 3}, ("d", "a"))
+    ['a.b', 'a.c', 'd']
+    """
+    return [name for name in _flat(settings) if lies_under(name, names)]
+
+
+def lies_under(name: str, names: Collection[str]) -> bool:
+    """Whether a dotted name is among `names` or lies under one of them."""
+    return any(name == above or name.startswith(f"{above}.") for above in names)
+
+
+def _changed(before: Mapping[str, object], now: Mapping[str, object]) -> list[str]:
+    """Names that differ, those of before first."""
+    names = [*before, *(name for name in now if name not in before)]
+    absent = object()
+    return [n for n in names if before.get(n, absent) != now.get(n, absent)]
 
 
 def _flat(value: Mapping[str, object], prefix: str = "") -> dict[str, object]:

@@ -1,23 +1,30 @@
 """How does a run folder grow step by step, survive a kill, and refuse strangers?"""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from time import perf_counter
+from types import MappingProxyType
 
 from filelock import FileLock, Timeout
 
 from driftmap.core.errors import StoreError
 from driftmap.core.progress import phase, say
-from driftmap.store import provenance, steps
+from driftmap.store import markers, provenance, steps
 from driftmap.store.files import explaining, remove
+from driftmap.store.markers import StepOutcome
 from driftmap.store.recipe_file import (
     RECIPE_FILE,
     differing,
+    is_changed,
     load_recipe,
     plain_recipe,
     save_recipe,
+    settings_under,
 )
-from driftmap.store.steps import StepFolders, StepOutcome
+from driftmap.store.steps import StepFolders
+
+Redoes = Mapping[str, Collection[str]]
+"""Dotted names of settings -> names of the steps that depend on them."""
 
 _LOCK = ".lock"
 _OWN = (RECIPE_FILE, "provenance.json", "log.txt", "steps")
@@ -53,6 +60,7 @@ class RunDir:
         kind: str,
         *,
         free: Collection[str] = (),
+        redoes: Redoes = MappingProxyType({}),
     ) -> "RunDir":
         """Begin a run in a folder, or go on with the one that is there.
 
@@ -62,6 +70,10 @@ class RunDir:
             kind: Which recipe: the name of its command.
             free: Dotted names of settings that may differ from those the run was
                 begun with: how far to go, where the results lie, the device.
+            redoes: Dotted names of settings that may differ too, each with the steps
+                whose results are then of earlier settings. These keep their files
+                until they are done again, so that one may go back; until then
+                `require` refuses them.
 
         Raises:
             StoreError: The folder holds foreign files, another run or this run
@@ -69,30 +81,12 @@ class RunDir:
         """
         _refuse_foreign(path)
         is_new = not path.exists()
-        with explaining(path):
-            try:
-                path.mkdir(parents=True, exist_ok=True)
-            except FileNotFoundError as error:
-                raise StoreError(
-                    f"{path}: cannot be made here; choose another --out"
-                ) from error
-            lock = FileLock(path / _LOCK, timeout=0)
-            try:
-                lock.acquire()
-            except Timeout:
-                raise StoreError(
-                    f"{path}: another driftmap is writing this run; "
-                    "wait for it to end or choose another --out"
-                ) from None
-        run = cls(path, lock, is_new=is_new)
+        run = cls(path, _locked(path), is_new=is_new)
         try:
-            _refuse_other(path, plain_recipe(recipe), kind, tuple(free))
+            plain = plain_recipe(recipe)
+            _refuse_other(path, plain, kind, (*free, *redoes))
             with explaining(path):
-                for remains in path.glob(".*.tmp"):
-                    remove(remains)
-                save_recipe(path / RECIPE_FILE, recipe, kind)
-                (path / "steps").mkdir(exist_ok=True)
-                steps.recover(path)
+                run._begin(plain, kind, redoes)
         except BaseException:
             if is_new:
                 run._forget()
@@ -158,18 +152,51 @@ class RunDir:
         """Find a finished step and check its files, whatever its inputs were.
 
         Raises:
-            StoreError: The step is not finished or a file of it was changed.
+            StoreError: The step is not finished, is of earlier settings, or a file
+                of it was changed. Files that were cleaned away are no fault.
         """
-        found = steps.find_finished(self.path, name)
+        found = markers.find_finished(self.path, name)
         if found is None:
             raise StoreError(
                 f"{self.path}: step {name!r} is not finished; "
                 f"finish the run with `driftmap run {self.path}`"
             )
-        fault = steps.first_fault(found)
+        if found.is_outdated:
+            raise StoreError(
+                f"{self.path}: step {name!r} is of earlier settings; "
+                f"finish the run with `driftmap run {self.path}`"
+            )
+        fault = markers.first_fault(found)
         if fault:
             raise StoreError(f"{fault}; make it again with `driftmap run {self.path}`")
         return found
+
+    def find(self, name: str, inputs: Mapping[str, object]) -> StepOutcome | None:
+        """Find a step that is finished with these inputs and whose files are whole.
+
+        Args:
+            name: As for `step`.
+            inputs: As for `step`.
+        """
+        found = markers.find_finished(self.path, name)
+        return None if _reason_to_do(found, steps.step_key(name, inputs)) else found
+
+    def is_finished(self, name: str) -> bool:
+        """Whether a step need not be done again, as far as its marker alone tells."""
+        found = markers.find_finished(self.path, name)
+        return bool(
+            found and not found.is_outdated and not markers.missing_on_purpose(found)
+        )
+
+    def clean_away(self, name: str, files: Collection[str]) -> None:
+        """Remove files of a finished step on purpose.
+
+        The marker says so before the first of them goes: `require` does without
+        them from then on, and `step` makes them again.
+        """
+        with explaining(self.path):
+            markers.note_removed(self.path, name, files)
+            steps.remove_with_empty_folders(self.path, files)
 
     def note_environment(self, *, num_threads: int, device: str, dtype: str) -> None:
         """Note in the provenance what the next steps run on."""
@@ -199,6 +226,24 @@ class RunDir:
             self._forget()
         self.close()
 
+    def _begin(self, recipe: Mapping[str, object], kind: str, redoes: Redoes) -> None:
+        """Clear what a killed process left, then take on the settings of now.
+
+        Steps that are of earlier settings then are marked before those settings are
+        overwritten: a kill in between leaves a run that both can go on with.
+        """
+        for remains in self.path.glob(".*.tmp"):
+            remove(remains)
+        steps.recover(self.path)
+        if (self.path / RECIPE_FILE).exists():
+            saved = load_recipe(self.path).settings
+            for setting, names in redoes.items():
+                if is_changed(saved, recipe, setting):
+                    for name in names:
+                        markers.note_outdated(self.path, name)
+        save_recipe(self.path / RECIPE_FILE, recipe, kind)
+        (self.path / "steps").mkdir(exist_ok=True)
+
     def _forget(self) -> None:
         """Remove what `open` wrote, so that other settings may be tried here."""
         for name in _OWN:
@@ -214,9 +259,10 @@ class RunDir:
     ) -> StepOutcome:
         assert self._lock.is_locked, "the run folder is closed"
         key = steps.step_key(name, inputs)
-        found = steps.find_finished(self.path, name)
+        found = markers.find_finished(self.path, name)
         reason = _reason_to_do(found, key)
         if found and reason is None:
+            found = markers.clear_notes(self.path, name)
             steps.clear_work(self.path, name)
             return found
         if found:
@@ -253,7 +299,35 @@ def _reason_to_do(found: StepOutcome | None, key: str) -> str | None:
         return "it was never finished"
     if found.key != key:
         return f"the inputs of step {found.name!r} changed"
-    return steps.first_fault(found)
+    gone = markers.missing_on_purpose(found)
+    if gone:
+        where = f"{found.root / gone[0]} of step {found.name!r}"
+        return f"{where} was cleaned away{_and_more(gone)}"
+    return markers.first_fault(found)
+
+
+def _and_more(names: Sequence[str]) -> str:
+    return f" (and {len(names) - 1} more)" if len(names) > 1 else ""
+
+
+def _locked(path: Path) -> FileLock:
+    """Make the folder if it is missing, and keep others from writing to it."""
+    with explaining(path):
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except FileNotFoundError as error:
+            raise StoreError(
+                f"{path}: cannot be made here; choose another --out"
+            ) from error
+        lock = FileLock(path / _LOCK, timeout=0)
+        try:
+            lock.acquire()
+        except Timeout:
+            raise StoreError(
+                f"{path}: another driftmap is writing this run; "
+                "wait for it to end or choose another --out"
+            ) from None
+    return lock
 
 
 def _refuse_foreign(path: Path) -> None:
@@ -271,7 +345,7 @@ def _refuse_foreign(path: Path) -> None:
 
 
 def _refuse_other(
-    path: Path, recipe: Mapping[str, object], kind: str, free: tuple[str, ...]
+    path: Path, recipe: Mapping[str, object], kind: str, may_change: Collection[str]
 ) -> None:
     if not (path / RECIPE_FILE).exists():
         return
@@ -280,9 +354,17 @@ def _refuse_other(
         raise StoreError(
             f"{path}: holds a run of `{saved.kind}`, not `{kind}`; choose another --out"
         )
-    differences = differing(saved.settings, recipe, free)
+    differences = differing(saved.settings, recipe, may_change)
     if differences:
         raise StoreError(
             f"{path}: holds a run with other settings: {', '.join(differences)}; "
             "choose another --out or repeat the settings of the run"
+            f"{_changeable(recipe, may_change)}"
         )
+
+
+def _changeable(recipe: Mapping[str, object], may_change: Collection[str]) -> str:
+    """Say which options may change within a run; one that names the run is none."""
+    names = [name.split(".")[-1] for name in settings_under(recipe, may_change)]
+    options = [f"--{name.replace('_', '-')}" for name in names if name != "out"]
+    return f" (only {', '.join(options)} may change within it)" if options else ""

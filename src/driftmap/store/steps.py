@@ -7,23 +7,31 @@ one killed after it leaves a plan that `recover` carries out. So a marker never
 speaks of a file that is not there.
 """
 
-import re
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from hashlib import sha256
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import cast
 
 from driftmap.core.errors import StoreError
 from driftmap.core.progress import say
 from driftmap.store.files import remove, sha256_of, sync
+from driftmap.store.markers import (
+    NAME,
+    RESERVED,
+    Record,
+    StepOutcome,
+    are_inside,
+    as_record,
+    find_finished,
+    marker_path,
+    outcome_of,
+    plain_record,
+    save_marker,
+)
 from driftmap.store.plain import VERSION, load_json, save_json, sorted_json
 
-_MARKER = "driftmap.step"
 _PLAN = "driftmap.plan"
-_NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
-_SHA256 = re.compile(r"[0-9a-f]{64}")
-RESERVED = ("run.yaml", "provenance.json", "log.txt", "steps")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,81 +48,15 @@ class StepFolders:
     work: Path
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Record:
-    """What a marker says: which files a step made, with their sha256."""
-
-    name: str
-    key: str
-    files: Mapping[str, str]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StepOutcome:
-    """A finished step.
-
-    Args:
-        name: The step's name.
-        key: Hash of its name and inputs: an input of the steps that build on it.
-        root: The run folder.
-        files: Path inside the run -> sha256, in the order of the paths.
-        redone: Whether it was done just now; False if it was found finished.
-    """
-
-    name: str
-    key: str
-    root: Path
-    files: Mapping[str, str]
-    redone: bool
-
-    def path(self, name: str) -> Path:
-        """Full path of one of the step's files.
-
-        Raises:
-            StoreError: The step made no such file.
-        """
-        if name not in self.files:
-            raise StoreError(
-                f"step {self.name!r} made no {name}, only {sorted(self.files)}"
-            )
-        return self.root / name
-
-
 def step_key(name: str, inputs: Mapping[str, object]) -> str:
     """Hash what a step's result depends on.
 
     >>> step_key("score", {"seed": 0}) == step_key("score", {"seed": 1})
     False
     """
-    assert _NAME.fullmatch(name), f"{name!r}: step names are a-z 0-9 . _ -"
+    assert NAME.fullmatch(name), f"{name!r}: step names are a-z 0-9 . _ -"
     text = sorted_json({"name": name, "inputs": inputs, "version": VERSION})
     return sha256(text.encode()).hexdigest()
-
-
-def find_finished(root: Path, name: str) -> StepOutcome | None:
-    """Find a step that has a marker, whatever its files are like now.
-
-    Raises:
-        StoreError: The marker is damaged or of a newer version.
-    """
-    path = root / "steps" / f"{name}.json"
-    if not path.exists():
-        return None
-    record = _as_record(load_json(path, _MARKER))
-    if record is None or record.name != name:
-        raise StoreError(f"{path}: is damaged; remove it and repeat the command")
-    return _outcome(root, record, redone=False)
-
-
-def first_fault(outcome: StepOutcome) -> str | None:
-    """Say which file of a finished step is not what the step wrote, if any is."""
-    for name, digest in outcome.files.items():
-        path = outcome.root / name
-        if not path.is_file():
-            return f"{path} of step {outcome.name!r} is missing"
-        if sha256_of(path) != digest:
-            return f"{path} of step {outcome.name!r} is not what the step wrote"
-    return None
 
 
 def step_folders(root: Path, name: str, key: str) -> StepFolders:
@@ -137,13 +79,13 @@ def commit(root: Path, name: str, key: str) -> StepOutcome:
     for path in files.values():
         sync(path)
     digests = {n: sha256_of(path) for n, path in files.items()}
-    record = _Record(name=name, key=key, files=digests)
+    record = Record(name=name, key=key, files=digests)
     stale = sorted(set(_marked_files(root, name)) - set(files))
     _require_room(root, list(files), stale)
-    plan = {"record": asdict(record), "stale": stale}
+    plan = {"record": plain_record(record), "stale": stale}
     save_json(_plan_path(root, name), plan, _PLAN)
     _carry_out(root, record, stale)
-    return _outcome(root, record, redone=True)
+    return outcome_of(root, record, redone=True)
 
 
 def recover(root: Path) -> None:
@@ -151,8 +93,8 @@ def recover(root: Path) -> None:
     steps = root / "steps"
     for path in sorted(steps.glob(".*.plan")):
         plan = load_json(path, _PLAN)
-        record, stale = _as_record(plan.get("record")), plan.get("stale")
-        if record is None or not _are_inside(stale):
+        record, stale = as_record(plan.get("record")), plan.get("stale")
+        if record is None or not are_inside(stale):
             raise StoreError(f"{path}: is damaged; remove it and repeat the command")
         if _can_finish(root, record):
             _carry_out(root, record, cast(list[str], stale))
@@ -174,15 +116,26 @@ def clear_work(root: Path, name: str) -> None:
     remove(root / "steps" / f"{name}.work")
 
 
-def _carry_out(root: Path, record: _Record, stale: list[str]) -> None:
+def remove_with_empty_folders(root: Path, files: Iterable[str]) -> None:
+    """Remove files of a run, and folders that hold nothing any more."""
+    for file in files:
+        remove(root / file)
+        for parent in (root / file).parents:
+            if parent == root or (parent.is_dir() and any(parent.iterdir())):
+                break
+            if parent.is_dir():
+                parent.rmdir()
+
+
+def _carry_out(root: Path, record: Record, stale: list[str]) -> None:
     """Repeatable from any point at which it was interrupted."""
-    marker = root / "steps" / f"{record.name}.json"
+    marker = marker_path(root, record.name)
     folder = _partial(root, record.name)
     if marker.exists():
         marker.unlink()
         sync(marker.parent)
     touched = {root / old for old in stale}
-    _remove_with_empty_folders(root, stale)
+    remove_with_empty_folders(root, stale)
     for new in record.files:
         if (folder / new).exists():
             (root / new).parent.mkdir(parents=True, exist_ok=True)
@@ -192,28 +145,19 @@ def _carry_out(root: Path, record: _Record, stale: list[str]) -> None:
             touched.add(root / new)
     for parent in sorted(_parents(root, touched)):
         sync(parent)
-    save_json(marker, asdict(record), _MARKER)
+    save_marker(root, record)
     remove(_plan_path(root, record.name))
     remove(folder)
 
 
-def _give_up(root: Path, record: _Record, plan: Path) -> None:
+def _give_up(root: Path, record: Record, plan: Path) -> None:
     """Forget a plan; what it has moved without a marker belongs to nobody."""
     if find_finished(root, record.name) is None:
-        _remove_with_empty_folders(root, record.files)
+        remove_with_empty_folders(root, record.files)
     remove(plan)
 
 
-def _remove_with_empty_folders(root: Path, files: Iterable[str]) -> None:
-    for file in files:
-        remove(root / file)
-        for parent in (root / file).parents:
-            if parent == root or not parent.is_dir() or any(parent.iterdir()):
-                break
-            parent.rmdir()
-
-
-def _can_finish(root: Path, record: _Record) -> bool:
+def _can_finish(root: Path, record: Record) -> bool:
     """Whether every planned file is still whole, moved or not."""
     for file, digest in record.files.items():
         waiting = _partial(root, record.name) / file
@@ -266,39 +210,6 @@ def _marked_files(root: Path, name: str) -> list[str]:
     except StoreError:
         return []
     return list(found.files) if found else []
-
-
-def _as_record(value: object) -> _Record | None:
-    """Read a record; None where it is damaged or points out of the run."""
-    if not isinstance(value, Mapping) or not isinstance(value.get("files"), Mapping):
-        return None
-    name, key, files = value.get("name"), value.get("key"), value["files"]
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
-        return None
-    if not isinstance(key, str) or not _are_inside(list(files)):
-        return None
-    if not all(isinstance(d, str) and _SHA256.fullmatch(d) for d in files.values()):
-        return None
-    return _Record(name=name, key=key, files=files)
-
-
-def _outcome(root: Path, record: _Record, *, redone: bool) -> StepOutcome:
-    return StepOutcome(
-        name=record.name, key=record.key, root=root, files=record.files, redone=redone
-    )
-
-
-def _are_inside(names: object) -> bool:
-    """Whether these are paths that stay inside a run and off its own files."""
-    if not isinstance(names, list):
-        return False
-    for name in names:
-        if not isinstance(name, str) or not name:
-            return False
-        parts = PurePosixPath(name).parts
-        if name.startswith("/") or ".." in parts or parts[0] in RESERVED:
-            return False
-    return True
 
 
 def _parents(root: Path, files: set[Path]) -> set[Path]:

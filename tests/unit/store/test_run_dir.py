@@ -62,7 +62,8 @@ def test_other_settings_are_refused_by_name(tmp_path):
     assert str(caught.value) == (
         f"{tmp_path}: holds a run with other settings: model.path m (now n), "
         "share 0.01 (now 0.02), more not set (now 1); "
-        "choose another --out or repeat the settings of the run"
+        "choose another --out or repeat the settings of the run "
+        "(only --until may change within it)"
     )
     assert (tmp_path / "run.yaml").read_bytes() == before
     open_run(tmp_path).close()

@@ -4,17 +4,10 @@ from pathlib import Path
 import pytest
 
 from driftmap.core.errors import StoreError
-from driftmap.core.progress import Silence, listening
+from driftmap.core.progress import listening
 from driftmap.store import steps
 from driftmap.store.run_dir import RunDir
-
-
-class Ear(Silence):
-    def __init__(self):
-        self.heard = []
-
-    def said(self, message):
-        self.heard.append(message)
+from listeners import Ear
 
 
 @pytest.fixture

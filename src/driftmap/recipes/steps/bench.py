@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import torch
 
@@ -14,7 +15,7 @@ from driftmap.recipes.steps.logbook import logged
 from driftmap.recipes.steps.threads import threads_for
 from driftmap.results.samples import EncodedSample
 from driftmap.signals.batch import Batch
-from driftmap.store.run_dir import RunDir
+from driftmap.store.run_dir import Redoes, RunDir
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -39,6 +40,7 @@ def opened(
     settings: Mapping[str, object],
     kind: str,
     free: Collection[str],
+    redoes: Redoes = MappingProxyType({}),
 ) -> Iterator[Study]:
     """Open a study's run folder and note what it runs on.
 
@@ -48,11 +50,12 @@ def opened(
         settings: The resolved recipe.
         kind: Which recipe: the name of its command.
         free: Settings that may differ from those the run was begun with.
+        redoes: Settings that may differ too, with the steps that are done again then.
     """
     seed = int(str(settings["seed"]))
     with (
         threads_for(loaded.identity),
-        RunDir.open(out, settings, kind, free=free) as run,
+        RunDir.open(out, settings, kind, free=free, redoes=redoes) as run,
         logged(out, kind),
     ):
         run.note_environment(
