@@ -20,7 +20,8 @@ from driftmap.core.places import PARTS, RowBlocks, Site
 from driftmap.store.files import writing
 from driftmap.store.plain import VERSION, check_format, sorted_json
 
-_METADATA = "driftmap"
+METADATA = "driftmap"
+"""The one metadata key."""
 
 
 class TensorFile:
@@ -65,7 +66,7 @@ def save_tensors(
     whole = sorted_json({"kind": kind, "version": VERSION, **header})
     contiguous = {name: np.ascontiguousarray(a) for name, a in arrays.items()}
     with writing(path) as temporary:
-        save_file(contiguous, temporary, metadata={_METADATA: whole})
+        save_file(contiguous, temporary, metadata={METADATA: whole})
 
 
 @contextmanager
@@ -147,7 +148,7 @@ def _site(plain: dict) -> Site:
 
 
 def _header(path: Path, content: safe_open, kind: str) -> dict[str, object]:
-    text = (content.metadata() or {}).get(_METADATA, "{}")
+    text = (content.metadata() or {}).get(METADATA, "{}")
     try:
         header = json.loads(text)
     except ValueError as error:
