@@ -24,6 +24,7 @@ class CautionWords:
 
 
 KINDS = {
+    "trial": CautionWords(title="A trial run", place="answer"),
     "few-seeds": CautionWords(title="Too few training seeds", place="answer"),
     "half-precision": CautionWords(title="A model in 16 bits", place="ratio"),
     "structural-zeros": CautionWords(

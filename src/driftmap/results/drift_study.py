@@ -17,6 +17,7 @@ class GroupCard:
         num_weights: Its size.
         share: Size over all scored weights.
         chosen: How it was chosen, in words.
+        read_from: File that it was read from; empty where the run chose it.
         agreement: Jaccard of the groups that two halves of the samples choose; None
             for a group that no samples choose.
         agreement_by_chance: The same of random groups of their sizes.
@@ -26,6 +27,7 @@ class GroupCard:
     num_weights: int
     share: float
     chosen: str
+    read_from: str = ""
     agreement: float | None = None
     agreement_by_chance: float | None = None
 

@@ -11,8 +11,14 @@ from driftmap.core.places import Site
 
 FlatIndex = Int64[np.ndarray, " weight"]
 
+DECLARED = "difference"
+"""The group of the one test that is declared before training, where a run chose it."""
+
 CONTROL_RULES = ("random", "matched")
 """Groups chosen this way are drawn, not declared: they stand for other weights."""
+
+IMPORTED = "imported"
+"""The rule of a group that another program chose."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -148,15 +148,16 @@ def low_ceiling(group: str, ceiling: float | None, num_samples: int) -> Caution 
         group: Its name.
         ceiling: Jaccard of the same rule on disjoint halves of the samples; None
             where it was not measured.
-        num_samples: N per half.
+        num_samples: N per half; 0 where the group was not chosen from samples here.
     """
     if ceiling is not None and ceiling >= 0.5:
         return None
-    found = (
-        f"no ceiling was measured at {num_samples} samples"
-        if ceiling is None
-        else f"halves of {num_samples} samples agree on {ceiling:.2f} (Jaccard)"
-    )
+    if ceiling is not None:
+        found = f"halves of {num_samples} samples agree on {ceiling:.2f} (Jaccard)"
+    elif num_samples:
+        found = f"no ceiling was measured at {num_samples} samples"
+    else:
+        found = "it was chosen elsewhere, and no ceiling was measured"
     return Caution(
         name="low-ceiling",
         sentence=f"{group} is not shown to be reproducible: {found}.",

@@ -47,7 +47,12 @@ class TensorFile:
         """
         if name not in self._names:
             raise StoreError(f"{self.path}: {name} is missing; write the file again")
-        array = cast(np.ndarray, self._content.get_tensor(name))
+        try:
+            array = cast(np.ndarray, self._content.get_tensor(name))
+        except (SafetensorError, TypeError, AttributeError) as error:
+            raise StoreError(
+                f"{self.path}: {name} cannot be read ({error}); write the file again"
+            ) from error
         if array.dtype.name != dtype or array.ndim != num_axes:
             raise StoreError(
                 f"{self.path}: {name} is {array.dtype} with {array.ndim} axes, "
@@ -118,7 +123,7 @@ def sites_of(file: TensorFile) -> tuple[Site, ...]:
     try:
         listed = cast(list[dict], file.header["sites"])
         sites = tuple(_site(plain) for plain in listed)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise StoreError(
             f"{file.path}: its list of matrices is damaged; write the file again"
         ) from error
@@ -133,6 +138,11 @@ def require_distinct(keys: list[str]) -> None:
 def _site(plain: dict) -> Site:
     num_rows, num_columns = plain["shape"]
     split = plain["split"]
+    heads = plain["head_size"]
+    numbers = [plain["layer"], num_rows, num_columns, *(split or {}).values()]
+    numbers += [] if heads is None else [heads]
+    if not isinstance(plain["path"], str) or {*map(type, numbers)} != {int}:
+        raise TypeError(plain)
     if plain["part"] not in PARTS or min(num_rows, num_columns) < 1:
         raise ValueError(plain)
     return Site(
@@ -142,8 +152,8 @@ def _site(plain: dict) -> Site:
         num_rows=num_rows,
         num_columns=num_columns,
         split=None if split is None else RowBlocks(**split),
-        transposed=plain["transposed"],
-        head_size=plain["head_size"],
+        transposed=bool(plain["transposed"]),
+        head_size=heads,
     )
 
 
@@ -151,7 +161,7 @@ def _header(path: Path, content: safe_open, kind: str) -> dict[str, object]:
     text = (content.metadata() or {}).get(METADATA, "{}")
     try:
         header = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise StoreError(f"{path}: its header is damaged; write it again") from error
     if not isinstance(header, dict):
         raise StoreError(f"{path}: its header is damaged; write it again")

@@ -5,19 +5,18 @@ where more than one weight in 16 is a member, one bit per weight (`KEY.bits`,
 row by row, lowest bit first), and optionally the members' scores (`KEY.score`).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 from jaxtyping import Float32, Int64
 
-from driftmap.core.errors import StoreError
+from driftmap.core.errors import DataError, StoreError
 from driftmap.core.places import Site, canonical_order
 from driftmap.results.groups import GroupOrigin, WeightGroup
-from driftmap.results.plain import Plain, to_plain
+from driftmap.results.plain import Plain, from_plain, to_plain
 from driftmap.store.codec import (
     TensorFile,
     open_tensors,
@@ -30,6 +29,7 @@ from driftmap.store.codec import (
 GROUP_KIND = "driftmap.group"
 _DENSE = 16
 _NARROW = 65_536
+_OF_IMPORTED = ("source", "source_sha256")
 
 
 class GroupFile:
@@ -126,7 +126,7 @@ def load_group(path: Path) -> WeightGroup:
 def _origin_to_plain(origin: GroupOrigin) -> Plain:
     """Fields of imported groups alone stay out of the files of all others."""
     held = asdict(origin)
-    for name in ("source", "source_sha256"):
+    for name in _OF_IMPORTED:
         if not held[name]:
             del held[name]
     return to_plain(held)
@@ -181,11 +181,12 @@ def _compressed_rows(file: TensorFile, site: Site) -> Int64[np.ndarray, " weight
 
 def _name_and_origin(file: TensorFile) -> tuple[str, GroupOrigin]:
     name, origin = file.header.get("name"), file.header.get("origin")
+    if not isinstance(name, str) or not isinstance(origin, dict):
+        raise _damaged(file.path, "the group's origin")
     try:
-        if not isinstance(name, str) or not isinstance(origin, Mapping):
-            raise TypeError(name)
-        return name, GroupOrigin(**cast(dict, origin))
-    except TypeError as error:
+        whole = {**dict.fromkeys(_OF_IMPORTED, ""), **origin}
+        return name, from_plain(GroupOrigin, whole)
+    except DataError as error:
         raise _damaged(file.path, "the group's origin") from error
 
 

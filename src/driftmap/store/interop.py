@@ -120,7 +120,10 @@ def _numbers(place: str, entries: Sequence[Entry]) -> Float64[np.ndarray, "entry
                 f"{place}, entry {number}: {entry} is not [row, column] or "
                 "[row, column, score], alike all through the list"
             )
-    numbers = np.array(entries, dtype=np.float64)
+    try:
+        numbers = np.array(entries, dtype=np.float64)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise StoreError(f"{place}: an entry is no list of numbers ({error})") from None
     wild = ~np.isfinite(numbers).all(axis=1)
     if wild.any():
         number = int(wild.argmax())

@@ -68,8 +68,12 @@ class _Scanner:
         while not (match := _KEY.match(self._text)):
             if len(self._text) > _CHUNK or not self._read_more():
                 raise self._unexpected('a name such as "layer_0_self_attn.q_proj":')
+        try:
+            key = json.loads(match[1], strict=False)
+        except ValueError:
+            raise self._unexpected("a name without odd escapes") from None
         self._use(match.end())
-        return cast(str, json.loads(match[1], strict=False))
+        return cast(str, key)
 
     def _value(self, key: str) -> list[Entry]:
         self._peek()
@@ -85,7 +89,7 @@ class _Scanner:
             raise self._unexpected(f"only numbers for {key!r}")
         try:
             value = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise StoreError(
                 f"{self._path}: {key}: is not a list of [row, column] ({error})"
             ) from error

@@ -64,7 +64,7 @@ def parse_json(path: Path) -> object:
         return json.loads(path.read_bytes())
     except FileNotFoundError:
         raise StoreError(f"{path}: there is no such file; check the name") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise StoreError(
             f"{path}: is damaged or not JSON ({error}); write it again"
         ) from error

@@ -7,9 +7,6 @@ from driftmap.results.drift_study import GroupCard
 from driftmap.results.groups import WeightGroup
 from driftmap.results.table import Cell, Table
 
-DECLARED = "difference"
-"""The group of the one test that is declared before training, where a run chose it."""
-
 STATISTICS_KIND = "driftmap.statistics"
 
 
@@ -29,7 +26,8 @@ def group_cards(
             name=group.name,
             num_weights=group.num_weights,
             share=group.num_weights / num_scored,
-            chosen=_how_chosen(group.name, group.origin.shares),
+            chosen=_how_chosen(group, groups[0].name),
+            read_from=group.origin.source,
             agreement=_figure(halves, group.name, "jaccard"),
             agreement_by_chance=_figure(halves, group.name, "by_chance"),
         )
@@ -44,16 +42,33 @@ def _figure(
     return value if math.isfinite(value) else None
 
 
-def _how_chosen(name: str, shares: Mapping[str, float]) -> str:
-    share = {key: f"{100 * value:g} %" for key, value in shares.items()}
-    if name == DECLARED:
-        return (
-            f"top {share['q']} by behaviour score without top {share['p']} by "
-            "utility score"
-        )
-    return {
-        "matched": f"as many per size bin as `{DECLARED}`, outside scored groups",
-        "top": f"top {share.get('share')} by behaviour score",
-        "utility": f"top {share.get('share')} by utility score",
-        "random": f"{share.get('share')} of each matrix, drawn blindly",
-    }[name]
+def _how_chosen(group: WeightGroup, declared: str) -> str:
+    source, rule = group.origin.source, _rule(group, declared)
+    if not source:
+        return rule
+    if source.endswith(".json"):
+        return f"read from {source}, which names no model"
+    return f"read from {source}" + (f": {rule}" if rule else "")
+
+
+def _rule(group: WeightGroup, declared: str) -> str:
+    match group.origin.rule:
+        case "difference":
+            return (
+                f"top {_share(group, 'q')} by behaviour score without top "
+                f"{_share(group, 'p')} by utility score"
+            )
+        case "top":
+            samples = {"top": "behaviour ", "utility": "utility "}.get(group.name, "")
+            return f"top {_share(group, 'share')} by {samples}score"
+        case "matched":
+            return f"as many per size bin as `{declared}`, outside scored groups"
+        case "random":
+            return f"{_share(group, 'share')} of each matrix, drawn blindly"
+    return ""
+
+
+def _share(group: WeightGroup, name: str) -> str:
+    """A share in per cent; a file from elsewhere may not tell."""
+    held = group.origin.shares.get(name)
+    return "a share" if held is None else f"{100 * held:.3g} %"

@@ -15,10 +15,9 @@ from driftmap.recipes.options import GroupOptions, ScoringOptions
 from driftmap.recipes.steps.bench import Study
 from driftmap.recipes.steps.controls import matched_control, random_control
 from driftmap.recipes.steps.data import ScoringData
-from driftmap.recipes.steps.group_cards import DECLARED
 from driftmap.recipes.steps.group_files import read_groups, save_groups
 from driftmap.recipes.steps.scoring import snip_halves
-from driftmap.results.groups import FlatIndex, GroupOrigin, WeightGroup
+from driftmap.results.groups import DECLARED, FlatIndex, GroupOrigin, WeightGroup
 from driftmap.results.table import Table
 from driftmap.store.steps import StepOutcome
 
