@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from driftmap.core.errors import DataError
+from driftmap.core.quoted import quoted
 
 HUB_SOURCE = re.compile(
     r"(?P<name>[\w.-]+/[\w.-]+)(@(?P<config>[\w.-]+))?(:(?P<split>[^:/]+))?"
@@ -80,4 +81,4 @@ def _quiet() -> Iterator[None]:
 
 
 def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0].rstrip(".")
+    return quoted(str(error).partition("\n")[0].rstrip("."), longest=200)

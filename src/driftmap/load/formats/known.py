@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 
 from driftmap.core.errors import DataError
+from driftmap.core.quoted import quoted
 from driftmap.load.formats import (
     advbench,
     alpaca,
@@ -14,6 +15,8 @@ from driftmap.load.formats import (
     text,
 )
 from driftmap.load.formats.shape import Shape
+
+_MOST_LISTED = 12
 
 # The first that fits is taken: from the columns that mean one thing only to those
 # that many files have.
@@ -63,4 +66,7 @@ def recognise(
 
 def in_words(columns: Sequence[str]) -> str:
     """Columns as errors list them."""
-    return ", ".join(f"`{column}`" for column in columns) or "none"
+    listed = [f"`{quoted(column)}`" for column in columns[:_MOST_LISTED]]
+    if len(columns) > _MOST_LISTED:
+        listed.append(f"and {len(columns) - _MOST_LISTED} more")
+    return ", ".join(listed) or "none"
