@@ -95,7 +95,7 @@ def tune_lora(
     if state is not None and state.step >= total:
         return _losses(json.loads(state.trainer)["log_history"])
     with (
-        _own_randomness(model.device),
+        own_randomness(model.device),
         adapted(model, sites, settings, child_seed(seed, "adapter")) as tuned,
         progress("fine-tune", total) as bar,
     ):
@@ -113,6 +113,19 @@ def tune_lora(
             bar.advance(state.step, "resumed")
             trainer.train(resume_from_checkpoint=_scratch(follower, state))
         return _losses(trainer.state.log_history)
+
+
+@contextmanager
+def own_randomness(device: torch.device) -> Iterator[None]:
+    """Give the random generators back as they were: the trainer seeds them all."""
+    python, legacy = random.getstate(), np.random.get_state()
+    devices = [device.index or 0] if device.type == "cuda" else []
+    try:
+        with torch.random.fork_rng(devices=devices):
+            yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(legacy)
 
 
 class _Watch:
@@ -134,7 +147,7 @@ class _Watch:
 
     def tell(self, model: PeftModel, step: int) -> None:
         """Call the follower, unseen by the run."""
-        with _own_randomness(model.device):
+        with own_randomness(model.device):
             model.eval()
             if step in self.saved:
                 self.follower.on_checkpoint(step, model)
@@ -174,19 +187,6 @@ def _check_device(model: PreTrainedModel, device: torch.device) -> None:
 
 def _on_cpu(model: PreTrainedModel) -> bool:
     return model.device.type == "cpu"
-
-
-@contextmanager
-def _own_randomness(device: torch.device) -> Iterator[None]:
-    """Give the random generators back as they were: the trainer seeds them all."""
-    python, legacy = random.getstate(), np.random.get_state()
-    devices = [device.index or 0] if device.type == "cuda" else []
-    try:
-        with torch.random.fork_rng(devices=devices):
-            yield
-    finally:
-        random.setstate(python)
-        np.random.set_state(legacy)
 
 
 def _state_path(follower: Follower) -> Path:

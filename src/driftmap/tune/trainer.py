@@ -125,6 +125,12 @@ def trainer_arguments(
     )
 
 
+def labelled(sample: EncodedSample) -> dict[str, list[int]]:
+    """One sample as the trainer takes it."""
+    labels = np.where(sample.counted, sample.token_ids, IGNORED)
+    return {"input_ids": sample.token_ids.tolist(), "labels": labels.tolist()}
+
+
 def collate(rows: Sequence[Mapping[str, Sequence[int]]]) -> dict[str, Tensor]:
     """Pad rows on the right by their length, so that no token's id decides its loss.
 
@@ -143,6 +149,12 @@ def collate(rows: Sequence[Mapping[str, Sequence[int]]]) -> dict[str, Tensor]:
         labels[number, :size] = torch.tensor(row["labels"])
         real[number, :size] = 1
     return {"input_ids": ids, "attention_mask": real, "labels": labels}
+
+
+def epoch_order(size: int, data_seed: int, epoch: int) -> list[int]:
+    """In which order one epoch takes the samples, from the data seed alone."""
+    generator = np.random.default_rng(child_seed(data_seed, "epoch", epoch))
+    return generator.permutation(size).tolist()
 
 
 class LoraTrainer(SFTTrainer):
@@ -247,8 +259,7 @@ class _EpochOrder(Sampler[int]):
         return self.size
 
     def __iter__(self) -> Iterator[int]:
-        generator = np.random.default_rng(child_seed(self.seed, "epoch", self.epoch))
-        return iter(generator.permutation(self.size).tolist())
+        return iter(epoch_order(self.size, self.seed, self.epoch))
 
 
 class _Marks(TrainerCallback):
@@ -284,12 +295,7 @@ def _trained(model: object) -> list[tuple[str, Tensor]]:
 
 
 def _dataset(samples: Sequence[EncodedSample]) -> Dataset:
+    rows = [labelled(sample) for sample in samples]
     return Dataset.from_dict(
-        {
-            "input_ids": [sample.token_ids.tolist() for sample in samples],
-            "labels": [
-                np.where(sample.counted, sample.token_ids, IGNORED).tolist()
-                for sample in samples
-            ],
-        }
+        {name: [row[name] for row in rows] for name in ("input_ids", "labels")}
     )
