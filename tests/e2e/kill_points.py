@@ -32,7 +32,8 @@ SITE = Site(path="m.0.q", layer=0, part="q", num_rows=8, num_columns=8)
 
 def make_run(folder: Path, version: int) -> None:
     """Three steps that build on each other; `version` is an input of the first."""
-    with RunDir.open(folder, {"edition": version}, "kill", free=("edition",)) as run:
+    redoes = {"edition": ("score", "tune", "report")}
+    with RunDir.open(folder, {"edition": version}, "kill", redoes=redoes) as run:
         first = run.step("score", {"version": version}, _score(version))
         second = run.long_step("tune", {"score": first.key}, _tune)
         inputs = {"tune": second.key, "files": second.files}
@@ -132,6 +133,14 @@ def check_markers(folder: Path) -> None:
             assert found == digest, f"{marker.name} speaks of another {name}"
 
 
+def check_way_back(folder: Path, copy: Path, earlier: dict[str, bytes]) -> None:
+    """The earlier settings are taken up again, whatever the change had come to."""
+    shutil.copytree(folder, copy)
+    assert attempt(copy, 0, None)
+    assert contents(copy) == earlier
+    shutil.rmtree(copy)
+
+
 def main(place: Path, every: int) -> None:
     """Kill new runs and runs with changed inputs at every so many points."""
     os.fsync = lambda _: None  # a killed process loses nothing the system holds
@@ -151,6 +160,8 @@ def main(place: Path, every: int) -> None:
                 shutil.copytree(place / "calm_0", folder)
             finished = attempt(folder, version, points[version])
             check_markers(folder)
+            if version:
+                check_way_back(folder, place / "back", undisturbed[0])
             if not attempt(folder, version, dice.randrange(60)):
                 check_markers(folder)
             assert attempt(folder, version, None)

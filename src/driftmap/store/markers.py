@@ -94,6 +94,17 @@ def find_finished(root: Path, name: str) -> StepOutcome | None:
     return outcome_of(root, record, redone=False) if record else None
 
 
+def all_finished(root: Path) -> list[StepOutcome]:
+    """Find every step that has a marker, in the order of their names.
+
+    Raises:
+        StoreError: A marker is damaged or of a newer version.
+    """
+    names = sorted(path.stem for path in (root / "steps").glob("[!.]*.json"))
+    found = (find_finished(root, name) for name in names)
+    return [step for step in found if step]
+
+
 def outcome_of(root: Path, record: Record, *, redone: bool) -> StepOutcome:
     """Say what a record says of a step in this run folder."""
     return StepOutcome(

@@ -5,28 +5,32 @@ from pathlib import Path
 from time import perf_counter
 from types import MappingProxyType
 
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
 from driftmap.core.errors import StoreError
 from driftmap.core.progress import phase, say
 from driftmap.store import markers, provenance, steps
+from driftmap.store.border import (
+    LOCK,
+    locked,
+    locked_run,
+    refuse_foreign,
+    refuse_other,
+)
 from driftmap.store.files import explaining, remove
 from driftmap.store.markers import StepOutcome
 from driftmap.store.recipe_file import (
     RECIPE_FILE,
-    differing,
     is_changed,
     load_recipe,
     plain_recipe,
     save_recipe,
-    settings_under,
 )
 from driftmap.store.steps import StepFolders
 
 Redoes = Mapping[str, Collection[str]]
 """Dotted names of settings -> names of the steps that depend on them."""
 
-_LOCK = ".lock"
 _OWN = (RECIPE_FILE, "provenance.json", "log.txt", "steps")
 
 
@@ -79,12 +83,12 @@ class RunDir:
             StoreError: The folder holds foreign files, another run or this run
                 with other settings, is in use, or may not be written to.
         """
-        _refuse_foreign(path)
+        refuse_foreign(path)
         is_new = not path.exists()
-        run = cls(path, _locked(path), is_new=is_new)
+        run = cls(path, locked(path), is_new=is_new)
         try:
             plain = plain_recipe(recipe)
-            _refuse_other(path, plain, kind, (*free, *redoes))
+            refuse_other(path, plain, kind, (*free, *redoes))
             with explaining(path):
                 run._begin(plain, kind, redoes)
         except BaseException:
@@ -103,6 +107,15 @@ class RunDir:
         """
         saved = load_recipe(path)
         return cls.open(path, saved.settings, saved.kind)
+
+    @classmethod
+    def hold(cls, path: Path) -> "RunDir":
+        """Lock a run as it is: nothing of it is changed yet.
+
+        Raises:
+            StoreError: The folder holds no run, or the run is in use.
+        """
+        return cls(path, locked_run(path), is_new=False)
 
     def step(
         self,
@@ -248,7 +261,7 @@ class RunDir:
         """Remove what `open` wrote, so that other settings may be tried here."""
         for name in _OWN:
             remove(self.path / name)
-        if self._is_new and {p.name for p in self.path.iterdir()} <= {_LOCK}:
+        if self._is_new and {p.name for p in self.path.iterdir()} <= {LOCK}:
             remove(self.path)
 
     def _step(
@@ -308,63 +321,3 @@ def _reason_to_do(found: StepOutcome | None, key: str) -> str | None:
 
 def _and_more(names: Sequence[str]) -> str:
     return f" (and {len(names) - 1} more)" if len(names) > 1 else ""
-
-
-def _locked(path: Path) -> FileLock:
-    """Make the folder if it is missing, and keep others from writing to it."""
-    with explaining(path):
-        try:
-            path.mkdir(parents=True, exist_ok=True)
-        except FileNotFoundError as error:
-            raise StoreError(
-                f"{path}: cannot be made here; choose another --out"
-            ) from error
-        lock = FileLock(path / _LOCK, timeout=0)
-        try:
-            lock.acquire()
-        except Timeout:
-            raise StoreError(
-                f"{path}: another driftmap is writing this run; "
-                "wait for it to end or choose another --out"
-            ) from None
-    return lock
-
-
-def _refuse_foreign(path: Path) -> None:
-    if path.exists() and not path.is_dir():
-        raise StoreError(f"{path}: is a file, not a folder; choose another --out")
-    if not path.is_dir() or (path / RECIPE_FILE).exists():
-        return
-    own = (_LOCK, f".{RECIPE_FILE}.")
-    foreign = sorted(p.name for p in path.iterdir() if not p.name.startswith(own))
-    if foreign:
-        raise StoreError(
-            f"{path}: holds files of something else ({', '.join(foreign[:3])}) and no "
-            f"{RECIPE_FILE}; choose another --out or an empty folder"
-        )
-
-
-def _refuse_other(
-    path: Path, recipe: Mapping[str, object], kind: str, may_change: Collection[str]
-) -> None:
-    if not (path / RECIPE_FILE).exists():
-        return
-    saved = load_recipe(path)
-    if saved.kind != kind:
-        raise StoreError(
-            f"{path}: holds a run of `{saved.kind}`, not `{kind}`; choose another --out"
-        )
-    differences = differing(saved.settings, recipe, may_change)
-    if differences:
-        raise StoreError(
-            f"{path}: holds a run with other settings: {', '.join(differences)}; "
-            "choose another --out or repeat the settings of the run"
-            f"{_changeable(recipe, may_change)}"
-        )
-
-
-def _changeable(recipe: Mapping[str, object], may_change: Collection[str]) -> str:
-    """Say which options may change within a run; one that names the run is none."""
-    names = [name.split(".")[-1] for name in settings_under(recipe, may_change)]
-    options = [f"--{name.replace('_', '-')}" for name in names if name != "out"]
-    return f" (only {', '.join(options)} may change within it)" if options else ""

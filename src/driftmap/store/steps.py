@@ -32,6 +32,7 @@ from driftmap.store.markers import (
 from driftmap.store.plain import VERSION, load_json, save_json, sorted_json
 
 _PLAN = "driftmap.plan"
+_KEY = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +63,7 @@ def step_key(name: str, inputs: Mapping[str, object]) -> str:
 def step_folders(root: Path, name: str, key: str) -> StepFolders:
     """Make the folders of a step that begins, without work of other inputs."""
     folder = _partial(root, name)
-    work = root / "steps" / f"{name}.work" / key[:16]
+    work = root / "steps" / f"{name}.work" / key[:_KEY]
     remove(folder)
     folder.mkdir(parents=True)
     if work.parent.exists():
@@ -90,19 +91,51 @@ def commit(root: Path, name: str, key: str) -> StepOutcome:
 
 def recover(root: Path) -> None:
     """Finish the moves that a killed process had planned and clear its remains."""
-    steps = root / "steps"
-    for path in sorted(steps.glob(".*.plan")):
-        plan = load_json(path, _PLAN)
-        record, stale = as_record(plan.get("record")), plan.get("stale")
-        if record is None or not are_inside(stale):
-            raise StoreError(f"{path}: is damaged; remove it and repeat the command")
+    finish_planned(root)
+    for path in half_written(root):
+        remove(path)
+
+
+def finish_planned(root: Path) -> None:
+    """Carry out what a killed process had planned, or give it up where it cannot be."""
+    for path in sorted((root / "steps").glob(".*.plan")):
+        record, stale = _load_plan(path)
         if _can_finish(root, record):
-            _carry_out(root, record, cast(list[str], stale))
+            _carry_out(root, record, stale)
         else:
             _give_up(root, record, path)
-    for pattern in (".*.partial", ".*.tmp"):
-        for path in steps.glob(pattern):
-            remove(path)
+
+
+def planned_files(root: Path) -> set[str]:
+    """Name the files that a killed process had planned to move to their places."""
+    plans = (root / "steps").glob(".*.plan")
+    return {name for path in plans for name in _load_plan(path)[0].files}
+
+
+def half_written(root: Path) -> list[Path]:
+    """Find what a killed process left that is of no use to anyone."""
+    steps = root / "steps"
+    partial = [
+        path
+        for path in steps.glob(".*.partial")
+        if not path.with_suffix(".plan").exists()
+    ]
+    return sorted([*root.glob(".*.tmp"), *steps.glob(".*.tmp"), *partial])
+
+
+def work_folders(root: Path, *, of_use: bool) -> list[Path]:
+    """Find the checkpoints of long steps.
+
+    Args:
+        root: The run folder.
+        of_use: Those that a killed step can go on from; else those that a process
+            which was killed after it had finished the step did not clear.
+    """
+    return sorted(
+        work
+        for work in (root / "steps").glob("*.work/*")
+        if _is_of_use(root, work) == of_use
+    )
 
 
 def abandon(root: Path, name: str) -> None:
@@ -148,6 +181,22 @@ def _carry_out(root: Path, record: Record, stale: list[str]) -> None:
     save_marker(root, record)
     remove(_plan_path(root, record.name))
     remove(folder)
+
+
+def _load_plan(path: Path) -> tuple[Record, list[str]]:
+    plan = load_json(path, _PLAN)
+    record, stale = as_record(plan.get("record")), plan.get("stale")
+    if record is None or not are_inside(stale):
+        raise StoreError(f"{path}: is damaged; remove it and repeat the command")
+    return record, cast(list[str], stale)
+
+
+def _is_of_use(root: Path, work: Path) -> bool:
+    """Whether the step with the key of this work still has something to do."""
+    found = find_finished(root, work.parent.name.removesuffix(".work"))
+    if found is None or found.key[:_KEY] != work.name:
+        return True
+    return not all((root / name).is_file() for name in found.files)
 
 
 def _give_up(root: Path, record: Record, plan: Path) -> None:
