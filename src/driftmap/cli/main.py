@@ -1,35 +1,33 @@
-"""Which words are understood, and how does a mistake end?
+"""Which words are understood? They become a recipe, and the recipe runs."""
 
-The words become a recipe, the recipe runs. A mistake that a person can mend is
-one sentence and exit code 2 (usage) or 1 (data); anything else is a defect and
-says how to see where it happened.
-"""
-
-import errno
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from traceback import format_exception
 from typing import Annotated, Protocol, runtime_checkable
 
-from cyclopts import App, CycloptsError, Parameter
+from cyclopts import App, Parameter
 from rich.console import Console
 
 import driftmap
+from driftmap.cli.environment import environment, fill_in, without_defaults
+from driftmap.cli.mistakes import exit_code, sentence
 from driftmap.cli.progress import listener_for
-from driftmap.core.errors import DriftmapError
+from driftmap.cli.streams import sturdy_streams
 from driftmap.core.progress import listening
+from driftmap.core.secrets import redacted
 from driftmap.recipes.demo import Demo
 from driftmap.recipes.drift import Drift
 from driftmap.recipes.report import Report
 from driftmap.recipes.score import Score
 
-TROUBLE = "docs/how-to/troubleshooting.md"
-"""Where the topics of errors are explained; its path in the project's repository."""
-
 EPILOGUE = (
     "`driftmap COMMAND --help` explains every option. "
     "`--debug` after any command shows where an error came from. "
-    "A command that was interrupted goes on when it is repeated."
+    "A command that was interrupted goes on when it is repeated. "
+    "`DRIFTMAP_MODEL`, `DRIFTMAP_DEVICE` and `DRIFTMAP_NUM_SAMPLES`, in the "
+    "environment or in a `.env` file in the working folder, are the defaults of "
+    "`--model`, `--device` and `--num-samples`."
 )
 
 
@@ -48,6 +46,7 @@ app = App(
     help_epilogue=EPILOGUE,
     version=driftmap.__version__,
     help_format="markdown",
+    config=(fill_in,),
     result_action="return_value",
     exit_on_error=False,
     print_error=False,
@@ -73,53 +72,40 @@ def run(
     """
     from driftmap.recipes.saved import words_of
 
-    return app(words_of(file, options))
+    words = words_of(file, options)
+    if not (file.is_dir() or file.name == "run.yaml"):
+        return app(words)
+    with without_defaults():  # the run has resolved them
+        return app(words)
 
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run one command line; the return value is the exit code."""
     words = list(sys.argv[1:] if words is None else words)
-    debug = "--debug" in words
+    with sturdy_streams():
+        return _main([w for w in words if w != "--debug"], debug="--debug" in words)
+
+
+def _main(words: list[str], *, debug: bool) -> int:
     errors = Console(stderr=True)
-    try:
-        with listening(listener_for(errors)):
-            recipe = app([w for w in words if w != "--debug"])
+    with listening(listener_for(errors)), environment() as taken:
+        try:
+            recipe = app(words)
             if isinstance(recipe, Recipe):
                 print(recipe.run())  # noqa: T201
-    except KeyboardInterrupt:
-        _say(errors, "interrupted; the same command goes on from here")
-        return 130
-    except Exception as error:  # noqa: BLE001  the last one to hear of it
-        if debug:
-            errors.print_exception(show_locals=False)
-        _say(errors, f"error: {_sentence(error)}")
-        return _exit_code(error)
+            if sys.stdout:
+                sys.stdout.flush()
+        except KeyboardInterrupt:
+            _say(errors, "interrupted; the same command goes on from here")
+            return 130
+        except Exception as error:  # noqa: BLE001  the last one to hear of it
+            if debug:
+                # Not rich's own: it breaks lines, and a secret across two is not found.
+                _say(errors, "".join(format_exception(error)).rstrip("\n"))
+            _say(errors, f"error: {sentence(error, taken)}")
+            return exit_code(error)
     return 0
 
 
-def _exit_code(error: Exception) -> int:
-    if isinstance(error, DriftmapError):
-        return error.exit_code
-    return 2 if isinstance(error, CycloptsError) else 1
-
-
-def _sentence(error: Exception) -> str:
-    said = " ".join(str(error).split())
-    if isinstance(error, DriftmapError):
-        return f"{said}; see {TROUBLE}#{error.topic}" if error.topic else said
-    if isinstance(error, CycloptsError):
-        command = " ".join(["driftmap", *(error.command_chain or ())])
-        return f"{said.rstrip('.')}; see `{command} --help`"
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        where = error.filename or "the run folder"
-        return (
-            f"{where}: the disk is full; free some space and repeat; see {TROUBLE}#disk"
-        )
-    return (
-        f"{type(error).__name__}: {said} (this should not happen; `--debug` shows "
-        "where)"
-    )
-
-
 def _say(console: Console, message: str) -> None:
-    console.print(message, highlight=False, markup=False, soft_wrap=True)
+    console.print(redacted(message), highlight=False, markup=False, soft_wrap=True)

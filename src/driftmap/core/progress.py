@@ -1,13 +1,16 @@
 """How does long work say how far it is, without knowing who listens?
 
 A stage wraps its loop in `progress(...)`. The command line installs a listener
-that draws bars; a library call hears nothing unless it installs its own.
+that draws bars; a library call hears nothing unless it installs its own. No listener
+hears a secret.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Protocol, runtime_checkable
+
+from driftmap.core.secrets import redacted
 
 
 @runtime_checkable
@@ -43,14 +46,14 @@ class Progress:
 
     def advance(self, steps: int = 1, note: str = "") -> None:
         """Say that `steps` more are done, with a short note such as the loss."""
-        _listener.get().advanced(steps, note)
+        _listener.get().advanced(steps, redacted(note))
 
 
 @contextmanager
 def progress(what: str, total: int) -> Iterator[Progress]:
     """Announce work of `total` steps for as long as the block runs."""
     listener = _listener.get()
-    listener.started(what, total)
+    listener.started(redacted(what), total)
     try:
         yield Progress()
     except BaseException:
@@ -68,7 +71,7 @@ def phase(what: str) -> Iterator[None]:
 
 def say(message: str) -> None:
     """Tell the person one thing worth knowing: a count dropped, a cache used."""
-    _listener.get().said(message)
+    _listener.get().said(redacted(message))
 
 
 @contextmanager

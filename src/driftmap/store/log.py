@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from driftmap.core.secrets import redacted
 from driftmap.store.files import explaining
 
 _LOGGER = "driftmap"
@@ -14,6 +15,8 @@ _LOGGER = "driftmap"
 @contextmanager
 def logging_to(path: Path) -> Iterator[logging.Logger]:
     """Append what driftmap logs inside the block to a file, one dated line each.
+
+    The values of secrets are left out of them.
 
     Args:
         path: Usually `RUN/log.txt`; older lines stay.
@@ -50,6 +53,6 @@ class _AppendingHandler(logging.Handler):
         self._path = path
 
     def emit(self, record: logging.LogRecord) -> None:
-        line = f"{self.format(record)}\n".encode()
+        line = f"{redacted(self.format(record))}\n".encode()
         with explaining(self._path), self._path.open("ab", buffering=0) as file:
             file.write(line)
