@@ -14,24 +14,41 @@ from driftmap.results.table import Cell, Table
 from driftmap.stats.effects import effect_from_summaries
 
 BASELINES = ("utility", "random", "matched")
-"""Groups that every other group is compared with, where the logs have them."""
+"""Groups that others are compared with, where the logs have them."""
+
+MATCHED_TO = ("difference", "safety_set_diff")
+"""Names of the one group that `matched` is the control of."""
 
 Row = Mapping[str, Cell]
 
+_WORDS = ("metric", "group", "baseline", "label", "undefined")
+_FIGURES = (
+    "cohens_d", "mean_difference", "median_difference", "group_mean", "group_std",
+    "baseline_mean", "baseline_std",
+)  # fmt: skip
+_NO_EFFECTS = Table(
+    columns={"step": np.empty(0, dtype=np.int64)}
+    | {name: np.empty(0, dtype=str) for name in _WORDS}
+    | {name: np.empty(0) for name in _FIGURES}
+)
 _SAME = 1e-9
 _AGREES = 1e-6
 
 
 def logged_effects(logs: Table) -> Table:
-    """Compare every group with every baseline, at every step and in every metric.
+    """Compare groups at every step and in every metric.
+
+    Every other group is compared with `utility` and `random`, and the group that has
+    a control of its own with `matched`.
 
     Args:
         logs: Columns step, metric, group, mean, std, median and count.
 
     Returns:
         Columns step, metric, group, baseline, cohens_d, label, mean_difference,
-        median_difference and `undefined`, which says why there is no d (then d is
-        NaN and the label empty). No row where the logs have no baseline.
+        median_difference, mean and std of both, and `undefined`, which says why
+        there is no d (then d is NaN and the label empty). No row where the logs have
+        no baseline.
 
     >>> rows = [
     ...     {"step": 9, "metric": "absolute_change", "group": group, "mean": mean,
@@ -49,7 +66,7 @@ def logged_effects(logs: Table) -> Table:
         for baseline in [groups.get(name)]
         if baseline
         for row in groups.values()
-        if row is not baseline
+        if row is not baseline and (name != "matched" or row["group"] in MATCHED_TO)
     ]
     return Table.from_rows(rows)
 
@@ -68,6 +85,23 @@ def checked_comparisons(logs: Table, comparisons: Table) -> tuple[ComparisonChec
     """
     places = _by_place(logs)
     return tuple(_check(places, row) for row in comparisons.rows())
+
+
+def last_comparisons(logs: Table) -> Table:
+    """The comparisons of a `statistical_results.json`: those of the last step.
+
+    Args:
+        logs: As for `logged_effects`.
+
+    Returns:
+        Columns metric, group, baseline, mean_diff, cohens_d, and mean and std of
+        both. A pair without a d is left out, since JSON has no number for it.
+    """
+    effects = logged_effects(logs)
+    if not len(effects):
+        return effects
+    last = effects.where(step=int(logs["step"].max()), undefined="")
+    return Table(columns={**last.columns, "mean_diff": last["mean_difference"]})
 
 
 def _by_place(logs: Table) -> dict[tuple[int, str], dict[str, Row]]:
@@ -92,6 +126,10 @@ def _effect_row(place: tuple[int, str], group: Row, baseline: Row) -> dict[str, 
         "label": "" if d is None else str(effect.label),
         "mean_difference": effect.mean_difference,
         "median_difference": effect.median_difference,
+        "group_mean": effect.of_group.mean,
+        "group_std": effect.of_group.std,
+        "baseline_mean": effect.of_baseline.mean,
+        "baseline_std": effect.of_baseline.std,
         "undefined": undefined,
     }
 

@@ -1,0 +1,123 @@
+"""Which tensors does a model hold once an adapter is merged into it?
+
+The model itself is only read: what the adapter changes is new, the rest is the
+model's own memory.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from torch import Tensor, nn
+
+from driftmap.core.errors import ModelError
+from driftmap.core.places import Site
+from driftmap.load.adapters import PREFIX, read_adapter
+from driftmap.load.tensor_files import weight_files
+from driftmap.signals.factors import LoraFactors
+
+ROWS_AT_A_TIME = 512
+"""Rows that are summed in float64 at a time, so that little memory is needed."""
+
+
+def merged_tensors(
+    model: nn.Module,
+    sites: Sequence[Site],
+    folder: Path,
+    reference: Path | None = None,
+) -> dict[str, Tensor]:
+    """Merge a saved LoRA adapter: every tensor of the model, by name.
+
+    Needs memory for one more copy of the tuned matrices, on the CPU, in the model's
+    own number type. Sums are taken in float64 and rounded once.
+
+    Args:
+        model: The base, without an adapter; it stays as it is.
+        sites: All matrices of its layout.
+        folder: The adapter's.
+        reference: As for `read_adapter`.
+
+    Returns:
+        As `model.state_dict()`, with new tensors where the adapter changes one.
+
+    Raises:
+        ModelError: As `read_adapter`, or the adapter has a part that cannot be merged.
+    """
+    state = dict(model.state_dict())
+    adapter = read_adapter(folder, sites, reference=reference)
+    start: Mapping[Site, LoraFactors] = {}
+    if reference is not None:
+        start = read_adapter(reference, sites, reference=reference).factors
+    changed: dict[str, Tensor] = {}
+    for site, factors in adapter.factors.items():
+        name = f"{site.path}.weight"
+        if name not in changed:
+            changed[name] = _copy(state[name], name)
+        matrix = changed[name].T if site.transposed else changed[name]
+        _add(matrix, site, _change(factors, start.get(site)))
+    return state | changed | dict(_whole_tensors(folder, adapter.other_parts, state))
+
+
+def _copy(tensor: Tensor, name: str) -> Tensor:
+    if tensor.is_meta or not tensor.is_floating_point():
+        kind = "not in memory" if tensor.is_meta else f"kept as {tensor.dtype}"
+        raise ModelError(
+            f"{name}: the weight is {kind}, so nothing can be merged into it; load the "
+            "model whole, in float32 or bfloat16"
+        )
+    return tensor.detach().to("cpu", copy=True)
+
+
+def _change(now: LoraFactors, start: LoraFactors | None) -> LoraFactors:
+    """What is added to the base as loaded, with the scale inside `up`."""
+    up, down = now.up.cpu() * now.scale, now.down.cpu()
+    if start is not None:
+        up = torch.cat([up, start.up.cpu() * -start.scale], dim=1)
+        down = torch.cat([down, start.down.cpu()])
+    return LoraFactors(down=down, up=up, scale=1.0)
+
+
+def _add(matrix: Tensor, site: Site, change: LoraFactors) -> None:
+    """Add `up @ down` to the site's rows of the module's matrix."""
+    rows = torch.arange(site.num_rows)
+    if site.split is not None:
+        rows = torch.tensor(site.split.rows())
+    for start in range(0, site.num_rows, ROWS_AT_A_TIME):
+        block = slice(start, start + ROWS_AT_A_TIME)
+        summed = matrix[rows[block]].double() + change.up[block] @ change.down
+        matrix[rows[block]] = summed.to(matrix.dtype)
+
+
+def _whole_tensors(
+    folder: Path, names: Sequence[str], state: Mapping[str, Tensor]
+) -> Iterator[tuple[str, Tensor]]:
+    """Biases and modules that the adapter holds whole, in place of the model's."""
+    if not names:
+        return
+    (file,) = weight_files(folder)
+    with safe_open(file, framework="pt") as stored:
+        for part in names:
+            name = part.replace(".base_layer.", ".")
+            tensor = stored.get_tensor(f"{PREFIX}{part}")
+            _must_replace(folder, part, tensor, state.get(name))
+            _must_stand_alone(folder, name, state)
+            yield name, tensor.to(state[name].dtype)
+
+
+def _must_replace(folder: Path, part: str, new: Tensor, old: Tensor | None) -> None:
+    if old is None or new.shape != old.shape:
+        raise ModelError(
+            f"{folder}: `{part}` is no part that is merged here (only LoRA of the "
+            "block's matrices, biases and whole modules are); merge this adapter with "
+            "`merge_and_unload` of peft"
+        )
+
+
+def _must_stand_alone(folder: Path, name: str, state: Mapping[str, Tensor]) -> None:
+    for other, tensor in state.items():
+        if other != name and tensor.data_ptr() == state[name].data_ptr():
+            raise ModelError(
+                f"{folder}: it retrains `{name}`, which this model shares with "
+                f"`{other}`, so that no one folder holds both; tune without it"
+            )

@@ -1,0 +1,110 @@
+"""How do the groups and the drift of a study leave in the published JSON shapes?"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from driftmap.core.progress import progress, say
+from driftmap.core.units import format_count
+from driftmap.load.adapters import read_adapter
+from driftmap.measure.drift import published_summary
+from driftmap.recipes.steps.bench import Study
+from driftmap.recipes.steps.concluding import Tuned
+from driftmap.recipes.steps.grouping import load_groups
+from driftmap.recipes.steps.tuning import checkpoint_folders
+from driftmap.results.groups import WeightGroup
+from driftmap.results.table import Cell, Table
+from driftmap.stats.log_effects import last_comparisons
+from driftmap.store.drift_logs import (
+    COMPARISONS_FILE,
+    export_comparisons,
+    export_drift_logs,
+)
+from driftmap.store.interop import MOST_WEIGHTS, export_json_group
+from driftmap.store.steps import StepOutcome
+
+PUBLISHED = {
+    "top": "safety_snip_top",
+    "difference": "safety_set_diff",
+    "utility": "utility",
+    "random": "random",
+}
+"""What the published files call a group, in their order."""
+
+
+def export_step(study: Study, tuned: Tuned) -> StepOutcome:
+    """Write `json/`: groups, drift at every checkpoint, and Cohen's d at the last.
+
+    A group that is too large for JSON is left out and named; nothing else waits for
+    it, and its safetensors file holds the same.
+
+    Args:
+        study: Folder, model and seed.
+        tuned: Groups and training runs.
+    """
+
+    def make(folder: Path) -> None:
+        groups = load_groups(study, tuned.groups)
+        names = published_names([group.name for group in groups])
+        for group in groups:
+            _export_group(folder / f"json/groups/{names[group.name]}.json", group)
+        for number, run in enumerate(tuned.runs):
+            home = folder / f"json/seed-{number}"
+            logs = _logs(study, tuned, names, checkpoint_folders(run, number))
+            export_drift_logs(home, logs)
+            export_comparisons(home / COMPARISONS_FILE, last_comparisons(logs))
+
+    inputs = {
+        "groups": tuned.groups.key,
+        "tuned": [run.key for run in tuned.runs],
+        "most_weights": MOST_WEIGHTS,
+    }
+    return study.run.step("export", inputs, make)
+
+
+def published_names(groups: Sequence[str]) -> dict[str, str]:
+    """Name groups as the published files do, those they have first.
+
+    A published name that another group has already is not given twice.
+
+    >>> published_names(["difference", "matched", "top"])
+    {'top': 'safety_snip_top', 'difference': 'safety_set_diff', 'matched': 'matched'}
+    """
+    known = [name for name in PUBLISHED if name in groups]
+    ordered = [*known, *(name for name in groups if name not in known)]
+    return {
+        name: name if PUBLISHED.get(name, name) in groups else PUBLISHED[name]
+        for name in ordered
+    }
+
+
+def _export_group(path: Path, group: WeightGroup) -> None:
+    if group.num_weights > MOST_WEIGHTS:
+        say(
+            f"`{group.name}` has {format_count(group.num_weights)} weights, JSON is "
+            f"for at most {format_count(MOST_WEIGHTS)}: it is left out of the export; "
+            f"groups/{group.name}.safetensors holds it"
+        )
+        return
+    export_json_group(path, group)
+
+
+def _logs(
+    study: Study, tuned: Tuned, names: dict[str, str], checkpoints: dict[int, Path]
+) -> Table:
+    rows: list[dict[str, Cell]] = []
+    with progress("export drift", len(checkpoints)) as bar:
+        for step, folder in checkpoints.items():
+            rows += _rows(study, tuned, names, (step, folder))
+            bar.advance()
+    return Table.from_rows(rows)
+
+
+def _rows(
+    study: Study, tuned: Tuned, names: dict[str, str], checkpoint: tuple[int, Path]
+) -> Iterator[dict[str, Cell]]:
+    step, folder = checkpoint
+    factors = read_adapter(folder, study.loaded.layout.sites).factors
+    found = published_summary(tuned.live.baseline(), factors)
+    for metric, groups in found.items():
+        for group, name in names.items():
+            yield {"step": step, "metric": metric, "group": name, **groups[group]}

@@ -1,0 +1,182 @@
+import pytest
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from safetensors.torch import load_file, save_file
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from driftmap.core.errors import ModelError
+from driftmap.core.places import Site
+from driftmap.families.discover import find_layout
+from driftmap.load.merged import merged_tensors
+from laws.restores import assert_restores_model
+from tiny_families import FAMILY_NAMES, ROW_NAMES, tiny_family, tiny_tokens
+
+PART = "model.layers.0.self_attn.q_proj"
+
+
+def saved_adapter(folder, base, paths, **settings):
+    """A saved adapter in which every trained number is random, and its logits."""
+    torch.manual_seed(1)
+    settings = {"r": 3, "lora_alpha": 4, "target_modules": sorted(paths), **settings}
+    model = get_peft_model(base, LoraConfig(task_type="CAUSAL_LM", **settings))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                parameter.normal_(std=0.2)
+        logits = model.eval()(tiny_tokens()).logits
+    model.save_pretrained(folder, save_embedding_layers=False)
+    return logits
+
+
+def loaded(model, tensors):
+    """A model like this one that holds other tensors."""
+    again = type(model)(model.config).to(model.dtype).eval()
+    again.load_state_dict(tensors)
+    with torch.no_grad():
+        return again(tiny_tokens()).logits
+
+
+@pytest.mark.parametrize("name", [*FAMILY_NAMES, *ROW_NAMES])
+def test_every_family_says_the_same_without_the_adapter(name, tmp_path):
+    model = tiny_family(name)
+    sites = find_layout(model).sites
+    is_turned = all(site.transposed for site in sites)
+    worn = saved_adapter(
+        tmp_path, tiny_family(name), {s.path for s in sites}, fan_in_fan_out=is_turned
+    )
+    with assert_restores_model(model):
+        tensors = merged_tensors(model, sites, tmp_path)
+    assert torch.allclose(loaded(model, tensors), worn, atol=1e-4, rtol=1e-4)
+    changed = {
+        n for n, t in model.state_dict().items() if not torch.equal(t, tensors[n])
+    }
+    assert changed == {f"{site.path}.weight" for site in sites}
+
+
+def test_what_was_not_tuned_is_the_models_own_memory(tmp_path):
+    model = tiny_family("llama")
+    saved_adapter(tmp_path, tiny_family("llama"), {PART})
+    tensors = merged_tensors(model, find_layout(model).sites, tmp_path)
+    copied = [
+        name
+        for name, tensor in model.state_dict().items()
+        if tensors[name].data_ptr() != tensor.data_ptr()
+    ]
+    assert copied == [f"{PART}.weight"]
+
+
+def test_golden_by_hand(tmp_path):
+    model = LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=8, hidden_size=2, intermediate_size=2, num_hidden_layers=1,
+            num_attention_heads=1, num_key_value_heads=1,
+        )
+    )  # fmt: skip
+    base = model.get_submodule(PART)
+    base.weight.data = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
+    get_peft_model(
+        model, LoraConfig(r=1, lora_alpha=2, target_modules=["q_proj"])
+    ).save_pretrained(tmp_path)
+    file = tmp_path / "adapter_model.safetensors"
+    factors = {
+        name: torch.tensor([[1.0, -1.0]])
+        if "lora_A" in name
+        else torch.tensor([[0.5], [1.0]])
+        for name in load_file(file)
+    }
+    save_file(factors, file)
+    model.set_submodule(PART, base)
+    site = Site(path=PART, layer=0, part="q", num_rows=2, num_columns=2)
+    merged = merged_tensors(model, [site], tmp_path)
+    # 2 / 1 * [[0.5], [1]] @ [[1, -1]] = [[1, -1], [2, -2]]
+    assert merged[f"{PART}.weight"].tolist() == [[2.0, 1.0], [5.0, 2.0]]
+
+
+def test_the_sum_is_rounded_once(tmp_path):
+    model = tiny_family("llama").bfloat16()
+    saved_adapter(tmp_path, tiny_family("llama"), {PART})
+    name = f"{PART}.weight"
+    found = merged_tensors(model, find_layout(model).sites, tmp_path)[name]
+    factors = load_file(tmp_path / "adapter_model.safetensors")
+    down, up = (
+        factors[f"base_model.model.{PART}.lora_{side}.weight"].double() for side in "AB"
+    )
+    exact = model.state_dict()[name].double() + up @ down * (4 / 3)
+    assert found.dtype == torch.bfloat16
+    assert torch.equal(found, exact.bfloat16())
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"bias": "all"},
+        {"bias": "lora_only"},
+        {"modules_to_save": ["lm_head"]},
+        {"modules_to_save": ["input_layernorm"]},
+        {"use_rslora": True, "rank_pattern": {"q_proj": 2}},
+    ],
+    ids=["bias", "own bias", "head", "norm", "scaled"],
+)
+def test_biases_and_whole_modules_are_merged_too(settings, tmp_path):
+    base, model = tiny_family("qwen2"), tiny_family("qwen2")
+    base.config.tie_word_embeddings = model.config.tie_word_embeddings = False
+    worn = saved_adapter(tmp_path, base, {PART}, **settings)
+    tensors = merged_tensors(model, find_layout(model).sites, tmp_path)
+    assert torch.allclose(loaded(model, tensors), worn, atol=1e-4, rtol=1e-4)
+
+
+# peft takes the bias of a factor for a broken factor
+@pytest.mark.filterwarnings("ignore:Adapter 'default'. 1 LoRA tensor")
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"target_modules": ["q_proj", "embed_tokens"]}, r"embedding_A` is no part"),
+        ({"target_modules": ["q_proj", "lm_head"]}, r"lm_head\.lora_A\.weight` is no"),
+        ({"lora_bias": True}, r"lora_B\.bias` is no part that is merged here"),
+        ({"use_dora": True}, "LoRA with `use_dora` adds something other"),
+        ({"init_lora_weights": "pissa"}, "its start `pissa` rewrote the base model"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_merged_is_named(settings, told, tmp_path):
+    model = tiny_family("qwen2")
+    saved_adapter(tmp_path, tiny_family("qwen2"), {PART}, **settings)
+    with pytest.raises(ModelError, match=told):
+        merged_tensors(model, find_layout(model).sites, tmp_path)
+
+
+def test_a_shared_weight_that_was_retrained_is_named(tmp_path):
+    base, model = tiny_family("llama"), tiny_family("llama")
+    model.lm_head.weight = model.model.embed_tokens.weight
+    saved_adapter(tmp_path, base, {PART}, modules_to_save=["lm_head"])
+    with pytest.raises(
+        ModelError,
+        match=r"retrains `lm_head.weight`, .*shares with `model.embed_tokens",
+    ):
+        merged_tensors(model, find_layout(model).sites, tmp_path)
+
+
+def test_a_weight_that_is_not_in_memory_is_named(tmp_path):
+    model = tiny_family("llama")
+    sites = find_layout(model).sites
+    saved_adapter(tmp_path, tiny_family("llama"), {PART})
+    with pytest.raises(ModelError, match=r"q_proj.weight: the weight is not in memory"):
+        merged_tensors(model.to("meta"), sites, tmp_path)
+
+
+def test_a_start_that_rewrote_the_base_is_taken_off_again(tmp_path):
+    base, model = tiny_family("llama"), tiny_family("llama")
+    sites = find_layout(model).sites
+    torch.manual_seed(1)
+    tuned = get_peft_model(
+        base, LoraConfig(r=2, target_modules=["q_proj"], init_lora_weights="pissa")
+    )
+    tuned.save_pretrained(tmp_path / "start")
+    with torch.no_grad():
+        for name, parameter in tuned.named_parameters():
+            if "lora_B" in name:
+                parameter += 0.1 * torch.randn_like(parameter)
+        worn = tuned.eval()(tiny_tokens()).logits
+    tuned.save_pretrained(tmp_path / "end")
+    tensors = merged_tensors(model, sites, tmp_path / "end", tmp_path / "start")
+    assert torch.allclose(loaded(model, tensors), worn, atol=1e-4)
+    assert isinstance(tuned, PeftModel)
