@@ -149,12 +149,21 @@ def clear_work(root: Path, name: str) -> None:
     remove(root / "steps" / f"{name}.work")
 
 
+def remove_work(work: Path) -> None:
+    """Remove checkpoints of a long step, as `work_folders` finds them."""
+    remove(work)
+    if not any(work.parent.iterdir()):
+        work.parent.rmdir()
+
+
 def remove_with_empty_folders(root: Path, files: Iterable[str]) -> None:
     """Remove files of a run, and folders that hold nothing any more."""
     for file in files:
         remove(root / file)
         for parent in (root / file).parents:
-            if parent == root or (parent.is_dir() and any(parent.iterdir())):
+            if parent == root or parent.is_symlink():
+                break
+            if parent.is_dir() and any(parent.iterdir()):
                 break
             if parent.is_dir():
                 parent.rmdir()
