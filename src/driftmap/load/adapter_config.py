@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 from driftmap.core.errors import ModelError
 
@@ -54,18 +55,22 @@ class AdapterConfig:
         return start if start.startswith(REWRITING_STARTS) else None
 
     def _number(self, path: str, pattern: str, default: str) -> float:
-        patterns = self.settings.get(pattern) or {}
-        assert isinstance(patterns, Mapping)
-        for key, value in patterns.items():
-            if re.match(rf"(.*\.)?({key})$", path):
-                return float(value)
-        value = self.settings.get(default)
-        if not isinstance(value, int | float) or (default == "r" and value < 1):
+        patterns = cast(Mapping[str, float], self.settings.get(pattern) or {})
+        try:
+            own = [v for k, v in dict(patterns).items() if _matches(k, path)]
+            value = float([*own, cast(float, self.settings.get(default))][0])
+        except (TypeError, ValueError, re.error):
+            value = math.nan
+        if not math.isfinite(value) or (default == "r" and value < 1):
             raise ModelError(
                 f"{self.folder}: adapter_config.json has no usable `{default}` "
-                f"({value!r}); save the adapter again with peft"
+                f"({self.settings.get(default)!r}); save the adapter again with peft"
             )
-        return float(value)
+        return value
+
+
+def _matches(key: str, path: str) -> bool:
+    return re.match(rf"(.*\.)?({key})$", path) is not None
 
 
 def read_adapter_config(folder: Path) -> AdapterConfig:
@@ -83,13 +88,13 @@ def read_adapter_config(folder: Path) -> AdapterConfig:
     try:
         settings = json.loads(file.read_text())
         peft_type = str(settings["peft_type"])
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ModelError(
             f"{file}: it is no adapter configuration; save the adapter again with peft"
         ) from error
     return AdapterConfig(
         folder=folder,
-        base_name=settings.get("base_model_name_or_path") or "",
+        base_name=str(settings.get("base_model_name_or_path") or ""),
         peft_type=peft_type,
         settings=settings,
     )

@@ -36,7 +36,7 @@ def attach_adapter(
         ModelError: The folder holds no whole adapter, or one of another base.
     """
     config = read_adapter_config(folder)
-    _must_name(config, base_name, base_sha256)
+    require_base(config, base_name, base_sha256)
     _must_fit(folder, model)
     try:
         with warnings.catch_warnings():
@@ -52,11 +52,19 @@ def attach_adapter(
         ) from error
 
 
-def _must_name(config: AdapterConfig, base_name: str, base_sha256: str) -> None:
+def require_base(config: AdapterConfig, base_name: str, base_sha256: str) -> None:
     """Refuse a base for which there is proof that it is another one.
 
     Folders get moved and copied, so another folder name alone proves nothing: it is
     said, and the shapes must still fit.
+
+    Args:
+        config: The adapter's.
+        base_name: Folder or hub id that the base was loaded from.
+        base_sha256: Hash of the base's weights.
+
+    Raises:
+        ModelError: The adapter names another base.
     """
     named, given = config.base_name, base_name
     if not named or _last(named) == _last(given):

@@ -1,6 +1,7 @@
 """How far did every group move at every step, under every seed?"""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -58,6 +59,10 @@ def _from_adapters(
     with progress(f"drift of seed {number}", len(folders)) as bar:
         for at, folder in folders.items():
             factors = read_adapter(folder, sites).factors
+            if not tables and at > 0:
+                # Adapters trained elsewhere may begin later; nothing has moved at 0.
+                still = {s: replace(f, scale=0.0) for s, f in factors.items()}
+                tables.append(drift_table(live.baseline(), still, step=0, seed=number))
             tables.append(drift_table(live.baseline(), factors, step=at, seed=number))
             bar.advance()
     return Table.joined(tables)
