@@ -9,7 +9,8 @@ import hashlib
 import io
 import json
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +19,9 @@ import pyarrow.parquet
 
 from driftmap.core.errors import DataError
 from driftmap.core.progress import say
+from driftmap.core.quoted import quoted
 from driftmap.load.hub_rows import HUB_SOURCE, read_hub_rows
+from driftmap.load.json_rows import json_line_rows, json_rows
 
 ENDINGS = (".json", ".jsonl", ".csv", ".parquet", ".txt")
 
@@ -29,7 +32,7 @@ class Rows:
 
     Args:
         name: Short name, the first half of every sample id.
-        columns: Columns, in the order of the first row.
+        columns: Of all rows, in the order in which they are first met.
         rows: Value by column, in file order.
         sha256: Of the file's bytes; of the rows themselves for a hub data set.
     """
@@ -65,7 +68,10 @@ def read_rows(source: str) -> Rows:
         )
     if not rows:
         raise DataError(f"{source}: it holds no rows; is it the right file?")
-    return Rows(name=name, columns=tuple(rows[0]), rows=tuple(rows), sha256=sha256)
+    # Not of the first row alone: where that one lacks its answer, all others would
+    # be read as if they had none.
+    columns = tuple(dict.fromkeys(column for row in rows for column in row))
+    return Rows(name=name, columns=columns, rows=tuple(rows), sha256=sha256)
 
 
 def _may_be_on_hub(source: str) -> bool:
@@ -95,84 +101,48 @@ def _parse(path: Path, content: bytes) -> list[dict[str, object]]:
         raise DataError(
             f"{path}: byte {error.start} is not UTF-8; save the file as UTF-8"
         ) from error
-    readers = {".json": _json, ".jsonl": _jsonl, ".csv": _csv, ".txt": _lines}
-    return readers[path.suffix](path, text)
+    readers = {
+        ".json": json_rows,
+        ".jsonl": json_line_rows,
+        ".csv": _csv,
+        ".txt": _lines,
+    }
+    return readers[path.suffix](str(path), text)
 
 
-def _json(path: Path, text: str) -> list[dict[str, object]]:
-    if not text.strip():
-        return []
-    try:
-        rows = json.loads(text)
-    except json.JSONDecodeError as error:
-        hint = "mend it"
-        if error.msg == "Extra data":
-            hint = "if every line is a row of its own, name the file .jsonl"
-        raise DataError(
-            f"{path}: line {error.lineno} is not JSON ({error.msg}); {hint}"
-        ) from error
-    if not isinstance(rows, list):
-        raise DataError(
-            f"{path}: it holds one {type(rows).__name__}, not a list of rows; "
-            'write [{"prompt": ..., "response": ...}, ...]'
-        )
-    for number, row in enumerate(rows):
-        _must_be_object(row, f"{path}: row {number}")
-    return rows
-
-
-def _jsonl(path: Path, text: str) -> list[dict[str, object]]:
-    rows = []
-    for number, line in enumerate(io.StringIO(text), start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise DataError(
-                f"{path}: line {number} is not JSON ({error.msg} at character "
-                f"{error.pos}); mend it or remove it"
-            ) from error
-        _must_be_object(row, f"{path}: line {number}")
-        rows.append(row)
-    return rows
-
-
-def _must_be_object(row: object, where: str) -> None:
-    if not isinstance(row, dict):
-        raise DataError(
-            f"{where} is {json.dumps(row)[:40]}, not an object with columns; "
-            'write {"prompt": ..., "response": ...}'
-        )
-
-
-def _csv(path: Path, text: str) -> list[dict[str, object]]:
+def _csv(source: str, text: str) -> list[dict[str, object]]:
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
         table = [(reader.line_num, cells) for cells in reader if cells]
     except csv.Error as error:
         raise DataError(
-            f"{path}: line {reader.line_num} is not CSV ({error}); mend it"
+            f"{source}: line {reader.line_num} is not CSV ({error}); mend it"
         ) from error
     if not table:
         return []
     columns = table[0][1]
-    twice = sorted({c for c in columns if columns.count(c) > 1})
-    if twice:
-        raise DataError(f"{path}: column `{twice[0]}` is there twice; rename one")
-    return [_csv_row(path, columns, line, cells) for line, cells in table[1:]]
+    _must_differ(source, columns)
+    return [_csv_row(source, columns, line, cells) for line, cells in table[1:]]
 
 
 def _csv_row(
-    path: Path, columns: list[str], line: int, cells: list[str]
+    source: str, columns: list[str], line: int, cells: list[str]
 ) -> dict[str, object]:
     if len(cells) != len(columns):
         raise DataError(
-            f"{path}: line {line} has {len(cells)} cells for {len(columns)} columns; "
+            f"{source}: line {line} has {len(cells)} cells for {len(columns)} columns; "
             "are commas inside a text quoted?"
         )
     row = zip(columns, cells, strict=True)
     return {column: cell for column, cell in row if column}
+
+
+def _must_differ(source: str, columns: Sequence[str]) -> None:
+    for column, count in Counter(columns).items():
+        if count > 1:
+            raise DataError(
+                f"{source}: column `{quoted(column)}` is there twice; rename one"
+            )
 
 
 def _parquet(path: Path, content: bytes) -> list[dict[str, object]]:
@@ -183,17 +153,34 @@ def _parquet(path: Path, content: bytes) -> list[dict[str, object]]:
             f"{path}: it is not a whole Parquet file ({_first_line(error)}); "
             "write or download it again"
         ) from error
-    return table.to_pylist()
+    columns = table.column_names
+    _must_differ(str(path), columns)
+    cells = [_cells(path, table, column) for column in columns]
+    if not cells:
+        return []
+    return [dict(zip(columns, row, strict=True)) for row in zip(*cells, strict=True)]
 
 
-def _lines(path: Path, text: str) -> list[dict[str, object]]:
-    lines = [line for line in re.split(r"\r?\n", text) if line.strip()]
+def _cells(path: Path, table: pyarrow.Table, column: str) -> list[object]:
+    try:
+        return table[column].to_pylist()
+    # Each kind of value fails in its own way: dates beyond the year 9999, time zones
+    # that do not exist, texts that are not UTF-8.
+    except (pyarrow.ArrowException, ValueError, OverflowError, LookupError) as error:
+        raise DataError(
+            f"{path}: column `{quoted(column)}` cannot be read ({_first_line(error)}); "
+            "leave it out or write it as text"
+        ) from error
+
+
+def _lines(source: str, text: str) -> list[dict[str, object]]:
+    lines = [line for line in re.split(r"\r\n|\r|\n", text) if line.strip()]
     if lines and lines[0] == "0":
         # What pandas writes above a column without a name.
-        say(f"{path}: the first line, 0, is a column number and is left out")
+        say(f"{source}: the first line, 0, is a column number and is left out")
         lines = lines[1:]
     return [{"text": line} for line in lines]
 
 
 def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0].rstrip(".")
+    return quoted(str(error).partition("\n")[0].rstrip("."), longest=200)

@@ -7,6 +7,7 @@ with `from` and `value`, or just the turns in order, the user first.
 from collections.abc import Mapping
 
 from driftmap.core.errors import DataError
+from driftmap.core.quoted import quoted
 from driftmap.load.formats.shape import Content, Row, Shape
 from driftmap.results.samples import Message, Role
 
@@ -66,7 +67,7 @@ def _turn(row: Row, number: int, turn: object, role_key: str) -> Message:
         )
     if role not in _ROLES:
         raise DataError(
-            f"{row.place}: turn {number} is spoken by {role!r}; "
+            f"{row.place}: turn {number} is spoken by '{quoted(role)}'; "
             f"known are {', '.join(_ROLES)}"
         )
     return Message(role=_ROLES[role], content=text)
