@@ -7,22 +7,26 @@ page is behind the code.
 import re
 from pathlib import Path
 
-from driftmap.cli.main import app
+from driftmap.cli.commands import DEFAULTS_NOTE, app
 
 PAGE = Path(__file__).parent / "reference/cli.md"
-NOTE = """# Command line
+NOTE = f"""# Command line
 
 Made by `python docs/make_reference.py` from the code: change the code, not this page.
 
 `--debug` may follow any command: an error then shows where it came from. The exit code
 is 0 after success, 2 where the words, a recipe or a setting cannot be meant, 1 where
 data, a model or a file cannot be used, and 130 after an interruption.
+
+{DEFAULTS_NOTE}
 """
 
 
 def cli_page() -> str:
     """Write the page from the options of every command."""
-    made = app.generate_docs()
+    made = app.generate_docs(include_hidden=True)
+    # Its own command behind the scenes, an option of `drift` for a person.
+    made = made.replace("## driftmap drift-logs", "## driftmap drift --drift-logs")
     _, found, commands = made.partition("## driftmap demo")
     assert found, "the first command is no longer `demo`"
     # The usage lines depend on how Python was started, and say nothing new.

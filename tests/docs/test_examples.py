@@ -10,7 +10,7 @@ import pytest
 from sybil import Sybil
 from sybil.parsers.markdown import PythonCodeBlockParser
 
-from driftmap.cli.main import app
+from driftmap.cli.commands import app, meant
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(
@@ -61,7 +61,7 @@ def test_shell_blocks_hold_commands_and_options_that_exist(page):
     for words in _commands(page):
         if Path(words[0]).name == "driftmap":
             for command in _as_commands(words[1:]):
-                app.parse_args(command, exit_on_error=False, print_error=False)
+                app.parse_args(meant(command), exit_on_error=False, print_error=False)
         else:
             assert _exists(words[0]), f"{shlex.join(words)}: no such command"
 

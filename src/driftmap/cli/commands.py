@@ -1,0 +1,114 @@
+"""Which commands are there, and which of them do the words mean?"""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+import driftmap
+from driftmap.cli.environment import fill_in, without_defaults
+from driftmap.core.errors import UsageError
+from driftmap.recipes.clean import Clean
+from driftmap.recipes.data_list import DataList
+from driftmap.recipes.demo import Demo
+from driftmap.recipes.drift import Drift
+from driftmap.recipes.drift_logs import DriftLogs
+from driftmap.recipes.report import Report
+from driftmap.recipes.score import Score
+
+DEFAULTS_NOTE = (
+    "`DRIFTMAP_MODEL`, `DRIFTMAP_DEVICE` and `DRIFTMAP_NUM_SAMPLES`, in the "
+    "environment or in a `.env` file in the working folder, are the defaults of "
+    "`--model`, `--device` and `--num-samples`."
+)
+EPILOGUE = (
+    "`driftmap COMMAND --help` explains every option. "
+    "`--debug` after any command shows where an error came from. "
+    "A command that was interrupted goes on when it is repeated. " + DEFAULTS_NOTE
+)
+DRIFT_EPILOGUE = (
+    "`driftmap drift --drift-logs FOLDER --out RUN` draws and compares drift logs that "
+    "were made elsewhere; it takes no other option. " + DEFAULTS_NOTE
+)
+
+app = App(
+    name="driftmap",
+    help="Map where behaviours live inside a language model and how tuning moves them.",
+    help_epilogue=EPILOGUE,
+    version=driftmap.__version__,
+    help_format="markdown",
+    config=(fill_in,),
+    result_action="return_value",
+    exit_on_error=False,
+    print_error=False,
+    suppress_keyboard_interrupt=False,
+    default_parameter=Parameter(negative_iterable=()),
+)
+app.command(Demo, name="demo", sort_key=1)
+app.command(Drift, name="drift", sort_key=2, help_epilogue=DRIFT_EPILOGUE)
+app.command(
+    DriftLogs,
+    name="drift-logs",
+    sort_key=2,
+    usage="Usage: driftmap drift --drift-logs PATH [--out PATH]",
+    show=False,  # a person says `drift --drift-logs`, a run.yaml says this
+    help_epilogue="",
+)
+app.command(Score, name="score", sort_key=3)
+app.command(Report, name="report", sort_key=4)
+app.command(Clean, name="clean", sort_key=5)
+data = App(
+    name="data",
+    help="Tell of the data sets that have a name here.",
+    help_epilogue="",
+    sort_key=6,
+)
+data.command(DataList, name="list")
+app.command(data)
+
+
+@app.command(sort_key=7)
+def run(
+    file: Path, /, *options: Annotated[str, Parameter(allow_leading_hyphen=True)]
+) -> object:
+    """Run a saved recipe: a study of your own, or the `run.yaml` of a run.
+
+    Args:
+        file: YAML file with `kind: drift` (or another command) and the options of
+            that command, as in `tune_on: alpaca.json`; or a run folder.
+        options: Options that replace those of the file, as in `--seeds 5`.
+    """
+    from driftmap.recipes.saved import words_of
+
+    words = meant(words_of(file, options))
+    if not (file.is_dir() or file.name == "run.yaml"):
+        return app(words)
+    with without_defaults():  # the run has resolved them
+        return app(words)
+
+
+def meant(words: Sequence[str]) -> list[str]:
+    """Find the command behind the words: drift logs are a study of their own.
+
+    Raises:
+        UsageError: Options of the study of a model stand beside `--drift-logs`.
+
+    >>> meant(["drift", "--drift-logs", "logs", "--out=here"])
+    ['drift-logs', '--drift-logs', 'logs', '--out=here']
+    >>> meant(["drift", "--model=m"])
+    ['drift', '--model=m']
+    """
+    flags = [word.partition("=")[0] for word in words if re.match("--?[a-z]", word)]
+    if words[:1] != ["drift"] or "--drift-logs" not in flags:
+        return list(words)
+    known = {"--drift-logs", "--out", "--help", "-h"}
+    others = sorted({flag for flag in flags if flag not in known})
+    if others:
+        raise UsageError(
+            f"--drift-logs starts from measurements that were made already, and "
+            f"{', '.join(others)} can change nothing in them; give only --out beside "
+            "it, or leave --drift-logs out"
+        )
+    return ["drift-logs", *words[1:]]
