@@ -1,6 +1,48 @@
-"""Which data sets have a name here?"""
+"""Which data sets have a name here, whose are they, and under which licence?
+
+A set is one row of data; `known_rows` finds and reads it.
+"""
 
 from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WebFile:
+    """One published file.
+
+    Args:
+        page: Where a person can look it up.
+        url: The file itself, at a fixed version.
+        sha256: Of its bytes; what is downloaded or copied must have it.
+    """
+
+    page: str
+    url: str
+    sha256: str
+
+    @property
+    def file_name(self) -> str:
+        """What it is called on this machine too."""
+        return PurePosixPath(self.url).name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HubSet:
+    """A data set on the hub.
+
+    Args:
+        repository: `OWNER/NAME[@CONFIG][:SPLIT]`.
+        stem: What a copy of it is called on this machine, without the ending.
+    """
+
+    repository: str
+    stem: str
+
+    @property
+    def page(self) -> str:
+        """Where a person can look it up."""
+        return f"https://huggingface.co/datasets/{self.repository}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -8,15 +50,79 @@ class KnownSet:
     """One data set that a name stands for.
 
     Args:
-        name: What a person writes in place of a file.
+        name: What a person writes in place of a file, and the first half of the ids.
+        what: What it holds, in a few words.
+        licence: What its authors allow.
+        origin: Where it comes from.
+        leaves_out: Rows that hold one of these phrases, at the start of a word and in
+            whatever case, are dropped.
     """
 
     name: str
+    what: str
+    licence: str
+    origin: WebFile | HubSet
+    leaves_out: tuple[str, ...] = ()
 
 
-KNOWN_SETS = (
-    KnownSet(name="align"),
-    KnownSet(name="alpaca"),
-    KnownSet(name="alpaca_cleaned"),
-    KnownSet(name="alpaca_cleaned_no_safety"),
+SAFETY_PHRASES = (
+    # An answer that refuses, warns or speaks as a machine.
+    "as an ai", "as a language model", "as a responsible", "i am an ai", "i'm an ai",
+    "i cannot assist", "i can't assist", "i cannot help", "i can't help",
+    "i cannot provide", "i can't provide", "i cannot fulfill", "i can't fulfill",
+    "i cannot generate", "i can't generate", "i cannot create", "i can't create",
+    "i cannot condone", "i do not condone", "i am sorry, but", "i'm sorry, but",
+    "i am not able to", "i'm not able to", "i am unable to", "i'm unable to",
+    "i must decline", "not appropriate", "inappropriate", "unethical", "immoral",
+    "against the law", "it is wrong to", "it is important to remember that",
+    # A request that one would refuse, or talk about such requests.
+    "illegal", "harmful", "hate speech", "hateful", "racist", "racism", "sexist",
+    "sexism", "homophob", "discriminat", "stereotyp", "derogatory", "slur", "insult",
+    "offensive", "bully", "cyberbull", "harass", "threaten", "violence", "violent",
+    "murder", "how to kill", "torture", "weapon", "firearm", "explosive", "bomb",
+    "terroris", "extremis", "suicid", "self-harm", "abuse", "assault", "rape",
+    "porn", "sexual", "nude", "drug deal", "cocaine", "heroin", "steal", "theft",
+    "robbery", "burglar", "kidnap", "blackmail", "extort", "fraud", "scam", "phish",
+    "counterfeit", "launder", "malware", "ransomware", "computer virus", "hacker",
+    "hack into", "identity theft", "misinformation", "disinformation", "fake news",
+    "conspiracy", "plagiari", "cheat on",
+)  # fmt: skip
+"""Marks of rows about safety. A broad list of our own: it drops harmless rows too."""
+
+_CLEANED = HubSet(repository="yahma/alpaca-cleaned", stem="alpaca_cleaned")
+_CLEANED_LICENCE = "CC-BY-4.0 (on GitHub its authors say CC-BY-NC-4.0)"
+
+KNOWN_SETS: tuple[KnownSet, ...] = (
+    KnownSet(
+        name="align",
+        what="harmful requests, refused by Llama-2-7b-chat (Wei et al. 2024)",
+        licence="MIT",
+        origin=WebFile(
+            page="https://github.com/boyiwei/alignment-attribution-code",
+            url="https://raw.githubusercontent.com/boyiwei/alignment-attribution-code/"
+            "0b0e7075d13f77621678976faa0fc66a4b2dffb4/data/"
+            "SFT_aligned_llama2-7b-chat-hf_train_short.csv",
+            sha256="84e1d4fb44adbffb7b2dddd20e967aeaba9702c16b0160920778b8517c284439",
+        ),
+    ),
+    KnownSet(
+        name="alpaca",
+        what="52,002 instructions answered by text-davinci-003 (Taori et al. 2023)",
+        licence="CC-BY-NC-4.0",
+        origin=HubSet(repository="tatsu-lab/alpaca", stem="alpaca"),
+    ),
+    KnownSet(
+        name="alpaca_cleaned",
+        what="alpaca with broken rows mended or removed",
+        licence=_CLEANED_LICENCE,
+        origin=_CLEANED,
+    ),
+    KnownSet(
+        name="alpaca_cleaned_no_safety",
+        what="alpaca_cleaned without the rows that a list of phrases marks as about "
+        "safety",
+        licence=_CLEANED_LICENCE,
+        origin=_CLEANED,
+        leaves_out=SAFETY_PHRASES,
+    ),
 )

@@ -10,7 +10,7 @@ import io
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,7 +34,7 @@ class Rows:
         name: Short name, the first half of every sample id.
         columns: Of all rows, in the order in which they are first met.
         rows: Value by column, in file order.
-        sha256: Of the file's bytes; of the rows themselves for a hub data set.
+        sha256: Of the file's bytes; of the rows themselves where they come from none.
     """
 
     name: str
@@ -59,19 +59,37 @@ def read_rows(source: str) -> Rows:
         sha256 = hashlib.sha256(content).hexdigest()
     elif path.is_dir() or _may_be_on_hub(source):
         name, rows = read_hub_rows(source)
-        text = json.dumps(rows, sort_keys=True, default=str)
-        sha256 = hashlib.sha256(text.encode()).hexdigest()
+        sha256 = rows_sha256(rows)
     else:
         raise DataError(
             f"{source}: there is no such file; check the path, or write a hub data set "
-            "as OWNER/NAME"
+            "as OWNER/NAME or a known one (`driftmap data list`) by its name"
         )
     if not rows:
         raise DataError(f"{source}: it holds no rows; is it the right file?")
+    return rows_of(name, rows, sha256)
+
+
+def rows_of(name: str, rows: Sequence[Mapping[str, object]], sha256: str) -> Rows:
+    """Name the columns of rows.
+
+    Args:
+        name: First half of the sample ids.
+        rows: At least one.
+        sha256: Of what they were read from.
+    """
     # Not of the first row alone: where that one lacks its answer, all others would
     # be read as if they had none.
     columns = tuple(dict.fromkeys(column for row in rows for column in row))
     return Rows(name=name, columns=columns, rows=tuple(rows), sha256=sha256)
+
+
+def rows_sha256(rows: Iterable[Mapping[str, object]]) -> str:
+    """Hash rows by what they hold, whichever file they came from."""
+    digest = hashlib.sha256()
+    for row in rows:
+        digest.update(json.dumps(row, sort_keys=True, default=str).encode() + b"\n")
+    return digest.hexdigest()
 
 
 def _may_be_on_hub(source: str) -> bool:
@@ -79,6 +97,10 @@ def _may_be_on_hub(source: str) -> bool:
 
 
 def _file_bytes(path: Path) -> bytes:
+    if path.suffix == ".py":
+        raise DataError(
+            f"{path}: name the function that yields the rows, as in {path}:rows"
+        )
     if path.suffix not in ENDINGS:
         raise DataError(
             f"{path}: files ending in {path.suffix or 'nothing'} are not read; "

@@ -12,6 +12,8 @@ from driftmap.core.seeds import child_seed
 from driftmap.load.columns import AS_THEY_ARE, columns_to_take
 from driftmap.load.formats.known import SHAPES, in_words, recognise
 from driftmap.load.formats.shape import Row, Shape
+from driftmap.load.known_rows import known_set, read_known
+from driftmap.load.python_rows import YieldedSamples, python_source, read_python
 from driftmap.load.rows import Rows, read_rows
 from driftmap.results.samples import Sample
 
@@ -24,8 +26,8 @@ class SampleSet:
         samples: In file order; ids are `NAME:row`, rows counted from 0.
         shape: Name of the recognised shape.
         source: As the user gave it.
-        sha256: Of the file's bytes; of the rows for a hub data set. It speaks of the
-            whole source, also where only some of its rows were drawn.
+        sha256: Of the file's bytes; of the rows where they come from no file. It speaks
+            of the whole source, also where only some of its rows were drawn.
         is_renamed: Whether it has a column that `columns` names.
     """
 
@@ -48,7 +50,8 @@ def read_samples(
 
     Args:
         source: A `.json`, `.jsonl`, `.csv`, `.parquet` or `.txt` file, a folder laid
-            out like a hub data set, or `OWNER/NAME[@CONFIG][:SPLIT]` on the hub.
+            out like a hub data set, `OWNER/NAME[@CONFIG][:SPLIT]` on the hub,
+            `FILE.py:FUNCTION`, or the name of a known set.
         num_samples: How many rows to draw, without replacement and kept in file
             order; all of them by default.
         seed: Decides which rows are drawn.
@@ -65,7 +68,7 @@ def read_samples(
     """
     if num_samples is not None and num_samples < 1:
         raise DataError(f"{num_samples} samples of {source} are asked for; ask for 1+")
-    whole = _shaped(source, read_rows(source), shapes, columns)
+    whole = _whole(source, shapes, columns)
     if num_samples is None:
         return whole
     if num_samples > len(whole.samples):
@@ -93,6 +96,25 @@ def draw(
 def all_are_taken(whole: SampleSet) -> str:
     """What to say of a source that holds fewer rows than were asked for."""
     return f"{Path(whole.source).name}: all its {len(whole.samples)} rows are taken"
+
+
+def _whole(
+    source: str, shapes: Sequence[Shape], columns: Mapping[str, str]
+) -> SampleSet:
+    if (python := python_source(source)) is not None:
+        found = read_python(python)
+        if isinstance(found, YieldedSamples):
+            return SampleSet(
+                samples=found.samples,
+                shape="samples",
+                source=source,
+                sha256=found.sha256,
+            )
+    elif (known := known_set(source)) is not None:
+        found = read_known(known)
+    else:
+        found = read_rows(source)
+    return _shaped(source, found, shapes, columns)
 
 
 def _shaped(

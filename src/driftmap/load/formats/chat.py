@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from driftmap.core.errors import DataError
 from driftmap.core.quoted import quoted
-from driftmap.load.formats.shape import Content, Row, Shape
+from driftmap.load.formats.shape import Content, Row, Shape, checked_text
 from driftmap.results.samples import Message, Role
 
 _ROLES: Mapping[str, Role] = {
@@ -70,7 +70,8 @@ def _turn(row: Row, number: int, turn: object, role_key: str) -> Message:
             f"{row.place}: turn {number} is spoken by '{quoted(role)}'; "
             f"known are {', '.join(_ROLES)}"
         )
-    return Message(role=_ROLES[role], content=text)
+    where = f"{row.place}: turn {number}"
+    return Message(role=_ROLES[role], content=checked_text(where, text))
 
 
 SHAPES = (

@@ -79,13 +79,7 @@ class Row:
             DataError: The cell holds something other than text.
         """
         value = self.cells.get(column)
-        value = default if value is None else value
-        if not isinstance(value, str):
-            raise DataError(
-                f"{self.where(column)} holds {_kind(value)}, not text; "
-                "write it as a string"
-            )
-        return value
+        return checked_text(self.where(column), default if value is None else value)
 
     def label(self) -> str | None:
         """What the row is an example of, from the first column that says so."""
@@ -121,6 +115,28 @@ class Shape:
         return self.needs <= columns and not self.refuses & columns
 
 
+def checked_text(where: str, value: object) -> str:
+    """Text that a tokenizer can read.
+
+    Args:
+        where: Row and column, for the error.
+        value: What is there.
+
+    Raises:
+        DataError: It is no text, or holds half a character.
+    """
+    if not isinstance(value, str):
+        raise DataError(f"{where} holds {_kind(value)}, not text; write it as a string")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise DataError(
+            f"{where} holds half a character (\\u{ord(value[error.start]):04x}) at "
+            f"character {error.start}; write the whole one or remove it"
+        ) from error
+    return value
+
+
 def question_and_answer(question: str, answer: str) -> tuple[Message, ...]:
     """The two turns of a row that asks once and answers once."""
     return (
@@ -131,4 +147,6 @@ def question_and_answer(question: str, answer: str) -> tuple[Message, ...]:
 
 def _kind(value: object) -> str:
     kinds = {bool: "true or false", int: "a number", float: "a number", list: "a list"}
+    if value is None:
+        return "nothing"
     return kinds.get(type(value), f"a {type(value).__name__}")
