@@ -1,10 +1,12 @@
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from driftmap.capture.stream import run_folds
 from driftmap.cli.main import main
 from driftmap.core.errors import MeasureError
 from driftmap.load.model import load_model
@@ -13,6 +15,7 @@ from driftmap.recipes.options import ScoringOptions
 from driftmap.recipes.score import Score
 from driftmap.recipes.steps import data as steps_data
 from driftmap.recipes.steps import rows, scoring
+from driftmap.recipes.steps.scoring_passes import GIB
 from driftmap.store.groups import load_group
 from driftmap.store.provenance import read_provenance
 from tiny_studies import save_tiny_model
@@ -41,7 +44,7 @@ def test_kept_scores_are_those_of_the_library(model, data, tmp_path):
     read = rows.drawn(str(data["utility"]), 6, 0)
     options = ScoringOptions(num_samples=6)
     encoded = steps_data.scored_samples(loaded, read, options)
-    (scores,) = next(scoring.snip_scores(loaded, [encoded], options))
+    scores = next(scoring.snip_scores(loaded, encoded, options))
     found = kept(out)
     assert found.keys() == {site.path for site in loaded.layout.sites}
     for site, of_site in scores.items():
@@ -90,20 +93,18 @@ def test_the_group_holds_the_highest_scores(model, data, tmp_path):
 
 def test_halves_add_up_and_each_part_is_emptied(model, data):
     loaded = load_model(ModelSource(model=str(model), device="cpu"))
-    options = ScoringOptions(num_samples=6, memory=0.00003)
+    options = ScoringOptions(num_samples=6, memory=0.00001)
     encoded = steps_data.scored_samples(
         loaded, rows.drawn(str(data["utility"]), 6, 0), options
     )
-    whole = dict[object, torch.Tensor]()
-    for (scores,) in scoring.snip_scores(loaded, [encoded], options):
-        whole |= scores
-    parts = []
-    for part in scoring.snip_halves(loaded, [encoded], options):
-        assert not any(of_data for before in parts for of_data in before)
+    whole, parts = dict[object, torch.Tensor](), []
+    for part in scoring.snip_scores(loaded, encoded, options):
+        assert not any(parts)
         parts.append(part)
-        for site, halves in part[0].items():
-            assert torch.allclose(halves.score, whole.pop(site))
+        whole |= part
     assert len(parts) > 1
+    for site, (halves,) in scoring.snip_halves(loaded, [encoded], options):
+        assert torch.allclose(halves.score, whole.pop(site))
     assert not whole
 
 
@@ -113,11 +114,11 @@ def test_memory_for_one_matrix_at_a_time_is_set_aside(model, data):
     encoded = steps_data.scored_samples(
         loaded, rows.drawn(str(data["utility"]), 6, 0), ScoringOptions()
     )
-    tight = ScoringOptions(memory=11 * largest / scoring.GIB)
-    assert next(scoring.snip_scores(loaded, [encoded], tight))
+    tight = ScoringOptions(memory=11 * largest / GIB)
+    assert next(scoring.snip_scores(loaded, encoded, tight))
     with pytest.raises(MeasureError, match="give more memory"):
         next(scoring.snip_halves(loaded, [encoded], tight))
-    enough = ScoringOptions(memory=12 * largest / scoring.GIB)
+    enough = ScoringOptions(memory=12 * largest / GIB)
     assert next(scoring.snip_halves(loaded, [encoded], enough))
 
 
@@ -140,3 +141,32 @@ def test_the_source_is_noted(model, data, tmp_path):
     content = data["utility"].read_bytes()
     assert noted.keys() == {"model", "data"}
     assert noted["data"] == hashlib.sha256(content).hexdigest()
+
+
+def count_passes(monkeypatch) -> list[int]:
+    """One entry per pass over the data from here on."""
+    passes = []
+
+    def counting(model, sites, *rest, **named):
+        passes.append(len(sites))
+        return run_folds(model, sites, *rest, **named)
+
+    monkeypatch.setattr(scoring, "run_folds", counting)
+    return passes
+
+
+@pytest.mark.parametrize("memory", [None, 0.00001])
+def test_kept_scores_give_another_share_without_a_pass(
+    model, data, tmp_path, monkeypatch, memory
+):
+    first = recipe(model, data, tmp_path / "out", memory=memory)
+    out = first.run()
+    before = (out / "groups/top.safetensors").read_bytes()
+    passes = count_passes(monkeypatch)
+    replace(first, share=0.1).run()
+    replace(first, share=0.1, keep=False, out=tmp_path / "anew").run()
+    assert len(passes) == (1 if memory is None else 3)  # all of them of the new run
+    group = "groups/top.safetensors"
+    assert (out / group).read_bytes() == (tmp_path / "anew" / group).read_bytes()
+    assert (out / group).read_bytes() != before
+    assert not (tmp_path / "anew" / "scores").exists()

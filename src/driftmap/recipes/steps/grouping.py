@@ -1,6 +1,7 @@
 """Which weights stand for the behaviour, and which are they compared with?"""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -9,19 +10,27 @@ from torch import Tensor
 
 from driftmap.core.errors import DataError
 from driftmap.core.places import Site
-from driftmap.load.model import LoadedModel
+from driftmap.core.scratch import clear_leftovers, require_scratch
 from driftmap.measure.select import difference, overlap, top
 from driftmap.recipes.options import GroupOptions, ScoringOptions
 from driftmap.recipes.steps.bench import Study
 from driftmap.recipes.steps.controls import matched_control, random_control
 from driftmap.recipes.steps.data import ScoringData
 from driftmap.recipes.steps.group_files import read_groups, save_groups
-from driftmap.recipes.steps.scoring import snip_halves
+from driftmap.recipes.steps.kept_scores import (
+    ScorePlaces,
+    keep_scores,
+    scores_inputs,
+    scores_of_both,
+)
+from driftmap.recipes.steps.scoring import OfMatrix
 from driftmap.results.groups import DECLARED, FlatIndex, GroupOrigin, WeightGroup
 from driftmap.results.table import Table
 from driftmap.store.steps import StepOutcome
 
 Members = dict[Site, FlatIndex]
+
+_IN_MEMORY = ScorePlaces()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -61,8 +70,9 @@ def group_step(
     scoring: ScoringOptions,
     groups: GroupOptions,
     mobile: Sequence[Site],
+    places: ScorePlaces = _IN_MEMORY,
 ) -> StepOutcome:
-    """Score both data sets and write `groups/NAME.safetensors`, once.
+    """Score both data sets, or read their kept scores, and write the groups, once.
 
     Args:
         study: Folder, model and seed.
@@ -70,21 +80,22 @@ def group_step(
         scoring: How weights are scored.
         groups: Which shares are taken.
         mobile: Matrices that tuning can move; only there is a control drawn.
+        places: Where scores may go; by default they never reach the run folder.
     """
     identity = study.loaded.identity
     inputs = {
-        "model": identity.sha256,
-        "dtype": identity.dtype,
-        "data": data.sha256,
-        "num_samples": scoring.num_samples,
-        "positions": scoring.positions,
+        **scores_inputs(study, data, scoring),
         "groups": asdict(groups),
         "mobile": [site.key for site in mobile],
         "seed": study.seed,
     }
+    require_scratch(places.scratch)
+    clear_leftovers(study.run.path, places.scratch)
+    kept = keep_scores(study, data, scoring) if places.keep else None
 
     def make(folder: Path) -> None:
-        choice = _choose(study.loaded, data, scoring, groups)
+        with closing(scores_of_both(study, data, scoring, places, kept)) as scores:
+            choice = _choose(scores, groups)
         origin = GroupOrigin(
             model_sha256=identity.sha256,
             base_sha256=identity.base_sha256,
@@ -117,20 +128,12 @@ def load_groups(study: Study, step: StepOutcome) -> tuple[WeightGroup, ...]:
     return groups
 
 
-def _choose(
-    loaded: LoadedModel,
-    data: ScoringData,
-    scoring: ScoringOptions,
-    groups: GroupOptions,
-) -> _Choice:
+def _choose(scores: Iterable[OfMatrix], groups: GroupOptions) -> _Choice:
     choice = _Choice()
-    both = (data.behaviour, data.utility)
-    for behaviour, utility in snip_halves(loaded, both, scoring):
-        for site in behaviour:
-            of, to = behaviour[site], utility[site]
-            choice.whole.add(site, of.score, to.score, groups)
-            choice.even.add(site, of.even, to.even, groups)
-            choice.odd.add(site, of.odd, to.odd, groups)
+    for site, (of, to) in scores:
+        choice.whole.add(site, of.score, to.score, groups)
+        choice.even.add(site, of.even, to.even, groups)
+        choice.odd.add(site, of.odd, to.odd, groups)
     if not any(index.size for index in choice.whole.difference.values()):
         raise DataError(
             f"no weight is among the top {groups.q:g} by behaviour score and outside "

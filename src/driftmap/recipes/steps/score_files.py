@@ -1,9 +1,10 @@
 """How are the scores of one data set written, whole and as a group?"""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from driftmap.core.places import Site
@@ -14,8 +15,11 @@ from driftmap.recipes.steps.scoring import snip_scores
 from driftmap.results.groups import FlatIndex, GroupOrigin, WeightGroup
 from driftmap.results.samples import EncodedSample
 from driftmap.store.groups import save_group
-from driftmap.store.scores import save_scores
+from driftmap.store.scores import open_scores, save_scores
 from driftmap.store.steps import StepOutcome
+
+STEP = "scores"
+"""The step that keeps scores: other groups of them need no pass over the data."""
 
 
 def score_step(
@@ -35,25 +39,22 @@ def score_step(
     encoded, sha256 = data
     share, keep = kept
     identity = study.loaded.identity
-    inputs = {
+    of_scores = {
         "model": identity.sha256,
         "dtype": identity.dtype,
         "data": sha256,
         "num_samples": scoring.num_samples,
         "positions": scoring.positions,
-        "share": share,
-        "keep": keep,
         "seed": study.seed,
     }
+    files = _keep(study, encoded, scoring, of_scores) if keep else None
 
     def make(folder: Path) -> None:
         members: dict[Site, FlatIndex] = {}
-        parts = snip_scores(study.loaded, [encoded], scoring)
-        for number, (scores,) in enumerate(parts):
+        found = files or study.run.find(STEP, of_scores)
+        parts = _kept(found) if found else snip_scores(study.loaded, encoded, scoring)
+        for scores in parts:
             members |= top(scores, share)
-            if keep:
-                file = folder / f"scores/snip-{number:03d}.safetensors"
-                save_scores(file, _plain(scores), inputs)
         origin = GroupOrigin(
             model_sha256=identity.sha256,
             base_sha256=identity.base_sha256,
@@ -66,7 +67,32 @@ def score_step(
         group = WeightGroup(name="top", members=members, origin=origin)
         save_group(folder / "groups/top.safetensors", group)
 
-    return study.run.step("score", inputs, make)
+    return study.run.step("score", {**of_scores, "share": share}, make)
+
+
+def _keep(
+    study: Study,
+    encoded: Sequence[EncodedSample],
+    scoring: ScoringOptions,
+    inputs: Mapping[str, object],
+) -> StepOutcome:
+    def make(folder: Path) -> None:
+        parts = snip_scores(study.loaded, encoded, scoring)
+        for number, scores in enumerate(parts):
+            file = folder / f"scores/snip-{number:03d}.safetensors"
+            save_scores(file, _plain(scores), inputs)
+
+    return study.run.step(STEP, inputs, make)
+
+
+def _kept(step: StepOutcome) -> Iterator[dict[Site, Tensor]]:
+    """Read scores matrix by matrix, each opened alone so that its pages go again."""
+    for name in step.files:
+        with open_scores(step.path(name)) as file:
+            sites = file.sites
+        for site in sites:
+            with open_scores(step.path(name)) as file:
+                yield {site: torch.from_numpy(file.at(site))}
 
 
 def _plain(scores: Mapping[Site, Tensor]) -> dict[Site, np.ndarray]:

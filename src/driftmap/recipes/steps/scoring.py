@@ -1,90 +1,197 @@
 """How are all weights of a model scored on samples, within the memory there is?"""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from functools import partial
-from typing import Any, TypeVar
+from pathlib import Path
 
+import torch
 from torch import Tensor
 
-from driftmap.capture.memory import default_budget, plan_passes
 from driftmap.capture.stream import run_folds
 from driftmap.core.places import Site
 from driftmap.core.progress import say
+from driftmap.core.scratch import scratch_folder
+from driftmap.core.units import format_bytes
 from driftmap.families.matrices import effective_weight
 from driftmap.load.model import LoadedModel
-from driftmap.measure.snip import HalfScores, Snip, SnipHalves
+from driftmap.measure.snip import GradientSums, HalfScores, Snip, SnipHalves
 from driftmap.recipes.options import ScoringOptions
 from driftmap.recipes.steps.bench import batches_of
+from driftmap.recipes.steps.scoring_passes import (
+    Passes,
+    Spill,
+    plan_waiting,
+    plan_whole,
+)
 from driftmap.results.samples import EncodedSample
-from driftmap.signals.fold import Fold
-
-GIB = 2**30
+from driftmap.signals.batch import Batch
+from driftmap.signals.fold import Fold, SiteSignal
+from driftmap.store.scores import ScoreHalves, growing_halves, open_halves
 
 Data = Sequence[Sequence[EncodedSample]]
-OfSite = TypeVar("OfSite")
+OfMatrix = tuple[Site, tuple[HalfScores, ...]]
+
+_Sums = tuple[GradientSums, GradientSums]
+_Take = Callable[[Site], HalfScores]
 
 
 def snip_scores(
-    loaded: LoadedModel, data: Data, scoring: ScoringOptions
-) -> Iterator[tuple[dict[Site, Tensor], ...]]:
+    loaded: LoadedModel, encoded: Sequence[EncodedSample], scoring: ScoringOptions
+) -> Iterator[dict[Site, Tensor]]:
     """Score every weight by SNIP, as many matrices at a time as fit into memory.
+
+    Args:
+        loaded: The model; its adapter counts, where it has one.
+        encoded: The samples.
+        scoring: Batch size and memory.
+
+    Yields:
+        Scores of some of the matrices. Select before asking for the next: they are
+        emptied then.
+    """
+    fold = Snip(partial(effective_weight, loaded.model))
+    batches = batches_of(loaded, encoded, scoring.score_batch_size)
+    parts = plan_whole(loaded, fold, scoring)
+    if len(parts) > 1:
+        say(_too_many(len(parts)))
+    for sites in parts:
+        memory = sum(map(fold.num_bytes, sites))
+        scores = run_folds(loaded.model, sites, batches, [fold], memory_bytes=memory)[0]
+        yield scores
+        scores.clear()
+
+
+def snip_halves(
+    loaded: LoadedModel,
+    data: Data,
+    scoring: ScoringOptions,
+    spill: Spill | None = None,
+) -> Generator[OfMatrix, None, None]:
+    """Score every weight by SNIP on several data sets, apart by halves of the samples.
+
+    Close it (`contextlib.closing`) where it may not be read to the end: scores that
+    wait on a disk are removed then.
 
     Args:
         loaded: The model; its adapter counts, where it has one.
         data: Encoded data sets; each is scored on its own.
         scoring: Batch size and memory.
+        spill: Where finished scores may wait for those of the last data set, if that
+            saves passes; without it they wait in memory.
 
     Yields:
-        For some of the matrices, their scores on each data set. Select before asking
-        for the next: they are emptied then.
+        Each matrix once, with its scores on each data set.
     """
-    return _in_parts(loaded, data, scoring, Snip(_weight_of(loaded)))
-
-
-def snip_halves(
-    loaded: LoadedModel, data: Data, scoring: ScoringOptions
-) -> Iterator[tuple[dict[Site, HalfScores], ...]]:
-    """As `snip_scores`, apart by halves of the samples, for twice the memory."""
-    return _in_parts(loaded, data, scoring, SnipHalves(_weight_of(loaded)))
-
-
-def _weight_of(loaded: LoadedModel) -> partial[Tensor]:
-    return partial(effective_weight, loaded.model)
-
-
-def _in_parts(
-    loaded: LoadedModel,
-    data: Data,
-    scoring: ScoringOptions,
-    fold: Fold[Any, dict[Site, OfSite]],
-) -> Iterator[tuple[dict[Site, OfSite], ...]]:
+    fold = SnipHalves(partial(effective_weight, loaded.model))
     batches = [
         batches_of(loaded, encoded, scoring.score_batch_size) for encoded in data
     ]
-    room = _budget(loaded, scoring) - _passing_bytes(loaded, len(data))
-    parts = plan_passes(loaded.layout.sites, [fold] * len(data), room)
-    if len(parts) > 1:
-        say(f"scores of all matrices do not fit into memory: {len(parts)} passes")
-    for sites in parts:
-        scores = tuple(
-            run_folds(loaded.model, sites, of_data, [fold], memory_bytes=room)[0]
-            for of_data in batches
+    passes = plan_waiting(loaded, fold, len(data), scoring, spill)
+    _announce(passes)
+    for sites in passes.parts:
+        with ExitStack() as waiting:
+            takes: list[_Take] = []
+            for of_data in batches[:-1]:
+                folder = waiting.enter_context(_waiting_room(passes, spill))
+                sums = _sums(loaded, sites, of_data, fold)
+                takes.append(_put_aside(sums, fold, folder))
+            sums = _sums(loaded, sites, batches[-1], fold)
+            takes.append(partial(_finished, fold, sums))
+            for site in sites:
+                yield site, tuple(take(site) for take in takes)
+
+
+def plain_halves(halves: HalfScores) -> ScoreHalves:
+    """Turn scores into what a file takes."""
+    return ScoreHalves(even=halves.even.cpu().numpy(), odd=halves.odd.cpu().numpy())
+
+
+def read_halves(file: Path, site: Site) -> HalfScores:
+    """Read one matrix; the file is opened for it alone, so that its pages go again."""
+    with open_halves(file) as halves:
+        plain = halves.at(site)
+    return HalfScores(
+        even=torch.from_numpy(plain.even), odd=torch.from_numpy(plain.odd)
+    )
+
+
+class _Unfinished(Fold[_Sums, dict[Site, _Sums]]):
+    """Hands out the sums of a pass as they are, to be finished one by one."""
+
+    def __init__(self, fold: SnipHalves) -> None:
+        self.needs_backward = fold.needs_backward
+        self._fold = fold
+
+    def num_bytes(self, site: Site) -> int:
+        """As the measure itself."""
+        return self._fold.num_bytes(site)
+
+    def start(self, site: Site) -> _Sums:
+        """As the measure itself."""
+        return self._fold.start(site)
+
+    def update(self, state: _Sums, signal: SiteSignal) -> _Sums:
+        """As the measure itself."""
+        return self._fold.update(state, signal)
+
+    def merge(self, left: _Sums, right: _Sums) -> _Sums:
+        """As the measure itself."""
+        return self._fold.merge(left, right)
+
+    def result(self, states: Mapping[Site, _Sums]) -> dict[Site, _Sums]:
+        """The sums, where the signals live."""
+        return dict(states)
+
+
+def _sums(
+    loaded: LoadedModel,
+    sites: Sequence[Site],
+    batches: Sequence[Batch],
+    fold: SnipHalves,
+) -> dict[Site, _Sums]:
+    memory = sum(map(fold.num_bytes, sites))
+    raw = _Unfinished(fold)
+    return run_folds(loaded.model, sites, batches, [raw], memory_bytes=memory)[0]
+
+
+def _finished(fold: SnipHalves, sums: dict[Site, _Sums], site: Site) -> HalfScores:
+    """Scores of one matrix on the CPU; its sums are given up."""
+    return fold.result({site: sums.pop(site)})[site]
+
+
+@contextmanager
+def _waiting_room(passes: Passes, spill: Spill | None) -> Iterator[Path | None]:
+    """Give the folder where scores wait; None where they wait in memory."""
+    if passes.waits_in is None:
+        yield None
+        return
+    assert spill is not None
+    with scratch_folder(spill.run, passes.num_bytes, passes.waits_in) as folder:
+        yield folder
+
+
+def _put_aside(sums: dict[Site, _Sums], fold: SnipHalves, folder: Path | None) -> _Take:
+    """Finish the scores of one data set and have them wait."""
+    sites = tuple(sums)
+    if folder is None:
+        return {site: _finished(fold, sums, site) for site in sites}.pop
+    file = folder / "scores.safetensors"
+    with growing_halves(file, sites, {}) as write:
+        for site in sites:
+            write(site, plain_halves(_finished(fold, sums, site)))
+    return partial(read_halves, file)
+
+
+def _announce(passes: Passes) -> None:
+    if passes.waits_in is not None:
+        say(
+            f"scores of one data set wait in {passes.waits_in} "
+            f"({format_bytes(passes.num_bytes)}) while another is scored"
         )
-        yield scores
-        for of_data in scores:
-            of_data.clear()
+    if len(passes.parts) > 1:
+        say(_too_many(len(passes.parts)))
 
 
-def _passing_bytes(loaded: LoadedModel, num_sets: int) -> int:
-    """Memory of what is made of one matrix at a time, beside the states.
-
-    First its magnitudes, when its score is finished; later its whole scores, one per
-    data set, when its members are selected.
-    """
-    return 4 * num_sets * max(site.num_weights for site in loaded.layout.sites)
-
-
-def _budget(loaded: LoadedModel, scoring: ScoringOptions) -> int:
-    if scoring.memory is None:
-        return default_budget(loaded.model)
-    return int(scoring.memory * GIB)
+def _too_many(num_passes: int) -> str:
+    return f"scores of all matrices do not fit into memory: {num_passes} passes"

@@ -1,0 +1,109 @@
+"""Are scores kept in the run folder, and are they there already?
+
+Kept scores are a step of their own. They depend on the model and the samples and not
+on any share, so that other groups of them need no pass over the data.
+"""
+
+from collections.abc import Generator
+from dataclasses import dataclass
+from pathlib import Path
+
+from driftmap.recipes.options import ScoringOptions
+from driftmap.recipes.steps.bench import Study
+from driftmap.recipes.steps.data import Encoded, ScoringData
+from driftmap.recipes.steps.scoring import (
+    OfMatrix,
+    plain_halves,
+    read_halves,
+    snip_halves,
+)
+from driftmap.recipes.steps.scoring_passes import Spill
+from driftmap.store.scores import writing_halves
+from driftmap.store.steps import StepOutcome
+
+STEP = "scores"
+"""The step that keeps scores."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScorePlaces:
+    """Where scores may go on their way to groups.
+
+    Args:
+        keep: Whether they stay in the run folder.
+        scratch: Folder for temporary files that the user chose, if any.
+    """
+
+    keep: bool = False
+    scratch: Path | None = None
+
+
+def scores_inputs(
+    study: Study, data: ScoringData, scoring: ScoringOptions
+) -> dict[str, object]:
+    """All that scores depend on."""
+    identity = study.loaded.identity
+    return {
+        "model": identity.sha256,
+        "dtype": identity.dtype,
+        "data": data.sha256,
+        "num_samples": scoring.num_samples,
+        "positions": scoring.positions,
+    }
+
+
+def keep_scores(
+    study: Study, data: ScoringData, scoring: ScoringOptions
+) -> StepOutcome:
+    """Keep the scores of both data sets, `scores/NAME.safetensors`, once."""
+    inputs = scores_inputs(study, data, scoring)
+    sites = study.loaded.layout.sites
+
+    def make(folder: Path) -> None:
+        for name, samples in _sets(data).items():
+            file = folder / _file(name)
+            with writing_halves(file, sites, {"score": "snip", **inputs}) as write:
+                scores = snip_halves(study.loaded, [samples], scoring)
+                for site, (halves,) in scores:
+                    write(site, plain_halves(halves))
+
+    return study.run.step(STEP, inputs, make)
+
+
+def scores_of_both(
+    study: Study,
+    data: ScoringData,
+    scoring: ScoringOptions,
+    places: ScorePlaces,
+    kept: StepOutcome | None,
+) -> Generator[OfMatrix, None, None]:
+    """Give every matrix with its scores on behaviour and on utility.
+
+    Close it where it may not be read to the end.
+
+    Args:
+        study: Folder and model.
+        data: Samples of both.
+        scoring: How they are scored where no scores are kept.
+        places: Where scores may wait.
+        kept: What `keep_scores` gave; without it, scores that an earlier command
+            kept are taken where they fit.
+    """
+    inputs = scores_inputs(study, data, scoring)
+    found = kept or study.run.find(STEP, inputs)
+    if found is None:
+        both = tuple(_sets(data).values())
+        spill = Spill(run=study.run.path, chosen=places.scratch)
+        yield from snip_halves(study.loaded, both, scoring, spill)
+        return
+    files = [found.path(_file(name)) for name in _sets(data)]
+    for site in study.loaded.layout.sites:
+        yield site, tuple(read_halves(file, site) for file in files)
+
+
+def _sets(data: ScoringData) -> dict[str, Encoded]:
+    return {"behaviour": data.behaviour, "utility": data.utility}
+
+
+def _file(name: str) -> str:
+    return f"scores/{name}.safetensors"
