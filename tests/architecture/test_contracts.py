@@ -30,7 +30,9 @@ def test_imports_point_down():
     assert done.returncode == 0, done.stdout
 
 
-@pytest.mark.parametrize("command", ["", "drift", "demo", "score", "report", "run"])
+@pytest.mark.parametrize(
+    "command", ["", "drift", "demo", "score", "report", "run", "clean"]
+)
 def test_help_starts_without_heavy_libraries(command):
     words = [w for w in (command, "--help") if w]
     loaded = _modules_after(f"from driftmap.cli.main import main\nmain({words})")

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from driftmap.core.errors import StoreError
-from driftmap.store.files import sha256_of
+from driftmap.store.files import sha256_of, sync
 from driftmap.store.plain import load_json, save_json
 
 RESERVED = ("run.yaml", "provenance.json", "log.txt", "steps")
@@ -121,6 +121,13 @@ def outcome_of(root: Path, record: Record, *, redone: bool) -> StepOutcome:
 def save_marker(root: Path, record: Record) -> None:
     """Write a marker, whole or not at all."""
     save_json(marker_path(root, record.name), plain_record(record), _KIND)
+
+
+def remove_marker(root: Path, name: str) -> None:
+    """Forget a step, after its files."""
+    path = marker_path(root, name)
+    path.unlink()
+    sync(path.parent)
 
 
 def note_outdated(root: Path, name: str) -> None:

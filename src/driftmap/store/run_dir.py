@@ -211,6 +211,17 @@ class RunDir:
             markers.note_removed(self.path, name, files)
             steps.remove_with_empty_folders(self.path, files)
 
+    def drop_outdated(self) -> None:
+        """Remove what is still of earlier settings once all steps of now are done.
+
+        Such steps made what the run was once asked for and is not any more.
+        """
+        for step in markers.all_finished(self.path):
+            if step.is_outdated:
+                with explaining(self.path):
+                    steps.remove_with_empty_folders(self.path, step.files)
+                    markers.remove_marker(self.path, step.name)
+
     def note_environment(self, *, num_threads: int, device: str, dtype: str) -> None:
         """Note in the provenance what the next steps run on."""
         environment = provenance.describe_environment(

@@ -27,6 +27,7 @@ from driftmap.store.markers import (
     marker_path,
     outcome_of,
     plain_record,
+    remove_marker,
     save_marker,
 )
 from driftmap.store.plain import VERSION, load_json, save_json, sorted_json
@@ -174,8 +175,7 @@ def _carry_out(root: Path, record: Record, stale: list[str]) -> None:
     marker = marker_path(root, record.name)
     folder = _partial(root, record.name)
     if marker.exists():
-        marker.unlink()
-        sync(marker.parent)
+        remove_marker(root, record.name)
     touched = {root / old for old in stale}
     remove_with_empty_folders(root, stale)
     for new in record.files:

@@ -170,3 +170,32 @@ def test_find_wants_the_inputs_and_whole_files(tmp_path):
         assert run.find("one", {"seed": 1}) is None
         (tmp_path / "one/text").write_text("2")
         assert run.find("one", {"seed": 0}) is None
+
+
+def test_what_nobody_asks_for_any_more_goes_in_the_end(tmp_path):
+    study(tmp_path)
+    with opened(tmp_path, share=0.3) as run:
+        assert run.step("groups", {"share": "0.3 None"}, write("groups", "0.3")).redone
+        run.drop_outdated()
+    assert not (tmp_path / "drift").exists()
+    assert not (tmp_path / "steps/drift.json").exists()
+    assert (tmp_path / "tune/text").exists()
+    with RunDir.reopen(tmp_path) as run:
+        assert run.require("groups").path("groups/text").read_text() == "0.3"
+        run.drop_outdated()
+        with pytest.raises(StoreError, match="step 'drift' is not finished"):
+            run.require("drift")
+
+
+def test_dropping_can_be_cut_off_and_repeated(tmp_path, monkeypatch):
+    study(tmp_path)
+    with opened(tmp_path, share=0.3) as run, monkeypatch.context() as patch:
+        patch.setattr("driftmap.store.markers.remove_marker", stop)
+        with pytest.raises(KeyboardInterrupt):
+            run.drop_outdated()
+        patch.undo()
+        run.drop_outdated()
+    assert {p.name for p in (tmp_path / "steps").iterdir()} == {"tune.json"}
+    assert {p.name for p in tmp_path.iterdir()} == {
+        ".lock", "run.yaml", "provenance.json", "steps", "tune",
+    }  # fmt: skip
