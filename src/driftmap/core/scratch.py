@@ -5,6 +5,7 @@ the run in full. So it is known again after its process was killed, is never tak
 for one that is in use, and nothing of anyone else is ever removed.
 """
 
+import errno
 import fcntl
 import hashlib
 import os
@@ -22,6 +23,7 @@ from driftmap.core.units import format_bytes
 
 _SHARED_MEMORY = Path("/dev/shm")
 _MARKER = ".driftmap-scratch"
+_FULL = {errno.ENOSPC, errno.EDQUOT}
 _SHARE_OF_MEMORY = 0.5
 _SHARE_OF_DISK = 0.9
 
@@ -40,7 +42,7 @@ def scratch_folder(
 
     Raises:
         UsageError: The chosen place is no folder to write to.
-        StoreError: There is too little room.
+        StoreError: There is too little room, or it is used up inside the block.
 
     >>> with scratch_folder(Path("runs/example"), 10) as folder:
     ...     _ = (folder / "large.bin").write_bytes(b"0123456789")
@@ -55,6 +57,14 @@ def scratch_folder(
         fcntl.flock(lock, fcntl.LOCK_EX)
         os.write(lock, _name(run))
         yield folder
+    except OSError as error:
+        if error.errno not in _FULL or not _is_inside(error.filename, folder):
+            raise
+        raise StoreError(
+            f"{folder}: the disk is full; free some space, or choose a place with "
+            "more room with --scratch",
+            topic="disk",
+        ) from error
     finally:
         _remove(folder)
         if lock is not None:
@@ -157,6 +167,13 @@ def _places(chosen: Path | None) -> list[Path]:
         return [chosen]
     shared = [_SHARED_MEMORY] if os.access(_SHARED_MEMORY, os.W_OK | os.X_OK) else []
     return [*shared, Path(tempfile.gettempdir())]
+
+
+def _is_inside(named: object, folder: Path) -> bool:
+    """Whether a refused file is ours; unnamed ones are."""
+    if not isinstance(named, str | os.PathLike):
+        return True
+    return Path(named).absolute().is_relative_to(folder)
 
 
 def _prefix(run: Path) -> str:

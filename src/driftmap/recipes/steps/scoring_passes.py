@@ -100,18 +100,11 @@ def plan_waiting(
     """
     sites = loaded.layout.sites
     room = _room(loaded, scoring, num_sets)
-    refusal: MeasureError | None = None
-    parts: tuple[tuple[Site, ...], ...] = ()
-    try:
-        parts = _all_in_memory(sites, fold, num_sets, room)
-    except MeasureError as error:
-        refusal = error
-    if spill is not None and num_sets > 1 and len(parts) != 1:
+    parts = _all_in_memory(sites, fold, num_sets, room)
+    if spill is not None and num_sets > 1 and len(parts) > 1:
         spilled = _on_disk(loaded, fold, num_sets - 1, room, spill)
-        if spilled and (refusal or len(spilled.parts) < len(parts)):
+        if spilled and len(spilled.parts) < len(parts):
             return spilled
-    if refusal:
-        raise refusal
     return Passes(
         parts=parts, waits_in=None, num_bytes=_waiting_bytes(parts, fold, num_sets - 1)
     )
