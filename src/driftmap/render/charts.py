@@ -14,7 +14,7 @@ PALETTE = {
     "utility": "#2f9e44",
     "random": "#868e96",
 }
-"""Colour of each usual group, legible on white and on near-black."""
+"""Colour of each role a group can have, legible on white and on near-black."""
 
 SPARE_COLOURS = ("#ae3ec9", "#0c8599", "#e8590c", "#1c7ed6", "#5c940d", "#c2255c")
 
@@ -33,7 +33,7 @@ MOST_MARKS = 40
 
 
 def colour_of(name: str, number: int) -> str:
-    """The colour of a named series; `number` picks a spare one for other names."""
+    """The colour of a role or a name; `number` picks a spare one for other names."""
     return PALETTE.get(name, SPARE_COLOURS[number % len(SPARE_COLOURS)])
 
 
@@ -48,6 +48,7 @@ class Line:
         low: Lower edge of a band; empty for none.
         high: Upper edge of it.
         threads: The single series behind a mean, drawn thin, each as long as x.
+        role: Whose colour it has, where that is not its name's.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Line:
     low: Numbers = ()
     high: Numbers = ()
     threads: Sequence[Numbers] = ()
+    role: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +83,7 @@ class Lines:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Box:
-    """The five numbers of a distribution and its mean."""
+    """The five numbers of a distribution and its mean; `role` as for a line."""
 
     name: str
     low: float
@@ -90,6 +92,7 @@ class Box:
     q75: float
     high: float
     mean: float
+    role: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,7 +135,8 @@ class Cells:
 class Ranges:
     """Estimates with intervals, one line each, beside a level of no effect.
 
-    An interval without extent, or of NaN, is drawn as a point alone.
+    An interval without extent, or of NaN, is drawn as a point alone. `roles` say whose
+    colours they have; empty for those of their names.
     """
 
     x_title: str
@@ -142,6 +146,11 @@ class Ranges:
     highs: Numbers
     reference: float
     margin: tuple[float, float] | None = None
+    roles: Sequence[str] = ()
+
+    def colours(self) -> list[str]:
+        """The colour of each estimate."""
+        return [colour_of(n, i) for i, n in enumerate(self.roles or self.names)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""What is asked, what is the answer, and what do its words mean?"""
+"""What is the answer, in a sentence and in the few numbers that carry it?"""
 
 from driftmap.render.drift_behaviour import SIDE_RATES
 from driftmap.render.drift_cautions import (
@@ -6,7 +6,8 @@ from driftmap.render.drift_cautions import (
     cautions_at,
     other_cautions,
 )
-from driftmap.render.page import Callout, Facts, Paragraph, Section, Terms
+from driftmap.render.drift_words import is_read, when_declared
+from driftmap.render.page import Callout, Facts, Paragraph, Section
 from driftmap.render.wording import change_of_rate, interval, p_value, rate
 from driftmap.results.drift_study import DriftStudy
 from driftmap.results.statistics import (
@@ -37,92 +38,6 @@ MEANINGS: dict[VerdictKind, str] = {
     "that they are equally likely, nor that nothing moved.",
 }
 
-READINGS = (
-    (
-        "A, fragile",
-        "Tuning moves the behaviour's weights more than weights like them, and the "
-        "behaviour goes with them. The ratio lies above the margin.",
-    ),
-    (
-        "B, pathway creation",
-        "Tuning moves those weights no more than others: it builds a way around them. "
-        "The ratio lies below the margin although the behaviour changed.",
-    ),
-)
-
-GLOSSARY = (
-    (
-        "weight",
-        "One number of one of the model's matrices; fine-tuning changes weights.",
-    ),
-    (
-        "drift",
-        "How far a weight moved in fine-tuning: the size of its change, |dW|.",
-    ),
-    (
-        "group",
-        "A named set of weights, chosen before training by how much certain answers "
-        "depend on them.",
-    ),
-    (
-        "`difference`",
-        "The group in question: weights that matter to the behaviour and not to "
-        "ordinary ability (utility).",
-    ),
-    (
-        "`matched`",
-        "Its control: as many weights of the same sizes from the same matrices, none "
-        "of them in another group.",
-    ),
-    (
-        "`top`, `utility`",
-        "For comparison: the weights that matter most to the behaviour, and those that "
-        "matter most to ordinary ability, each by that alone.",
-    ),
-    (
-        "`random`",
-        "For comparison: weights drawn blindly, of all sizes.",
-    ),
-    (
-        "ratio",
-        "Drift of a group over the drift of all comparable weights: 1 means alike, 2 "
-        "twice as much, 0.5 half as much.",
-    ),
-    (
-        "seed",
-        "One repetition of the training with other random numbers. An interval says "
-        "how much a result varies from one repetition to the next.",
-    ),
-    (
-        "permutation",
-        "The group's rows and columns are shuffled within each matrix, again and "
-        "again, to see which ratios chance alone gives. p is the share of shuffles "
-        f"at least as far out as what was seen: below {HARDLY} chance hardly gives "
-        f"it, from {EASILY} on easily.",
-    ),
-    (
-        "margin",
-        "How large a ratio must be to matter, declared before training.",
-    ),
-    (
-        "SNIP",
-        "The score by which weights are chosen: how much an answer's loss would change "
-        "if the weight were 0, to first order.",
-    ),
-    (
-        "LoRA",
-        "Fine-tuning by adding a product of two thin matrices to each frozen matrix.",
-    ),
-    (
-        "Jaccard",
-        "Overlap of two groups: weights in both over weights in either, 0 to 1.",
-    ),
-    (
-        "log-odds",
-        "A probability p as log(p / (1 - p)): 0 at one half.",
-    ),
-)  # fmt: skip
-
 
 def answer_section(study: DriftStudy) -> Section:
     """The verdict with the few numbers that carry it."""
@@ -141,26 +56,6 @@ def answer_section(study: DriftStudy) -> Section:
             Facts(pairs=_key_numbers(study)),
             *cautions_at(study, "answer"),
             *other_cautions(study),
-        ],
-    )
-
-
-def words_section() -> Section:
-    """The two readings and the words that the page uses."""
-    return Section(
-        anchor="words",
-        title="What is compared, and the words for it",
-        nodes=[
-            Paragraph(
-                text="Fine-tuning can take a behaviour away, such as the refusal of "
-                "harmful requests. Two readings of how it does so compete:"
-            ),
-            Terms(pairs=READINGS),
-            Paragraph(
-                text="To tell them apart, the weights that carry the behaviour are "
-                "found before tuning and followed through it, beside weights like them."
-            ),
-            Terms(pairs=GLOSSARY),
         ],
     )
 
@@ -184,10 +79,15 @@ def _in_plain_words(study: DriftStudy) -> str:
         how_far = f"{share:.0f} % less far than"
     seeds = study.statistics.primary.interval90
     spread = f"; {seeds.low:.2f} to {seeds.high:.2f} over seeds" if seeds else ""
+    weights = (
+        f"the weights of `{group}`, chosen elsewhere,"
+        if is_read(study)
+        else "the weights that matter to the behaviour and not to ordinary ability "
+        f"(`{group}`)"
+    )
     return (
-        f"In plain words: the weights that matter to the behaviour and not to ordinary "
-        f"ability (`{group}`) moved {how_far} weights of the same size in the same "
-        f"matrices (ratio {rho:.2f}{spread})."
+        f"In plain words: {weights} moved {how_far} weights of the same size in the "
+        f"same matrices (ratio {rho:.2f}{spread})."
     )
 
 
@@ -196,7 +96,7 @@ def _key_numbers(study: DriftStudy) -> list[tuple[str, str]]:
     seeds = study.statistics.num_seeds
     return [
         (
-            "Ratio of drift, `difference` to its control",
+            f"Ratio of drift, `{verdict.group}` to its control",
             f"{primary.rho:.2f}; 1 = alike",
         ),
         (
@@ -206,7 +106,7 @@ def _key_numbers(study: DriftStudy) -> list[tuple[str, str]]:
             else "none: it needs at least 2 seeds",
         ),
         (
-            "Margin, declared before training",
+            f"Margin, declared {when_declared(study)}",
             f"{verdict.margin:g}: {1 / verdict.margin:.2g} to {verdict.margin:g} "
             "counts as alike",
         ),

@@ -4,6 +4,7 @@ import numpy as np
 
 from driftmap.render.charts import Line, Lines, Numbers
 from driftmap.render.drift_cautions import cautions_at
+from driftmap.render.drift_words import is_tuned_elsewhere
 from driftmap.render.page import Figure, Grid, Node, Paragraph, Row, Section
 from driftmap.render.wording import change_of_rate, rate
 from driftmap.results.drift_study import DriftStudy
@@ -34,7 +35,7 @@ def behaviour_section(study: DriftStudy) -> Section:
     aside = [
         *([_rates_figure(table, is_side=True)] if _rates(table, is_side=True) else []),
         *(_level_figure(table, outcome) for outcome in _levels(table)),
-        *([_loss_figure(study.losses)] if len(study.losses) else []),
+        *([_loss_figure(study)] if len(study.losses) else []),
     ]
     if aside:
         nodes.append(Row(figures=aside))
@@ -125,13 +126,19 @@ def _mean_line(table: Table, outcome: str) -> Line:
     )
 
 
-def _loss_figure(losses: Table) -> Figure:
+def _loss_figure(study: DriftStudy) -> Figure:
+    losses = study.losses
+    taken = (
+        "As its trainer logged it"
+        if is_tuned_elsewhere(study)
+        else "Mean cross-entropy per counted token of each step's samples"
+    )
     return Figure(
         name="training_loss",
         title="Training loss by seed",
-        reading="Mean cross-entropy per counted token of each step's samples. A curve "
-        "that still falls at the end means that training was short; one that jumps, "
-        f"that the learning rate was high.{_known_before(losses)}",
+        reading=f"{taken}. A curve that still falls at the end means that training was "
+        "short; one that jumps, that the learning rate was high."
+        f"{_known_before(losses)}",
         chart=Lines(
             x_title="training step",
             y_title="nats per token",

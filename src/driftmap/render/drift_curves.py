@@ -8,13 +8,14 @@ from driftmap.render.charts import Line, Numbers
 from driftmap.results.table import Table
 
 
-def group_line(rows: Table, group: str, column: str) -> Line:
+def group_line(rows: Table, group: str, column: str, role: str = "") -> Line:
     """A line over steps, with the interval over seeds where the means have one.
 
     Args:
         rows: Curves of one group in one metric.
         group: Its name.
         column: `mean` or `std`.
+        role: Whose colour it has, where that is not its name's.
     """
     order = np.argsort(rows["step"], kind="stable")
     low, high = rows["low"][order], rows["high"][order]
@@ -25,6 +26,7 @@ def group_line(rows: Table, group: str, column: str) -> Line:
         y=rows[column][order].tolist(),
         low=low.tolist() if is_banded else (),
         high=high.tolist() if is_banded else (),
+        role=role,
     )
 
 

@@ -7,6 +7,7 @@ import numpy as np
 from driftmap.render.charts import Cells, Histogram, Lines, Ranges
 from driftmap.render.drift_cautions import cautions_at
 from driftmap.render.drift_curves import group_line
+from driftmap.render.drift_words import role_of, when_declared
 from driftmap.render.page import Facts, Figure, Folded, Grid, Node, Paragraph, Section
 from driftmap.render.wording import interval, metric_words, number, p_value
 from driftmap.results.drift import POOLED_LAYER, POOLED_PART
@@ -61,6 +62,7 @@ def _ratio_figure(study: DriftStudy) -> Figure:
             highs=[r.interval95.high if r.interval95 else r.rho for r in whole],
             reference=1.0,
             margin=(1 / margin, margin),
+            roles=[role_of(study, r.group) for r in whole],
         ),
     )
 
@@ -91,13 +93,13 @@ def _curve_figure(study: DriftStudy) -> Figure:
         title=f"{words.name}, mean over the group's weights, over training",
         reading=f"{words.direction} Bands are 95 % t intervals over seeds. Large "
         "weights and some matrices move more in any training, so only `matched` is a "
-        "fair comparison for `difference` here.",
+        f"fair comparison for `{study.statistics.verdict.group}` here.",
         chart=Lines(
             x_title="training step",
             y_title="weight units",
             lines=[
-                group_line(rows.where(group=group), str(group), "mean")
-                for group in rows.unique("group")
+                group_line(rows.where(group=name), name, "mean", role_of(study, name))
+                for name in map(str, rows.unique("group"))
             ],
             y_from_zero=True,
         ),
@@ -146,9 +148,10 @@ def chance_section(study: DriftStudy) -> Section:
             "training would give another ratio; the verdict compares it with the "
             "margin. The permutation p asks whether another choice of weights would "
             "have drifted so; a ratio can lie beyond chance and still be too near 1 to "
-            f"matter. Only one test was declared before training: `{primary.group}`, "
-            "whole model, absolute change, last step. All other p-values are corrected "
-            "for their number, so that one in twenty does not count as a finding."
+            f"matter. Only one test was declared {when_declared(study)}: "
+            f"`{primary.group}`, whole model, absolute change, last step. All other "
+            "p-values are corrected for their number, so that one in twenty does not "
+            "count as a finding."
         ),
         *cautions_at(study, "chance"),
     ]
@@ -188,8 +191,8 @@ def _whole_model_tests(study: DriftStudy) -> Grid:
     alike = {e.group: e.is_similar for e in study.statistics.equivalences}
     return Grid(
         caption="Whole model: ratio to weights of the same size with its 95 % interval "
-        "over seeds; permutation p, and p corrected over all tests of scored groups "
-        "but the declared one (Benjamini-Hochberg). Alike: the 90 % interval lies "
+        "over seeds; permutation p, and p corrected over all tests but the declared "
+        "one and those of controls (Benjamini-Hochberg). Alike: the 90 % interval lies "
         "within the margin.",
         columns=("group", "ratio", "p", "corrected p", "alike", "weights"),
         rows=[
@@ -208,8 +211,8 @@ def _whole_model_tests(study: DriftStudy) -> Grid:
 def _place_tests(ratios: Sequence[GroupRatio]) -> Grid:
     return Grid(
         caption="Layers and parts: ratio with its 95 % interval over seeds, "
-        "permutation p, and p corrected over the tests of scored groups but the "
-        "declared one.",
+        "permutation p, and p corrected over all tests but the declared one and those "
+        "of controls.",
         columns=("group", "where", "ratio", "p", "corrected p", "weights"),
         rows=[
             (f"`{r.group}`", _where(r), *_test(r), f"{r.num_weights:,}")

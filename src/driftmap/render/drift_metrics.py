@@ -7,6 +7,7 @@ import numpy as np
 from driftmap.render.charts import Box, Boxes, Chart, Lines
 from driftmap.render.drift_cautions import cautions_at
 from driftmap.render.drift_curves import group_line, positive
+from driftmap.render.drift_words import role_of
 from driftmap.render.page import (
     Callout,
     Figure,
@@ -65,7 +66,7 @@ def metrics_section(study: DriftStudy) -> Section:
 
 
 def _metric(study: DriftStudy, unit: str, metric: str) -> Folded:
-    words = metric_words(unit, metric)
+    words = metric_words(unit, metric, study.statistics.verdict.group)
     curves = study.curves.where(unit=unit, metric=metric)
     last = study.drift.where(
         step=study.statistics.step, layer=POOLED_LAYER, unit=unit, metric=metric
@@ -81,7 +82,7 @@ def _metric(study: DriftStudy, unit: str, metric: str) -> Folded:
         )
     if metric == "relative":
         nodes += cautions_at(study, "relative")
-    figures = _figures(f"{unit}_{metric}", words, curves, last)
+    figures = _figures(study, f"{unit}_{metric}", words, (curves, last))
     nodes.append(Row(figures=figures[:1] if metric in SHARES else figures))
     if len(last):
         nodes.append(_summary(last, is_share=metric in SHARES))
@@ -97,7 +98,11 @@ def _keys(unit: str, metric: str) -> set[str]:
     return own | {f"{metric} ({unit})"}
 
 
-def _figures(name: str, words: MetricWords, curves: Table, last: Table) -> list[Figure]:
+def _figures(
+    study: DriftStudy, name: str, words: MetricWords, rows: tuple[Table, Table]
+) -> list[Figure]:
+    curves, last = rows
+
     def figure(kind: str, what: str, reading: str, chart: Chart) -> Figure:
         return Figure(
             name=f"{name}_{kind}",
@@ -106,15 +111,15 @@ def _figures(name: str, words: MetricWords, curves: Table, last: Table) -> list[
             chart=chart,
         )  # fmt: skip
 
-    mean = _over_steps(words, curves, "mean")
+    mean = _over_steps(study, words, curves, "mean")
     figures = [figure("mean", "mean over steps", words.direction, mean)]
     if np.isfinite(curves["std"]).any():
-        spread = _over_steps(words, curves, "std")
+        spread = _over_steps(study, words, curves, "std")
         reading = "Standard deviation within each group, mean over seeds."
         figures.append(figure("spread", "spread over steps", reading, spread))
     boxes = [
-        _box(rows, str(group))
-        for group in last.unique("group")
+        _box(rows, name=group, role=role_of(study, group))
+        for group in map(str, last.unique("group"))
         for rows in [last.where(group=group)]
         if np.isfinite(rows["median"]).all()
     ]
@@ -132,10 +137,12 @@ def _figures(name: str, words: MetricWords, curves: Table, last: Table) -> list[
     return figures
 
 
-def _over_steps(words: MetricWords, curves: Table, column: str) -> Lines:
+def _over_steps(
+    study: DriftStudy, words: MetricWords, curves: Table, column: str
+) -> Lines:
     lines = [
-        group_line(curves.where(group=group), str(group), column)
-        for group in curves.unique("group")
+        group_line(curves.where(group=group), group, column, role_of(study, group))
+        for group in map(str, curves.unique("group"))
     ]
     ends = [line.y[-1] for line in lines]
     is_log = min(ends) > 0 and max(ends) > FAR_APART * min(ends)
@@ -208,7 +215,7 @@ def _signed(value: float | None) -> str:
     return f"+{written}" if value is not None and value > 0 else written
 
 
-def _box(rows: Table, name: str) -> Box:
+def _box(rows: Table, *, name: str, role: str) -> Box:
     def mean(column: str) -> float:
         return float(np.mean(rows[column]))
 
@@ -220,4 +227,5 @@ def _box(rows: Table, name: str) -> Box:
         q75=mean("q75"),
         high=mean("max"),
         mean=mean("mean"),
+        role=role,
     )

@@ -1,77 +1,32 @@
 """Do the weights that carry a behaviour drift more? The page that answers it."""
 
-from driftmap.render.drift_answer import answer_section, words_section
+from driftmap.render.drift_answer import answer_section
 from driftmap.render.drift_behaviour import behaviour_section
-from driftmap.render.drift_cautions import cautions_at
 from driftmap.render.drift_evidence import chance_section, evidence_section
+from driftmap.render.drift_glossary import words_section
+from driftmap.render.drift_method import method_section
 from driftmap.render.drift_metrics import metrics_section
-from driftmap.render.page import Facts, Folded, Grid, Page, Section, Terms
-from driftmap.render.wording import number, percent, short_name
+from driftmap.render.drift_words import declared_card, is_read, is_tuned_elsewhere
+from driftmap.render.page import Facts, Folded, Page, Section
+from driftmap.render.wording import short_name
 from driftmap.results.drift_study import DriftStudy
-
-METHOD = (
-    (
-        "1. Score",
-        "Every weight of every linear map inside the blocks gets its SNIP score on "
-        "the behaviour's samples and on the utility samples: |weight| times the mean "
-        "over samples of |gradient| (Wei et al. 2024).",
-    ),
-    (
-        "2. Group",
-        "`difference` holds the weights among the top q by behaviour score that are "
-        "not among the top p by utility score. `top` and `utility` are the highest by "
-        "either score alone, `random` is drawn blindly, and `matched` has as many "
-        "weights as `difference` in each of 40 bins of |weight| of each matrix, "
-        "outside every other group.",
-    ),
-    (
-        "3. Tune",
-        "A LoRA adapter is trained under several seeds. Drift is read from the "
-        "adapter's factors in float64, without merging, so that no rounding of the "
-        "model's own number type can hide or invent a change.",
-    ),
-    (
-        "4. Compare",
-        "The ratio is the group's drift over that of all weights of the same size "
-        "bins outside every group, averaged as logarithms over matrices; what chance "
-        "alone puts into the logarithm of a ratio of few weights is taken out. "
-        "Training seeds are the sample: intervals are t intervals over seeds. Weights "
-        "are not independent, so chance is measured by permuting the group's rows and "
-        "columns (whole heads in attention), which keeps its clustering.",
-    ),
-    (
-        "5. Decide",
-        "One test was declared before training: `difference` against its matched "
-        "control, absolute change, last step. A needs the whole 90 % interval above "
-        "the margin, B needs it below while the behaviour changed. All other p-values "
-        "are corrected together (Benjamini and Hochberg 1995).",
-    ),
-)
 
 
 def drift_page(study: DriftStudy) -> Page:
     """Build the report of a drift study."""
-    settings = study.settings
-    seeds = study.statistics.num_seeds
-    data = {
-        name: short_name(str(settings[name]))
-        for name in ("behaviour", "utility", "tune_on")
-    }
     return Page(
         title="Do the weights that carry this behaviour drift more than comparable "
         "weights?",
-        lead=f"Model `{short_name(study.model.source)}`, fine-tuned on "
-        f"`{data['tune_on']}` under {seeds} seed{'s' * (seeds != 1)}. The behaviour is "
-        f"shown by the samples of `{data['behaviour']}`, ordinary ability by those of "
-        f"`{data['utility']}`.",
+        lead=f"Model `{short_name(study.model.source)}`, {_tuned(study)}. "
+        f"{_grouped(study)}",
         sections=[
             answer_section(study),
-            words_section(),
+            words_section(study),
             behaviour_section(study),
             evidence_section(study),
             chance_section(study),
             metrics_section(study),
-            _method_section(study),
+            method_section(study),
             _settings_section(study),
         ],
         footer="Made by driftmap. `report.txt` beside this page says the same as plain "
@@ -81,40 +36,27 @@ def drift_page(study: DriftStudy) -> Page:
     )
 
 
-def _method_section(study: DriftStudy) -> Section:
-    groups = Grid(
-        caption="The groups. Shares are of all scored weights. Reproducible: overlap "
-        "(Jaccard, 0 to 1) of the groups that two halves of the samples choose, and "
-        "what random groups of their sizes would share.",
-        columns=(
-            "group",
-            "weights",
-            "share",
-            "reproducible",
-            "by chance",
-            "how it was chosen",
-        ),
-        rows=[
-            (
-                f"`{g.name}`",
-                f"{g.num_weights:,}",
-                percent(g.share),
-                number(g.agreement),
-                number(g.agreement_by_chance),
-                g.chosen,
-            )
-            for g in study.groups
-        ],
-        align_right=frozenset({1, 2, 3, 4}),
+def _tuned(study: DriftStudy) -> str:
+    seeds = study.statistics.num_seeds
+    if is_tuned_elsewhere(study):
+        runs = f"{seeds} training run{'s' * (seeds != 1)}"
+        return f"with the adapters of {runs} made elsewhere"
+    tune_on = short_name(str(study.settings["tune_on"]))
+    return f"fine-tuned on `{tune_on}` under {seeds} seed{'s' * (seeds != 1)}"
+
+
+def _grouped(study: DriftStudy) -> str:
+    card = declared_card(study)
+    if is_read(study):
+        return (
+            f"The weights in question, `{card.name}`, were read from {card.read_from}."
+        )
+    behaviour, utility = (
+        short_name(str(study.settings[name])) for name in ("behaviour", "utility")
     )
-    return Section(
-        anchor="method",
-        title="How it was measured",
-        nodes=[
-            Terms(pairs=METHOD),
-            *cautions_at(study, "group"),
-            groups,
-        ],
+    return (
+        f"The behaviour is shown by the samples of `{behaviour}`, ordinary ability by "
+        f"those of `{utility}`."
     )
 
 

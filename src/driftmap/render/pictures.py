@@ -117,7 +117,7 @@ def _(chart: Lines, axes: Axes) -> None:
 
 
 def _draw_line(line: Line, series: int, axes: Axes) -> None:
-    colour = colour_of(line.name, series)
+    colour = colour_of(line.role or line.name, series)
     if line.low:
         axes.fill_between(line.x, line.low, line.high, color=colour, alpha=0.18, lw=0)
     for thread in line.threads:
@@ -149,7 +149,7 @@ def _(chart: Boxes, axes: Axes) -> None:
     for series, (patch, box) in enumerate(
         zip(drawn["boxes"], chart.boxes, strict=True)
     ):
-        patch.set(facecolor=colour_of(box.name, series), alpha=0.55)
+        patch.set(facecolor=colour_of(box.role or box.name, series), alpha=0.55)
     axes.invert_yaxis()
     if chart.is_log:
         axes.set_xscale("log")
@@ -187,9 +187,8 @@ def _(chart: Ranges, axes: Axes) -> None:
     if chart.margin is not None:
         axes.axvspan(*chart.margin, color=QUIET, alpha=0.14, lw=0)
     axes.axvline(chart.reference, ls=":", color=QUIET)
-    rows = zip(chart.names, chart.estimates, chart.lows, chart.highs, strict=True)
-    for series, (name, estimate, low, high) in enumerate(rows):
-        colour = colour_of(name, series)
+    rows = zip(chart.colours(), chart.estimates, chart.lows, chart.highs, strict=True)
+    for series, (colour, estimate, low, high) in enumerate(rows):
         axes.plot([low, high], [series, series], color=colour, lw=2.5)
         axes.plot([estimate], [series], "o", color=colour, ms=8)
     axes.set_yticks(range(len(chart.names)), chart.names)

@@ -65,7 +65,7 @@ def _(chart: Lines) -> tuple[list[Spec], Spec]:
 
 
 def _line(line: Line, series: int) -> list[Spec]:
-    colour = colour_of(line.name, series)
+    colour = colour_of(line.role or line.name, series)
     quiet: Spec = {
         "type": "scatter",
         "mode": "lines",
@@ -121,7 +121,7 @@ def _(chart: Boxes) -> tuple[list[Spec], Spec]:
             "q3": [box.q75],
             "upperfence": [box.high],
             "mean": [box.mean],
-            "marker": {"color": colour_of(box.name, series)},
+            "marker": {"color": colour_of(box.role or box.name, series)},
             "showlegend": False,
         }
         for series, box in enumerate(chart.boxes)
@@ -169,7 +169,8 @@ def _(chart: Cells) -> tuple[list[Spec], Spec]:
 
 @_draw.register
 def _(chart: Ranges) -> tuple[list[Spec], Spec]:
-    rows = zip(chart.names, chart.estimates, chart.lows, chart.highs, strict=True)
+    names, colours = chart.names, chart.colours()
+    rows = zip(names, colours, chart.estimates, chart.lows, chart.highs, strict=True)
     data: list[Spec] = [
         {
             "type": "scatter",
@@ -184,11 +185,11 @@ def _(chart: Ranges) -> tuple[list[Spec], Spec]:
                 "thickness": 2.5,
             },
             "mode": "markers",
-            "marker": {"size": 11, "color": colour_of(name, series)},
+            "marker": {"size": 11, "color": colour},
             "showlegend": False,
             "hovertemplate": f"{number(estimate)} ({number(low)} to {number(high)})",
         }
-        for series, (name, estimate, low, high) in enumerate(rows)
+        for name, colour, estimate, low, high in rows
     ]
     shapes = [_level(chart.reference)]
     if chart.margin is not None:

@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from math import floor, isfinite, log, log10
 from pathlib import PurePosixPath
 
+from driftmap.results.groups import DECLARED
 from driftmap.results.statistics import Interval
 
 
@@ -15,7 +16,7 @@ class MetricWords:
         title: Name with its unit.
         direction: Which direction means more drift.
         fragile: What reading A, fragile weights, would look like; empty where groups
-            cannot be compared.
+            cannot be compared. `{group}` stands for the declared group.
         pathway: What reading B, pathway creation, would look like.
         caution: Why groups cannot be compared; empty where they can.
     """
@@ -51,16 +52,15 @@ METRICS = {
     "absolute": MetricWords(
         title="Absolute change |dW| (weight units)",
         direction="Higher means more drift.",
-        fragile="`difference` lies clearly above `matched`.",
-        pathway="`difference` lies at or below `matched` although the behaviour "
-        "changed.",
+        fragile="`{group}` lies clearly above `matched`.",
+        pathway="`{group}` lies at or below `matched` although the behaviour changed.",
     ),
     "relative": MetricWords(
         title="Relative change |dW| / |W| (ratio)",
         direction="Higher means more drift for the weight's own size; groups whose "
         "weights are large look still.",
-        fragile="`difference` lies above `matched`, which has the same sizes.",
-        pathway="`difference` lies at or below `matched`; a comparison with `random` "
+        fragile="`{group}` lies above `matched`, which has the same sizes.",
+        pathway="`{group}` lies at or below `matched`; a comparison with `random` "
         "says nothing, because its weights are smaller.",
     ),
     "l2": MetricWords(
@@ -76,8 +76,8 @@ METRICS = {
         title="Sign agreement (share)",
         direction="Share of weights with their old sign. Lower means more drift; 1 "
         "means that no weight changed its sign.",
-        fragile="`difference` agrees less than `matched`.",
-        pathway="both agree alike, or `difference` more.",
+        fragile="`{group}` agrees less than `matched`.",
+        pathway="both agree alike, or `{group}` more.",
     ),
 }
 
@@ -108,13 +108,15 @@ UNITS = {
 }
 
 
-def metric_words(unit: str, metric: str) -> MetricWords:
-    """The words of a metric over units of one kind."""
+def metric_words(unit: str, metric: str, group: str = DECLARED) -> MetricWords:
+    """The words of a metric over units of one kind, for one declared group."""
     words = METRICS[metric]
     name, _, scale = words.title.partition(" (")
     return replace(
         words,
         title=f"{name}{UNITS[unit]} ({scale}",
+        fragile=words.fragile.format(group=group),
+        pathway=words.pathway.format(group=group),
         caution=CAUTIONS[unit, metric] + UNUSED if (unit, metric) in CAUTIONS else "",
     )
 

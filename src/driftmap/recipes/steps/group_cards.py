@@ -26,7 +26,7 @@ def group_cards(
             name=group.name,
             num_weights=group.num_weights,
             share=group.num_weights / num_scored,
-            chosen=_how_chosen(group, groups[0].name),
+            chosen=_how_chosen(group, groups[0]),
             read_from=group.origin.source,
             agreement=_figure(halves, group.name, "jaccard"),
             agreement_by_chance=_figure(halves, group.name, "by_chance"),
@@ -42,7 +42,7 @@ def _figure(
     return value if math.isfinite(value) else None
 
 
-def _how_chosen(group: WeightGroup, declared: str) -> str:
+def _how_chosen(group: WeightGroup, declared: WeightGroup) -> str:
     source, rule = group.origin.source, _rule(group, declared)
     if not source:
         return rule
@@ -51,7 +51,7 @@ def _how_chosen(group: WeightGroup, declared: str) -> str:
     return f"read from {source}" + (f": {rule}" if rule else "")
 
 
-def _rule(group: WeightGroup, declared: str) -> str:
+def _rule(group: WeightGroup, declared: WeightGroup) -> str:
     match group.origin.rule:
         case "difference":
             return (
@@ -62,7 +62,8 @@ def _rule(group: WeightGroup, declared: str) -> str:
             samples = {"top": "behaviour ", "utility": "utility "}.get(group.name, "")
             return f"top {_share(group, 'share')} by {samples}score"
         case "matched":
-            return f"as many per size bin as `{declared}`, outside scored groups"
+            others = "the groups read" if declared.origin.source else "scored groups"
+            return f"as many per size bin as `{declared.name}`, outside {others}"
         case "random":
             return f"{_share(group, 'share')} of each matrix, drawn blindly"
     return ""
