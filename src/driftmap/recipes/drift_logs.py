@@ -24,13 +24,14 @@ class DriftLogs:
     """Run folder; one with the same settings is reused (path)."""
 
     def run(self) -> Path:
-        """Read and compare what is not done yet.
+        """Read, compare and draw what is not done yet.
 
         Returns:
-            The run folder.
+            The report.
         """
         from driftmap.recipes.steps.logbook import logged
         from driftmap.recipes.steps.logs_comparing import KIND, logs_step, read_logs
+        from driftmap.recipes.steps.logs_reporting import REPORT, logs_report_step
         from driftmap.store.run_dir import RunDir
 
         logs = read_logs(self.drift_logs)
@@ -40,4 +41,4 @@ class DriftLogs:
         ):
             run.note_inputs(logs.sha256)
             logs_step(run, logs)
-            return run.path
+            return logs_report_step(run).path(REPORT)

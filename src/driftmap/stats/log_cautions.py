@@ -134,10 +134,10 @@ def _still(logs: Table) -> Caution | None:
     names = ", ".join(f"`{name}`" for name in dict.fromkeys(r["group"] for r in still))
     return Caution(
         name="immobile",
-        sentence=f"At least three quarters of {names} did not move at all: these logs "
-        "count weights of matrices that were not tuned as zeros. Medians and boxes "
-        "say nothing then, and a mean depends on how much of its group lies in tuned "
-        "matrices.",
+        sentence=f"At least three quarters of {names} changed by exactly 0: their "
+        "matrices were not tuned, which such logs count as 0, or the number type "
+        "could not hold the change. Medians and boxes say nothing then, and a mean "
+        "depends on how much of its group could move.",
         value=float(len(still)),
         is_blocking=False,
     )
@@ -148,6 +148,9 @@ def _relative_size(logs: Table) -> Caution | None:
     worst: tuple[float, str] | None = None
     for group, other, absolute, relative in _both_ratios(logs):
         apart = abs(log(relative / absolute))
+        if relative < 1:
+            group, other = other, group
+            absolute, relative = 1 / absolute, 1 / relative
         if apart > log(_FAR_RATIO) and (worst is None or apart > worst[0]):
             worst = (
                 apart,

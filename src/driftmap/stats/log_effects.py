@@ -68,7 +68,7 @@ def logged_effects(logs: Table) -> Table:
         for row in groups.values()
         if row is not baseline and (name != "matched" or row["group"] in MATCHED_TO)
     ]
-    return Table.from_rows(rows)
+    return Table.from_rows(rows) if rows else _NO_EFFECTS
 
 
 def checked_comparisons(logs: Table, comparisons: Table) -> tuple[ComparisonCheck, ...]:
@@ -98,8 +98,6 @@ def last_comparisons(logs: Table) -> Table:
         both. A pair without a d is left out, since JSON has no number for it.
     """
     effects = logged_effects(logs)
-    if not len(effects):
-        return effects
     last = effects.where(step=int(logs["step"].max()), undefined="")
     return Table(columns={**last.columns, "mean_diff": last["mean_difference"]})
 

@@ -174,10 +174,15 @@ def _must_describe(path: Path, place: str, fields: dict[str, Cell]) -> None:
     """Refuse numbers that no set of values has."""
     count = float(fields["count"])
     if not 0 <= count <= _LARGEST or count % 1:
-        raise StoreError(f"{path}: {place}: {fields['count']} is no 'count'")
+        raise StoreError(
+            f"{path}: {place}: 'count' is {count:g}, which counts nothing; write the "
+            "log again"
+        )
     fields["count"] = int(count)
     if float(fields["std"]) < 0:
-        raise StoreError(f"{path}: {place}: 'std' is {fields['std']}, below 0")
+        raise StoreError(
+            f"{path}: {place}: 'std' is {fields['std']}, below 0; write the log again"
+        )
     ordered = [float(fields[name]) for name in ORDERED]
     room = _ROUNDING * max(map(abs, ordered))
     for (low, high), (below, above) in zip(

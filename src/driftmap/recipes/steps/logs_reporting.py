@@ -1,0 +1,58 @@
+"""How does a run of drift logs become a report, from its folder alone?"""
+
+from pathlib import Path
+
+import driftmap
+from driftmap.recipes.steps.logs_comparing import (
+    EFFECTS_TABLE,
+    LOGS_STATISTICS_KIND,
+    LOGS_TABLE,
+    STATISTICS_FILE,
+)
+from driftmap.render.html import html_of
+from driftmap.render.logs_page import logs_page
+from driftmap.render.page import figures_of
+from driftmap.render.pictures import save_pictures
+from driftmap.render.text import text_of
+from driftmap.results.drift_logs import LogsStatistics, LogsStudy
+from driftmap.results.plain import from_plain
+from driftmap.store.files import write_text
+from driftmap.store.plain import load_json
+from driftmap.store.recipe_file import load_recipe
+from driftmap.store.run_dir import RunDir
+from driftmap.store.steps import StepOutcome
+from driftmap.store.tables import load_table
+
+REPORT = "report.html"
+
+
+def logs_report_step(run: RunDir) -> StepOutcome:
+    """Draw `report.html`, `report.txt` and the pictures of drift logs."""
+    logs = run.require("logs")
+
+    def make(folder: Path) -> None:
+        page = logs_page(read_logs_study(run, logs))
+        write_text(folder / REPORT, html_of(page))
+        write_text(folder / "report.txt", text_of(page))
+        pictures = folder / "figures"
+        pictures.mkdir()
+        save_pictures(figures_of(page), pictures)
+
+    inputs = {"of": [logs.key], "driftmap": driftmap.__version__}
+    return run.step("report", inputs, make)
+
+
+def read_logs_study(run: RunDir, logs: StepOutcome) -> LogsStudy:
+    """Gather all that a run of drift logs says.
+
+    Args:
+        run: The run.
+        logs: Its step that read the logs.
+    """
+    statistics = load_json(logs.path(STATISTICS_FILE), LOGS_STATISTICS_KIND)
+    return LogsStudy(
+        source=str(load_recipe(run.path).settings["drift_logs"]),
+        logs=load_table(logs.path(LOGS_TABLE)),
+        effects=load_table(logs.path(EFFECTS_TABLE)),
+        statistics=from_plain(LogsStatistics, statistics),
+    )
