@@ -123,8 +123,15 @@ def _last_line(traceback: TracebackType | None, file: str) -> int:
 
 def _is_beside(module: ModuleType, folder: Path) -> bool:
     """Whether a module is a file of the folder, or in a package that lies there."""
-    file = getattr(module, "__file__", None)
-    if not isinstance(file, str):
-        return False
     top = module.__name__.partition(".")[0]
-    return Path(file) == folder / f"{top}.py" or folder / top in Path(file).parents
+    # A folder without `__init__.py` is a package that has a path and no file.
+    places = [getattr(module, "__file__", None), *getattr(module, "__path__", ())]
+    return any(
+        Path(place) == folder / f"{top}.py" or (folder / top) in _upwards(Path(place))
+        for place in places
+        if isinstance(place, str)
+    )
+
+
+def _upwards(path: Path) -> tuple[Path, ...]:
+    return (path, *path.parents)

@@ -197,4 +197,6 @@ def _must_be_of_one_kind(
 
 
 def _kind(value: object) -> str:
-    return "nothing (None)" if value is None else f"a {type(value).__name__}"
+    name = type(value).__name__
+    article = "an" if name[0].lower() in "aeiou" else "a"
+    return "nothing (None)" if value is None else f"{article} {name}"

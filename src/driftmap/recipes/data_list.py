@@ -57,7 +57,7 @@ def _table(rows: list[dict[str, str]], width: int | None) -> str:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for title in rows[0]:
         table.add_column(title, overflow="fold", no_wrap=title == "name")
     for row in rows:
@@ -66,7 +66,8 @@ def _table(rows: list[dict[str, str]], width: int | None) -> str:
     console = Console(width=width or widest, color_system=None, markup=False)
     with console.capture() as captured:
         console.print(table)
-    return "\n".join(line.rstrip() for line in captured.get().strip("\n").split("\n"))
+    lines = (line.strip() for line in captured.get().splitlines())
+    return "\n".join(line for line in lines if line)
 
 
 def _blocks(rows: list[dict[str, str]]) -> str:

@@ -3,8 +3,14 @@
 Published calibration sets hold prompts that already wear the wrapper of one model:
 `[INST] ... [/INST]`, with a system text between `<<SYS>>` marks in some. The wrapper
 is taken off, so that the tokenizer's own chat template puts on the right one exactly
-once. A tokenizer without a template gets the prompt in its published wrapper. White
-space around a wrapped row's response belongs to the wrapper and is dropped with it.
+once. A tokenizer without a template gets the prompt in its published wrapper.
+
+White space around a wrapped row's response belongs to the wrapper and is dropped with
+it. Between prompt and response stands one space, as the template of Llama 2 writes it;
+so a row is the same text with that template and without any. The `text` column of the
+published safety set has two there: one that joins, and one that its model began every
+answer with. A `<s>` before the wrapper is left to the
+tokenizer, which adds its own where it has one.
 """
 
 import re
@@ -13,7 +19,9 @@ from driftmap.core.errors import DataError
 from driftmap.load.formats.shape import Content, Row, Shape, question_and_answer
 from driftmap.results.samples import Message
 
-_WRAPPED = re.compile(r"\s*(?:<s>)?\s*\[INST\](.*)\[/INST\]\s*", re.DOTALL)
+_WRAPPED = re.compile(
+    r"\s*(?:<s>)?\s*(?P<published>\[INST\](?P<inside>.*)\[/INST\])\s*", re.DOTALL
+)
 _SYSTEM = re.compile(r"\s*<<SYS>>(.*?)<</SYS>>(.*)", re.DOTALL)
 
 
@@ -29,10 +37,11 @@ def read_prompt_response(row: Row, response_column: str) -> Content:
     wrapped = _WRAPPED.fullmatch(prompt)
     if wrapped is None:
         return Content(messages=question_and_answer(prompt, response))
-    return _unwrapped(row, wrapped.group(1), prompt.strip(), response.strip())
+    return _unwrapped(row, wrapped, response.strip())
 
 
-def _unwrapped(row: Row, inside: str, published: str, response: str) -> Content:
+def _unwrapped(row: Row, wrapped: re.Match[str], response: str) -> Content:
+    inside = wrapped["inside"]
     if "[INST]" in inside or "[/INST]" in inside:
         raise DataError(
             f"{row.where('prompt')} wraps several turns in [INST]; "
@@ -45,7 +54,7 @@ def _unwrapped(row: Row, inside: str, published: str, response: str) -> Content:
         inside = system.group(2)
     return Content(
         messages=opening + question_and_answer(inside.strip(), response),
-        plain_prompt=f"{published} ",
+        plain_prompt=f"{wrapped['published']} ",
     )
 
 
