@@ -22,10 +22,7 @@ ROWS_AT_A_TIME = 512
 
 
 def merged_tensors(
-    model: nn.Module,
-    sites: Sequence[Site],
-    folder: Path,
-    reference: Path | None = None,
+    model: nn.Module, sites: Sequence[Site], folder: Path
 ) -> dict[str, Tensor]:
     """Merge a saved LoRA adapter: every tensor of the model, by name.
 
@@ -36,7 +33,6 @@ def merged_tensors(
         model: The base, without an adapter; it stays as it is.
         sites: All matrices of its layout.
         folder: The adapter's.
-        reference: As for `read_adapter`.
 
     Returns:
         As `model.state_dict()`, with new tensors where the adapter changes one.
@@ -45,17 +41,14 @@ def merged_tensors(
         ModelError: As `read_adapter`, or the adapter has a part that cannot be merged.
     """
     state = dict(model.state_dict())
-    adapter = read_adapter(folder, sites, reference=reference)
-    start: Mapping[Site, LoraFactors] = {}
-    if reference is not None:
-        start = read_adapter(reference, sites, reference=reference).factors
+    adapter = read_adapter(folder, sites)
     changed: dict[str, Tensor] = {}
     for site, factors in adapter.factors.items():
         name = f"{site.path}.weight"
         if name not in changed:
             changed[name] = _copy(state[name], name)
         matrix = changed[name].T if site.transposed else changed[name]
-        _add(matrix, site, _change(factors, start.get(site)))
+        _add(matrix, site, factors)
     return state | changed | dict(_whole_tensors(folder, adapter.other_parts, state))
 
 
@@ -69,23 +62,15 @@ def _copy(tensor: Tensor, name: str) -> Tensor:
     return tensor.detach().to("cpu", copy=True)
 
 
-def _change(now: LoraFactors, start: LoraFactors | None) -> LoraFactors:
-    """What is added to the base as loaded, with the scale inside `up`."""
-    up, down = now.up.cpu() * now.scale, now.down.cpu()
-    if start is not None:
-        up = torch.cat([up, start.up.cpu() * -start.scale], dim=1)
-        down = torch.cat([down, start.down.cpu()])
-    return LoraFactors(down=down, up=up, scale=1.0)
-
-
-def _add(matrix: Tensor, site: Site, change: LoraFactors) -> None:
-    """Add `up @ down` to the site's rows of the module's matrix."""
+def _add(matrix: Tensor, site: Site, factors: LoraFactors) -> None:
+    """Add `scale * up @ down` to the site's rows of the module's matrix."""
     rows = torch.arange(site.num_rows)
     if site.split is not None:
         rows = torch.tensor(site.split.rows())
+    up, down = factors.up.cpu() * factors.scale, factors.down.cpu()
     for start in range(0, site.num_rows, ROWS_AT_A_TIME):
         block = slice(start, start + ROWS_AT_A_TIME)
-        summed = matrix[rows[block]].double() + change.up[block] @ change.down
+        summed = matrix[rows[block]].double() + up[block] @ down
         matrix[rows[block]] = summed.to(matrix.dtype)
 
 

@@ -1,4 +1,4 @@
-"""How would the published source read drift logs? For comparison, never as a verdict."""
+"""How would the published source read drift logs? For comparison, never a verdict."""
 
 from collections.abc import Sequence
 
