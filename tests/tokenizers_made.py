@@ -1,5 +1,8 @@
 """Small tokenizers of every habit that has ever shifted a mask."""
 
+import json
+from pathlib import Path
+
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
@@ -58,3 +61,19 @@ def _wrapped(
     )
     wrapped.chat_template = template
     return wrapped
+
+
+def save_without_offsets(folder: Path) -> Path:
+    """Files of a tokenizer that is written in Python alone and tells no offsets."""
+    letters = [chr(code) for code in range(33, 127)]
+    pieces = ["<unk>", *letters, *(f"{letter}</w>" for letter in letters)]
+    files = {
+        "vocab.json": json.dumps({piece: i for i, piece in enumerate(pieces)}),
+        "merges.txt": "#version: 0.2\nt h\n",
+        "tokenizer_config.json": json.dumps(
+            {"tokenizer_class": "CTRLTokenizer", "unk_token": "<unk>"}
+        ),
+    }
+    for name, text in files.items():
+        (folder / name).write_text(text)
+    return folder

@@ -3,21 +3,10 @@
 import json
 from pathlib import Path
 
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import (
-    GatedRepoError,
-    HfHubHTTPError,
-    HFValidationError,
-    LocalEntryNotFoundError,
-    OfflineModeIsEnabled,
-    RepositoryNotFoundError,
-)
-
 from driftmap.core.errors import ModelError
+from driftmap.load.hub_model import download_model
 from driftmap.load.tensor_files import stored_tensors
 
-_WANTED = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", "*.tiktoken"]
-_UNWANTED = ["consolidated*", "original/*", "onnx/*"]
 _VOCABULARIES = ("tokenizer.json", "*.model", "vocab.*", "*.tiktoken")
 
 
@@ -39,35 +28,14 @@ def find_folder(name: str, *, with_code: bool = False) -> Path:
     if folder.is_dir():
         return folder
     if folder.is_file():
-        raise ModelError(f"{name}: it is a file; give the folder it lies in")
-    if name.startswith((".", "/", "~")) or name.count("/") > 1:
-        raise ModelError(f"{name}: there is no such folder; check the path")
-    wanted = [*_WANTED, "*.py"] if with_code else _WANTED
-    try:
-        found = snapshot_download(
-            name, allow_patterns=wanted, ignore_patterns=_UNWANTED
+        raise ModelError(
+            f"{name}: it is a file; give the folder it lies in", topic="model-not-found"
         )
-    except GatedRepoError as error:
+    if name.startswith((".", "/", "~")) or name.count("/") > 1:
         raise ModelError(
-            f"{name}: the hub shows it only to people who accepted its terms; accept "
-            "them on its page and log in with `hf auth login`"
-        ) from error
-    except (RepositoryNotFoundError, HFValidationError) as error:
-        raise ModelError(
-            f"{name}: there is no such folder and no such model on the hub; check the "
-            "name, and log in with `hf auth login` if it is private"
-        ) from error
-    except (
-        LocalEntryNotFoundError,
-        OfflineModeIsEnabled,
-        HfHubHTTPError,
-        OSError,
-    ) as error:
-        raise ModelError(
-            f"{name}: there is no such folder, and the hub cannot be reached; check "
-            "the path or the network (is HF_HUB_OFFLINE set?), or download it first"
-        ) from error
-    return Path(found)
+            f"{name}: there is no such folder; check the path", topic="model-not-found"
+        )
+    return download_model(name, with_code=with_code)
 
 
 def check_model_folder(folder: Path) -> None:
@@ -84,7 +52,8 @@ def check_model_folder(folder: Path) -> None:
             )
         raise ModelError(
             f"{folder}: it is no model (config.json is missing); give the folder that "
-            "`save_pretrained` wrote"
+            "`save_pretrained` wrote",
+            topic="model-not-found",
         )
     stored_tensors(folder)
 

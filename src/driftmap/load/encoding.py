@@ -58,7 +58,8 @@ def encode(
             `max_length` or speaks of ids that the vocabulary lacks.
         ModelError: The tokenizer has no offsets, or no end token to learn.
     """
-    _check_tokenizer(tokenizer, settings)
+    _check_tokenizer(samples, tokenizer)
+    _check_end(tokenizer, settings)
     encoded = []
     num_cut = 0
     for sample in samples:
@@ -95,7 +96,7 @@ def encode_prompts(
         DataError: A prompt does not fit into `max_length`.
         ModelError: The tokenizer has no offsets.
     """
-    _check_tokenizer(tokenizer, Encoding())
+    _check_tokenizer(samples, tokenizer)
     encoded = []
     for sample in samples:
         ids = _prompt_ids(sample, tokenizer)
@@ -128,17 +129,25 @@ def encoded_sha256(*sets: Sequence[EncodedSample]) -> str:
     return digest.hexdigest()
 
 
-def _check_tokenizer(tokenizer: PreTrainedTokenizerBase, settings: Encoding) -> None:
-    name = tokenizer.name_or_path
-    if not tokenizer.is_fast:
-        raise ModelError(
-            f"{name}: its tokenizer tells no character offsets; save it as a fast one "
-            "(tokenizer.json) or give pretokenised samples"
-        )
+def _check_tokenizer(
+    samples: Sequence[Sample], tokenizer: PreTrainedTokenizerBase
+) -> None:
+    """Refuse one without offsets, unless every sample brings tokens of its own."""
+    if tokenizer.is_fast or all(sample.tokens is not None for sample in samples):
+        return
+    raise ModelError(
+        f"{tokenizer.name_or_path}: its tokenizer ({type(tokenizer).__name__}) does "
+        "not tell which characters a token stands for, by which the response is found; "
+        "give it a tokenizer.json, or give every sample as `input_ids` and `labels`",
+        topic="tokenizer-without-offsets",
+    )
+
+
+def _check_end(tokenizer: PreTrainedTokenizerBase, settings: Encoding) -> None:
     if settings.learn_end and tokenizer.eos_token_id is None:
         raise ModelError(
-            f"{name}: its tokenizer has no end-of-sequence token to learn; set "
-            "`eos_token` in tokenizer_config.json"
+            f"{tokenizer.name_or_path}: its tokenizer has no end-of-sequence token to "
+            "learn; set `eos_token` in tokenizer_config.json"
         )
 
 

@@ -122,7 +122,8 @@ def _templated(sample: Sample, tokenizer: PreTrainedTokenizerBase) -> Rendered:
         raise ModelError(
             f"{sample.id}: the chat template of {tokenizer.name_or_path} changes the "
             "response, so its tokens cannot be told apart; give the sample as "
-            "`input_ids` and `labels`"
+            "`input_ids` and `labels`",
+            topic="chat-template",
         )
     return Rendered(text=text, start=len(before), stop=stop, complete=True)
 
@@ -142,10 +143,11 @@ def _apply(
             add_generation_prompt=generate,
             date_string=TEMPLATE_DATE,
         )
-    except TemplateError as error:
+    except (TemplateError, TypeError, ValueError, LookupError) as error:
         raise DataError(
             f"{sample.id}: the chat template of {tokenizer.name_or_path} refuses these "
-            f"turns ({error}); change the order of turns or leave the system turn out"
+            f"turns ({error}); change the order of turns or leave the system turn out",
+            topic="chat-template",
         ) from error
     assert isinstance(text, str)
     return text

@@ -15,7 +15,7 @@ from driftmap.load.encoding import (
 )
 from driftmap.load.samples import read_samples
 from driftmap.results.samples import Message, Sample, TokenRow
-from tokenizers_made import CHATML, byte_level, merging
+from tokenizers_made import CHATML, byte_level, merging, save_without_offsets
 
 DATA = (Path(__file__).parents[3] / "../shared/data").resolve()
 
@@ -328,17 +328,27 @@ class TestLengths:
         (prompt,) = encode_prompts([sample], byte_level())
         assert byte_level().decode(prompt.token_ids) == "Why?\n"
 
-    def test_a_tokenizer_without_offsets_is_refused(self):
-        class Slow:
-            is_fast = False
-            name_or_path = "slow"
+    def test_a_tokenizer_without_offsets_reads_only_samples_that_bring_tokens(
+        self, tmp_path
+    ):
+        from transformers import AutoTokenizer
 
-        from driftmap.load.encoding import _check_tokenizer
-
-        with pytest.raises(ModelError, match="slow: its tokenizer tells no character"):
-            getattr(_check_tokenizer, "__wrapped__", _check_tokenizer)(
-                Slow(), Encoding()
-            )
+        (tmp_path / "config.json").write_text('{"model_type": "ctrl"}')
+        tokenizer = AutoTokenizer.from_pretrained(save_without_offsets(tmp_path))
+        with pytest.raises(ModelError) as caught:
+            one(asked(), tokenizer)
+        assert str(caught.value) == (
+            f"{tmp_path}: its tokenizer (CTRLTokenizer) does not tell which characters "
+            "a token stands for, by which the response is found; give it a "
+            "tokenizer.json, or give every sample as `input_ids` and `labels`"
+        )
+        assert caught.value.topic == "tokenizer-without-offsets"
+        with pytest.raises(ModelError, match="does not tell which characters"):
+            encode_prompts([asked()], tokenizer)
+        given = pretokenised((1, 2, 3), (-100, 2, 3))
+        assert one(given, tokenizer).token_ids.tolist() == [1, 2, 3]
+        (prompt,) = encode_prompts([given], tokenizer)
+        assert prompt.token_ids.tolist() == [1]
 
 
 @pytest.mark.skipif(not DATA.is_dir(), reason="the folder of real data is absent")
