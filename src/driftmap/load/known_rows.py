@@ -4,6 +4,7 @@ What lies in the data folder is used; a person without network copies the file t
 Otherwise it is downloaded once. A hub set stays in the hub library's own cache.
 """
 
+import hashlib
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -82,14 +83,15 @@ def _web_rows(known: KnownSet, origin: WebFile) -> Rows:
     if not file.exists():
         with phase(f"download {known.name}"):
             download(origin.url, file, origin.sha256)
-    rows = replace(read_rows(str(file)), name=known.name)
-    if rows.sha256 != origin.sha256:
+    with file.open("rb") as content:
+        found = hashlib.file_digest(content, "sha256").hexdigest()
+    if found != origin.sha256:
         raise DataError(
-            f"{file}: its sha256 begins with {rows.sha256[:12]} and that of the "
-            f"published {known.name} with {origin.sha256[:12]}; remove the file, and "
-            "it is downloaded again"
+            f"{file}: its sha256 begins with {found[:12]} and that of the published "
+            f"{known.name} with {origin.sha256[:12]}; remove the file, and it is "
+            "downloaded again"
         )
-    return rows
+    return replace(read_rows(str(file)), name=known.name)
 
 
 def _hub_rows(known: KnownSet, origin: HubSet) -> Rows:
