@@ -3,6 +3,11 @@
 import json
 from pathlib import Path
 
+from driftmap.results.drift_logs import LogsStatistics, LogsStudy
+from driftmap.results.statistics import Caution
+from driftmap.results.table import Table
+from driftmap.stats.log_effects import checked_comparisons, logged_effects
+
 FIGURES = ("mean", "std", "min", "q25", "median", "q75", "max", "count")
 
 
@@ -67,3 +72,42 @@ def comparison(group, baseline, d):
         "group_std": group[1],
         "baseline_std": baseline[1],
     }
+
+
+CAUTIONS = tuple(
+    Caution(name=name, sentence=f"{name} is so.", value=1.0, is_blocking=blocking)
+    for name, blocking in (
+        ("half-precision", True), ("immobile", False), ("relative", False)
+    )
+)  # fmt: skip
+
+
+def logs_study(*, groups=None, metrics=None, steps=(500, 1000, 1500), comparisons=None):
+    """Logs of all published metrics and groups, every caution, one gap."""
+    groups = groups or ("safety_snip_top", "safety_set_diff", "utility", "random")
+    metrics = metrics or (
+        "absolute_change", "relative_change", "cosine_similarity", "l2_distance",
+    )  # fmt: skip
+    logs = Table.from_rows(
+        [
+            {"step": step, "metric": metric, "group": group}
+            | summary(step * 1e-7 * (1 + place / 4), step * 2e-7)
+            for step in steps
+            for metric in metrics
+            for place, group in enumerate(groups)
+        ]
+    )
+    return LogsStudy(
+        source="somewhere/drift_logs",
+        logs=logs,
+        effects=logged_effects(logs),
+        statistics=LogsStatistics(
+            steps=tuple(steps),
+            metrics=tuple(metrics),
+            groups=tuple(groups),
+            gaps=("`a` lacks `b`",),
+            checks=checked_comparisons(logs, comparisons) if comparisons else (),
+            cautions=CAUTIONS,
+            sha256={"drift_step_000500.json": "0" * 64},
+        ),
+    )

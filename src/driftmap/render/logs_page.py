@@ -83,8 +83,7 @@ def _check_section(checks: Sequence[ComparisonCheck]) -> Section:
         return Section(anchor="check", title=title, nodes=[Paragraph(text=text)])
     differ = [check for check in checks if not check.agrees]
     steps = sorted({check.step for check in checks if check.step is not None})
-    places = " and ".join(f"step {step}" for step in steps)
-    whose = f"the means and deviations of {places}" if steps else "those of no step"
+    places = " and ".join(f"step {step}" for step in steps) or "no step"
     agree = (
         f"All {len(checks)} values of Cohen's d in it follow from these logs."
         if not differ
@@ -97,7 +96,10 @@ def _check_section(checks: Sequence[ComparisonCheck]) -> Section:
             Callout(
                 kind="caution" if differ else "note",
                 title="It disagrees" if differ else "It agrees",
-                texts=[f"`statistical_results.json` repeats {whose}. {agree}"],
+                texts=[
+                    "`statistical_results.json` repeats the means and deviations of "
+                    f"{places}. {agree}"
+                ],
             ),
             _check_grid(checks),
         ],

@@ -10,7 +10,9 @@ import pytest
 
 from driftmap.render.drift_page import drift_page
 from driftmap.render.html import html_of
+from driftmap.render.logs_page import logs_page
 from driftmap.render.page import figures_of
+from made_logs import logs_study
 from studies import study_of
 
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
@@ -48,9 +50,15 @@ setTimeout(function () {
 </script>"""
 
 
-@pytest.fixture(scope="module")
-def page():
-    return drift_page(study_of(num_layers=6))
+PAGES = {
+    "study": lambda: drift_page(study_of(num_layers=6)),
+    "logs": lambda: logs_page(logs_study()),
+}
+
+
+@pytest.fixture(scope="module", params=PAGES)
+def page(request):
+    return PAGES[request.param]()
 
 
 @pytest.fixture(params=[390, 1280])
