@@ -8,7 +8,7 @@ from driftmap.core.progress import listening
 from driftmap.load.source import ModelSource
 from driftmap.recipes.drift import Drift
 from driftmap.recipes.options import EvaluationOptions, ScoringOptions
-from driftmap.recipes.steps.rows import Sources, read_study
+from driftmap.recipes.steps.rows import Sources, drawn, read_study
 
 
 def sources_of(data, **changes):
@@ -145,3 +145,117 @@ def test_a_drift_study_refuses_an_adapter_before_anything_is_read():
             utility="u",
             tune_on="t",
         )
+
+
+class TestReadingOnce:
+    def test_a_function_is_called_once_whatever_it_is_for(self, tmp_path):
+        file = tmp_path / "mine.py"
+        file.write_text(
+            "def rows():\n"
+            f"    with open({str(tmp_path / 'calls')!r}, 'a') as calls:\n"
+            "        calls.write('x')\n"
+            "    for n in range(30):\n"
+            "        yield {'prompt': f'{n}?', 'response': 'So.'}\n"
+        )
+        source = f"{file}:rows"
+        found = read_study(
+            Sources(behaviour=source, utility=source, tune_on=source),
+            ScoringOptions(num_samples=5),
+            EvaluationOptions(),
+            0,
+        )
+        assert (tmp_path / "calls").read_text() == "x"
+        assert found.held_out[0].name == "mine.rows"
+        assert set(found.sources().values()) == {found.to_refuse.sha256}
+        assert len(set(found.sources())) == 5
+
+    def test_what_there_is_to_say_is_said_once(self, data):
+        said = []
+        source = str(data["behaviour"])
+        with listening(Lines(said.append)):
+            read_study(
+                Sources(behaviour=source, utility=source, tune_on=source),
+                ScoringOptions(num_samples=80),
+                EvaluationOptions(refusal_prompts=source),
+                0,
+            )
+        assert said == [
+            "behaviour.jsonl: all its 12 rows are taken",
+            f"{source}: scoring draws all 12 rows, so the same rows are evaluated; "
+            "name others with --refusal-prompts and --held-out",
+        ]
+
+
+class TestColumns:
+    def quiz(self, tmp_path):
+        file = tmp_path / "quiz.jsonl"
+        rows = ({"q": f"what is {n}", "a": "so"} for n in range(12))
+        file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        return str(file)
+
+    def test_sources_of_one_study_may_differ(self, data, tmp_path):
+        columns = {"prompt": "q", "response": "a"}
+        sources = sources_of(data, utility=self.quiz(tmp_path), columns=columns)
+        found = read_study(
+            sources, ScoringOptions(num_samples=5), EvaluationOptions(), 0
+        )
+        assert found.utility is not None
+        assert found.utility.samples[0].response == "so"
+        assert found.behaviour is not None
+        assert found.behaviour.samples[0].response.startswith("I cannot")
+
+    def test_columns_that_no_source_has_are_refused(self, data):
+        sources = sources_of(data, columns={"prompt": "q"})
+        with pytest.raises(UsageError) as caught:
+            read_study(sources, ScoringOptions(), EvaluationOptions(), 0)
+        assert str(caught.value).startswith(
+            "--columns prompt=q: none of these columns is in "
+        )
+        assert all(str(data[name]) in str(caught.value) for name in data)
+        with pytest.raises(UsageError, match="none of these columns is in"):
+            drawn(str(data["utility"]), 3, 0, {"prompt": "q"})
+
+    def test_one_source_alone(self, tmp_path):
+        columns = {"prompt": "q", "response": "a"}
+        assert len(drawn(self.quiz(tmp_path), 3, 0, columns).samples) == 3
+
+
+class TestWithoutSomeSources:
+    def read(self, data, evaluation, **named):
+        return read_study(
+            Sources(**{name: str(data[key]) for name, key in named.items()}),
+            ScoringOptions(num_samples=5),
+            EvaluationOptions(**evaluation),
+            0,
+        )
+
+    def test_what_is_not_named_is_none(self, data):
+        asked = {
+            "refusal_prompts": str(data["behaviour"]),
+            "held_out": (str(data["utility"]),),
+        }
+        found = self.read(data, asked)
+        assert (found.behaviour, found.utility, found.learnt) == (None, None, None)
+        assert len(found.to_refuse.samples) == 12
+        assert found.sources().keys() == {"refusal_prompts", "held_out: utility"}
+
+    def test_no_rows_are_shared_with_what_is_not_used(self, data):
+        asked = {"held_out": (str(data["tune"]),)}
+        found = self.read(data, asked, behaviour="behaviour", utility="utility")
+        assert found.held_out[0].num_shared == 0
+        tuned = self.read(
+            data, asked, behaviour="behaviour", utility="utility", tune_on="tune"
+        )
+        assert tuned.held_out[0].num_shared == 12
+
+    @pytest.mark.parametrize(
+        ("asked", "named"),
+        [
+            ({"refusal_prompts": "behaviour"}, {}),
+            ({}, {"utility": "utility"}),
+        ],
+    )
+    def test_nothing_to_ask_is_refused(self, data, asked, named):
+        asked = {option: str(data[name]) for option, name in asked.items()}
+        with pytest.raises(UsageError, match="nothing says what to ask the model"):
+            self.read(data, asked, **named)

@@ -11,6 +11,7 @@ from driftmap.core.progress import say
 from driftmap.core.seeds import child_seed
 from driftmap.load.columns import AS_THEY_ARE
 from driftmap.load.formats.pretokenised import MASKED
+from driftmap.load.python_rows import python_source
 from driftmap.load.samples import SampleSet, all_are_taken, draw, read_samples
 from driftmap.recipes.options import EvaluationOptions, ScoringOptions
 from driftmap.results.samples import Sample
@@ -246,7 +247,8 @@ def _prompt(sample: Sample) -> tuple[object, ...]:
 
 
 def _title(source: str) -> str:
-    return Path(source).stem or source
+    python = python_source(source)
+    return (Path(source).stem or source) if python is None else python.name
 
 
 def _must_differ(names: Sequence[str]) -> None:
