@@ -93,6 +93,8 @@ class _Scanner:
             raise StoreError(
                 f"{self._path}: {key}: is not a list of [row, column] ({error})"
             ) from error
+        if text.count("[") > len(value) + 1:
+            raise self._unexpected(f"no list within an entry of {key!r}")
         self._use(end)
         return cast(list[Entry], value)
 
