@@ -33,7 +33,13 @@ def mobile_sites(study: Study, runs: Sequence[TrainingRun]) -> tuple[Site, ...]:
             matrices than the first one.
     """
     first = runs[0].last
-    tuned = tuple(_read(study, runs[0], runs[0].last_step).factors)
+    adapter = _read(study, runs[0], runs[0].last_step)
+    tuned = tuple(adapter.factors)
+    if adapter.other_parts:
+        say(
+            f"{first}: it also tunes {adapter.other_parts[0].partition('.lora_')[0]}, "
+            "which counts in the behaviour but holds no weight of a group"
+        )
     for run in runs:
         for step, folder in run.adapters.items():
             sites = _read(study, run, step).factors
