@@ -223,6 +223,14 @@ def _key(new_name: str | None):
     return change
 
 
+def _half_label(good, random: Random) -> Changed:
+    at = random.randrange(len(good.rows))
+    rows = [dict(row) for row in good.rows]
+    rows[at]["label"] = "a\ud83db"
+    kept = {n: n for n in range(len(rows)) if n != at}
+    return Changed(rows=rows, kept=kept, broken=True)
+
+
 def _key_everywhere(good, random: Random) -> Changed:
     column = random.choice(sorted(good.shape.needs))
     rows = [
@@ -309,6 +317,7 @@ ROWS: Mapping[str, Callable[..., Changed | None]] = {
     "key half a pair": _key("\ud83d"),
     "key long": _key("k" * 70_000),
     "key escape sequence": _key("\x1b[31m"),
+    "label half a pair": _half_label,
     "column renamed": _key_everywhere,
     "column of numbers more": _column_more(7),
     "column of lists more": _column_more([1, [2]]),

@@ -13,6 +13,9 @@ from sybil.parsers.markdown import PythonCodeBlockParser
 from driftmap.cli.commands import app, meant
 
 ROOT = Path(__file__).parents[2]
+NOT_NEEDED = ("cd", "uv")
+"""Commands that the pages name and the tests do without."""
+
 PAGES = sorted(
     [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("benchmarks/*.md")]
 )
@@ -96,4 +99,4 @@ def _exists(command):
         return (Path(sys.executable).parent / Path(command).name).exists()
     if command.startswith("./"):
         return (ROOT / command).exists()
-    return command == "cd" or shutil.which(command) is not None
+    return command in NOT_NEEDED or shutil.which(command) is not None

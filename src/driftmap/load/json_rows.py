@@ -1,18 +1,16 @@
 """Which rows does a JSON or JSON Lines text hold?
 
-What other readers settle silently is refused: a key that is there twice, half a
-character, nesting and numbers without end.
+What other readers settle silently is refused: a key that is there twice, nesting and
+numbers without end.
 """
 
 import io
 import json
-import re
+from collections import Counter
 from collections.abc import Sequence
 
 from driftmap.core.errors import DataError
 from driftmap.core.quoted import quoted
-
-_MAY_BE_HALF = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 class _KeyTwiceError(Exception):
@@ -76,7 +74,7 @@ def json_line_rows(source: str, text: str) -> list[dict[str, object]]:
 def _value(text: str, where: str) -> object:
     """Read one JSON value; JSONDecodeError is left to those who know its place."""
     try:
-        value = json.loads(text, object_pairs_hook=_with_keys_once)
+        return json.loads(text, object_pairs_hook=_with_keys_once)
     except json.JSONDecodeError:
         raise
     except _KeyTwiceError as error:
@@ -93,29 +91,14 @@ def _value(text: str, where: str) -> object:
         raise DataError(
             f"{where}: it holds a number of thousands of digits; write it as a string"
         ) from error
-    if _MAY_BE_HALF.search(text):
-        _must_be_whole(value, where)
-    return value
 
 
 def _with_keys_once(pairs: Sequence[tuple[str, object]]) -> dict[str, object]:
     cells = dict(pairs)
     if len(cells) != len(pairs):
-        keys = [key for key, _ in pairs]
-        raise _KeyTwiceError(next(key for key in cells if keys.count(key) > 1))
+        counts = Counter(key for key, _ in pairs)
+        raise _KeyTwiceError(next(key for key in cells if counts[key] > 1))
     return cells
-
-
-def _must_be_whole(value: object, where: str) -> None:
-    """Refuse half a surrogate pair: no encoding can write it, no tokenizer read it."""
-    try:
-        json.dumps(value, ensure_ascii=False).encode()
-    except UnicodeEncodeError as error:
-        half = quoted(error.object[error.start])
-        raise DataError(
-            f"{where}: a text holds {half}, half of a character; write the character "
-            "itself, or both of its halves"
-        ) from error
 
 
 def _object(row: object, where: str) -> dict[str, object]:

@@ -82,11 +82,15 @@ class Row:
         return checked_text(self.where(column), default if value is None else value)
 
     def label(self) -> str | None:
-        """What the row is an example of, from the first column that says so."""
+        """What the row is an example of, from the first column that says so.
+
+        Raises:
+            DataError: It holds half a character.
+        """
         for column in LABEL_COLUMNS:
             value = self.cells.get(column)
             if isinstance(value, str | int | float) and value != "":
-                return str(value)
+                return checked_text(self.where(column), str(value))
         return None
 
 
