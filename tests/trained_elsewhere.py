@@ -38,7 +38,7 @@ def train(model, folder, *, seed=0, save_at=(0, 2, 4), **settings):
 
 
 def save(wrapped, folder, losses):
-    wrapped.save_pretrained(folder)
+    wrapped.save_pretrained(folder, save_embedding_layers=False)
     history = [
         {"step": step, "loss": loss, "learning_rate": 0.02, "epoch": 1.0}
         for step, loss in enumerate(losses, 1)
