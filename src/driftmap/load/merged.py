@@ -94,8 +94,8 @@ def _must_replace(folder: Path, part: str, new: Tensor, old: Tensor | None) -> N
     if old is None or new.shape != old.shape:
         raise ModelError(
             f"{folder}: `{part}` is no part that is merged here (only LoRA of the "
-            "block's matrices, biases and whole modules are); merge this adapter with "
-            "`merge_and_unload` of peft"
+            "block's matrices, biases and whole modules are); leave --merged out, and "
+            "merge this adapter with `merge_and_unload` of peft"
         )
 
 
@@ -104,5 +104,5 @@ def _must_stand_alone(folder: Path, name: str, state: Mapping[str, Tensor]) -> N
         if other != name and tensor.data_ptr() == state[name].data_ptr():
             raise ModelError(
                 f"{folder}: it retrains `{name}`, which this model shares with "
-                f"`{other}`, so that no one folder holds both; tune without it"
+                f"`{other}`, so that no one folder holds both; leave --merged out"
             )
