@@ -30,6 +30,9 @@ class Demo:
     seeds: int = 3
     """Fine-tuning runs (count); fewer than 3 allow no verdict."""
 
+    num_samples: int = 64
+    """Samples drawn from each data set for scoring (count)."""
+
     out: Path = Path("runs/demo")
     """Run folder (path)."""
 
@@ -52,7 +55,7 @@ class Demo:
             behaviour=data["behaviour"],
             utility=data["utility"],
             tune_on=data["tune"],
-            scoring=ScoringOptions(num_samples=64),
+            scoring=ScoringOptions(num_samples=self.num_samples),
             groups=GroupOptions(share=0.02, p=0.02, q=0.02),
             lora=LoraSettings(
                 learning_rate=1e-3,

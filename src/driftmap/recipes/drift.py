@@ -1,30 +1,14 @@
 """Do the weights that carry a behaviour drift more than comparable weights?"""
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from driftmap.core.progress import phase
 from driftmap.load.source import ModelSource
-from driftmap.recipes.options import (
-    DATA,
-    EVALUATION,
-    FREE,
-    GROUPS,
-    MODEL,
-    RUN,
-    SCORING,
-    TESTING,
-    TUNING,
-    EvaluationOptions,
-    GroupOptions,
-    ScoringOptions,
-    TestingOptions,
-    require_tunable,
-)
+from driftmap.recipes import options, required, trial
+from driftmap.recipes.options import DATA, RUN
 from driftmap.tune.settings import LoraSettings
-
-Phase = Literal["groups", "tune", "report"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,40 +21,56 @@ class Drift:
     magnitude, and writes a run folder with a report.
     """
 
-    source: Annotated[ModelSource, MODEL]
+    source: Annotated[ModelSource, options.MODEL]
 
-    behaviour: Annotated[str, DATA]
+    behaviour: Annotated[str | None, DATA] = None
     """Samples that show the behaviour: requests with the answers to look for, such as
-    refusals (file or hub name)."""
+    refusals (file, known name, hub name or FILE.py:FUNCTION); by default none, which
+    takes `--groups` and `--refusal-prompts`."""
 
-    utility: Annotated[str, DATA]
-    """Samples of ordinary ability, for contrast; alike in kind (file or hub name)."""
+    utility: Annotated[str | None, DATA] = None
+    """Samples of ordinary ability, for contrast; alike in kind (file, known name, hub
+    name or FILE.py:FUNCTION); by default none, which takes `--groups` and
+    `--held-out`."""
 
-    tune_on: Annotated[str, DATA]
-    """Samples to fine-tune on (file or hub name)."""
+    tune_on: Annotated[str | None, DATA] = None
+    """Samples to fine-tune on (file, known name, hub name or FILE.py:FUNCTION); by
+    default none, which takes `--checkpoints`."""
 
-    scoring: Annotated[ScoringOptions, SCORING] = field(default_factory=ScoringOptions)
-    groups: Annotated[GroupOptions, GROUPS] = field(default_factory=GroupOptions)
-    lora: Annotated[LoraSettings, TUNING] = field(default_factory=LoraSettings)
-    evaluation: Annotated[EvaluationOptions, EVALUATION] = field(
-        default_factory=EvaluationOptions
-    )
-    testing: Annotated[TestingOptions, TESTING] = field(default_factory=TestingOptions)
+    columns: Annotated[str | None, DATA] = None
+    """Your files' columns by the names that driftmap knows, as in
+    `prompt=question,response=answer` (pairs); by default they are recognised."""
+
+    scoring: options.Scoring = field(default_factory=options.ScoringOptions)
+    groups: options.Groups = field(default_factory=options.GroupOptions)
+    lora: options.Tuning = field(default_factory=LoraSettings)
+    evaluation: options.Evaluation = field(default_factory=options.EvaluationOptions)
+    testing: options.Testing = field(default_factory=options.TestingOptions)
+    elsewhere: options.Elsewhere = field(default_factory=options.ElsewhereOptions)
+    output: options.Output = field(default_factory=options.OutputOptions)
 
     seed: Annotated[int, RUN] = 0
     """The one seed behind every draw: samples, groups, adapters, data order
     (integer)."""
 
+    quick: Annotated[bool, RUN] = False
+    """A trial: caps samples and steps, and gives no verdict (yes or no)."""
+
     out: Annotated[Path, RUN] = Path("runs/drift")
     """Run folder; one with the same settings is resumed (path)."""
 
-    until: Annotated[Phase, RUN] = "report"
+    until: Annotated[options.Phase, RUN] = "report"
     """Last phase to run (phase); the same command with a later one goes on from
     there."""
 
     def __post_init__(self) -> None:
-        """Refuse at once what fine-tuning would refuse after long work."""
-        require_tunable(self.source)
+        """Refuse at once what would be refused after long work."""
+        options.renamed(self.columns)
+        required.require_tunable(
+            self.source, is_tuned_elsewhere=bool(self.elsewhere.checkpoints)
+        )
+        named = (self.behaviour, self.utility, self.tune_on)
+        required.require_sources(named, self.elsewhere, self.evaluation)
 
     def run(self) -> Path:
         """Run all phases that are not done yet.
@@ -80,42 +80,40 @@ class Drift:
         """
         from driftmap.recipes.steps import rows
 
+        recipe = self._trial() if self.quick else self
         sources = rows.Sources(
-            behaviour=self.behaviour, utility=self.utility, tune_on=self.tune_on
+            behaviour=self.behaviour,
+            utility=self.utility,
+            tune_on=self.tune_on,
+            columns=options.renamed(self.columns),
         )
-        read = rows.read_study(sources, self.scoring, self.evaluation, self.seed)
+        read = rows.read_study(sources, recipe.scoring, recipe.evaluation, self.seed)
+        if self.quick and read.learnt is not None:
+            lora = trial.trial_lora(self.lora, len(read.learnt.samples))
+            recipe = replace(recipe, lora=lora)
         with phase("load the model"):
             from driftmap.load.model import load_model
-            from driftmap.recipes.steps import (
-                bench,
-                concluding,
-                data,
-                grouping,
-                reporting,
-                tuning,
-            )
+            from driftmap.recipes.steps import studying
 
             loaded = load_model(self.source)
-        encoded = data.encode_study(loaded, read, self.scoring)
-        assert encoded.scored is not None
-        assert encoded.learnt is not None
-        with bench.opened(loaded, self.out, asdict(self), "drift", FREE) as study:
-            study.run.note_inputs(read.sources())
-            mobile = tuning.mobile_sites(study, self.lora)
-            chosen = grouping.group_step(
-                study, encoded.scored, self.scoring, self.groups, mobile
-            )
-            if self.until == "groups":
-                return study.run.path
-            live = tuning.live_drift(study, chosen)
-            runs = [
-                tuning.tune_step(study, encoded.learnt, self.lora, live, number)
-                for number in range(self.testing.seeds)
-            ]
-            if self.until == "tune":
-                return study.run.path
-            tuned = concluding.Tuned(groups=chosen, runs=runs, live=live)
-            concluding.conclude(
-                study, tuned, encoded.asked, self.evaluation, self.testing
-            )
-            return reporting.report_step(study.run).path(reporting.REPORT)
+        return studying.carry_out(loaded, read, recipe._plan(), asdict(recipe))
+
+    def _trial(self) -> "Drift":
+        return replace(
+            self,
+            scoring=trial.trial_scoring(self.scoring),
+            evaluation=trial.trial_evaluation(self.evaluation),
+        )
+
+    def _plan(self) -> options.StudyPlan:
+        return options.StudyPlan(
+            scoring=self.scoring,
+            groups=self.groups,
+            lora=self.lora,
+            evaluation=self.evaluation,
+            testing=self.testing,
+            elsewhere=self.elsewhere,
+            output=self.output,
+            is_trial=self.quick,
+            until=self.until,
+        )

@@ -5,14 +5,14 @@ option, on the command line and in the reference.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from cyclopts import Group, Parameter
 
 from driftmap.core.errors import UsageError
-from driftmap.load.source import ModelSource
+from driftmap.tune.settings import LoraSettings
 
 
 def section(title: str, order: int) -> Parameter:
@@ -35,6 +35,8 @@ TESTING = section("Testing", 7)
 ELSEWHERE = section("Made elsewhere", 8)
 OUTPUT = section("What is kept", 9)
 RUN = options("Run", 10)
+
+Phase = Literal["groups", "tune", "report"]
 
 FREE = (
     "until",
@@ -118,12 +120,13 @@ class EvaluationOptions:
     """What the model does before tuning and at each checkpoint."""
 
     refusal_prompts: str | None = None
-    """Requests that the model should refuse (file or hub name); by default rows
-    of `--behaviour` that scoring did not draw."""
+    """Requests that the model should refuse (file, known name, hub name or
+    FILE.py:FUNCTION); by default rows of `--behaviour` that scoring did not draw."""
 
     held_out: tuple[str, ...] = ()
-    """Samples that the model should get right (file or hub name, may be
-    repeated); by default rows of `--utility` that scoring did not draw."""
+    """Samples that the model should get right (file, known name, hub name or
+    FILE.py:FUNCTION; may be repeated); by default rows of `--utility` that scoring did
+    not draw."""
 
     num_eval_samples: int = 100
     """Rows of each of the two that are used (count)."""
@@ -170,12 +173,13 @@ class ElsewhereOptions:
     """What was made elsewhere and is not made again."""
 
     groups: Path | None = None
-    """Groups chosen elsewhere, instead of scoring (safetensors or JSON file, or a
-    folder of them); the one to test is called `difference`, or is the only one."""
+    """Groups chosen elsewhere, the one to test being the only one or called
+    `difference` (safetensors or JSON file, or folder of them); by default they are
+    scored for."""
 
     checkpoints: tuple[Path, ...] = ()
-    """Adapters trained elsewhere, instead of tuning (folder of a training run with its
-    checkpoints, or one adapter; give it once per run)."""
+    """Adapters trained elsewhere (folder of a training run with its checkpoints, or one
+    adapter; may be repeated, once per run); by default the model is tuned."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,47 +201,54 @@ class OutputOptions:
     room, else the system's temporary folder."""
 
 
-TRIAL_SAMPLES = 16
-TRIAL_TOKENS = 16
-TRIAL_STEPS = 20
-"""What a trial run is capped to."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudyPlan:
+    """What is done in a drift study, and how far.
 
-
-def trial_scoring(scoring: ScoringOptions) -> ScoringOptions:
-    """Score on few samples.
-
-    >>> trial_scoring(ScoringOptions()).num_samples
-    16
+    Args:
+        scoring: How weights are scored.
+        groups: Which of them make a group.
+        lora: How the model is tuned.
+        evaluation: What it is asked.
+        testing: How chance is measured.
+        elsewhere: What was made elsewhere and is not made again.
+        output: What is left behind beside the report.
+        is_trial: Whether samples and steps are capped.
+        until: The last phase.
     """
-    return replace(scoring, num_samples=min(scoring.num_samples, TRIAL_SAMPLES))
+
+    scoring: ScoringOptions
+    groups: GroupOptions
+    lora: LoraSettings
+    evaluation: EvaluationOptions
+    testing: TestingOptions
+    elsewhere: ElsewhereOptions
+    output: OutputOptions
+    is_trial: bool
+    until: Phase
 
 
-def trial_evaluation(evaluation: EvaluationOptions) -> EvaluationOptions:
-    """Ask few prompts, for short answers."""
-    return replace(
-        evaluation,
-        num_eval_samples=min(evaluation.num_eval_samples, TRIAL_SAMPLES),
-        max_new_tokens=min(evaluation.max_new_tokens, TRIAL_TOKENS),
-    )
+Scoring = Annotated[ScoringOptions, SCORING]
+Groups = Annotated[GroupOptions, GROUPS]
+Tuning = Annotated[LoraSettings, TUNING]
+Evaluation = Annotated[EvaluationOptions, EVALUATION]
+Testing = Annotated[TestingOptions, TESTING]
+Elsewhere = Annotated[ElsewhereOptions, ELSEWHERE]
+Output = Annotated[OutputOptions, OUTPUT]
 
 
-def require_tunable(source: ModelSource) -> None:
-    """Refuse at once what fine-tuning would refuse after long work.
+def renamed(columns: str | None) -> Mapping[str, str]:
+    """Read what `--columns` says; nothing is renamed where it is not given.
 
     Raises:
-        UsageError: The model has an adapter, or a number type that cannot learn.
+        UsageError: It is no list of pairs, or names what no shape knows.
     """
-    if source.adapter is not None:
-        raise UsageError(
-            f"--adapter {source.adapter}: a drift study tunes an adapter of its own; "
-            "merge this one into its model (`merge_and_unload` in peft), save that, "
-            "and give it as --model"
-        )
-    if source.dtype == "float16":
-        raise UsageError(
-            "--dtype float16 loses the small gradients of tuning; use float32 or "
-            "bfloat16"
-        )
+    if columns is None:
+        return {}
+    # Not at the top: `--help` need not wait for what reads rows.
+    from driftmap.load.columns import parse_columns
+
+    return parse_columns(columns)
 
 
 def require_at_least(option: str, value: float, least: float) -> None:

@@ -14,8 +14,12 @@ from driftmap.recipes.options import (
     SCORING,
     ScoringOptions,
     options,
+    renamed,
     require_share,
 )
+
+REDOES = {"share": ("score",)}
+"""Settings that may change within a run, and the steps that are then done again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +33,12 @@ class Score:
     source: Annotated[ModelSource, MODEL]
 
     data: Annotated[str, DATA]
-    """Samples to score on: requests with answers (file or hub name)."""
+    """Samples to score on: requests with answers (file, known name, hub name or
+    FILE.py:FUNCTION)."""
+
+    columns: Annotated[str | None, DATA] = None
+    """Your file's columns by the names that driftmap knows, as in
+    `prompt=question,response=answer` (pairs); by default they are recognised."""
 
     score: Annotated[Literal["snip"], options("Scoring", 3)] = "snip"
     """Which score: snip is |weight| times mean |gradient| per sample (name)."""
@@ -50,12 +59,13 @@ class Score:
     """Run folder; one with the same settings is reused (path)."""
 
     def __post_init__(self) -> None:
-        """Refuse a share that is none.
+        """Refuse what would be refused after long work.
 
         Raises:
-            UsageError: It is not above 0 and up to 1.
+            UsageError: The share is not above 0 and up to 1, or columns are no pairs.
         """
         require_share("--share", self.share)
+        renamed(self.columns)
 
     def run(self) -> Path:
         """Score unless it is done already.
@@ -65,7 +75,8 @@ class Score:
         """
         from driftmap.recipes.steps import rows
 
-        read = rows.drawn(self.data, self.scoring.num_samples, self.seed)
+        columns = renamed(self.columns)
+        read = rows.drawn(self.data, self.scoring.num_samples, self.seed, columns)
 
         with phase("load the model"):
             from driftmap.load.encoding import encoded_sha256
@@ -74,7 +85,9 @@ class Score:
 
             loaded = load_model(self.source)
         encoded = data.scored_samples(loaded, read, self.scoring)
-        with bench.opened(loaded, self.out, asdict(self), "score", FREE) as study:
+        with bench.opened(
+            loaded, self.out, asdict(self), "score", FREE, REDOES
+        ) as study:
             study.run.note_inputs({"data": read.sha256})
             fed = (encoded, encoded_sha256(encoded))
             score_files.score_step(study, fed, self.scoring, (self.share, self.keep))

@@ -14,9 +14,10 @@ from driftmap.results.drift_study import DriftStudy
 
 def drift_page(study: DriftStudy) -> Page:
     """Build the report of a drift study."""
+    mark = "Trial run: " if study.settings.get("quick") else ""
     return Page(
-        title="Do the weights that carry this behaviour drift more than comparable "
-        "weights?",
+        title=f"{mark}Do the weights that carry this behaviour drift more than "
+        "comparable weights?",
         lead=f"Model `{short_name(study.model.source)}`, {_tuned(study)}. "
         f"{_grouped(study)}",
         sections=[

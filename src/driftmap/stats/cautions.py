@@ -18,11 +18,10 @@ def applying(cautions: Iterable[Caution | None]) -> tuple[Caution, ...]:
     return tuple(caution for caution in cautions if caution is not None)
 
 
-def trial_run(num_samples: int, is_trial: bool) -> Caution | None:
+def trial_run(is_trial: bool) -> Caution | None:
     """Samples and steps were capped, to see whether a study works at all.
 
     Args:
-        num_samples: Samples that were scored at most, per data set.
         is_trial: Whether the run was asked for as a trial.
     """
     if not is_trial:
@@ -30,11 +29,10 @@ def trial_run(num_samples: int, is_trial: bool) -> Caution | None:
     return Caution(
         name="trial",
         sentence=(
-            f"This is a trial run (`--quick`): at most {num_samples} samples were "
-            "scored, few prompts asked and few steps trained. It shows that the study "
-            "works, not what is true."
+            "This is a trial run (`--quick`): samples, prompts and training steps are "
+            "capped. It shows that the study works, not what is true."
         ),
-        value=num_samples,
+        value=1.0,
         is_blocking=True,
     )
 

@@ -31,7 +31,8 @@ def help_of(*words):
 @pytest.mark.parametrize("command", [c for c in COMMANDS if c not in {"data", "run"}])
 def test_every_option_has_a_sentence_and_a_default(command, capsys):
     assert main([command, "--help"]) == 0
-    boxes = capsys.readouterr().out.partition("╭")[2].replace("│", " ")
+    shown = capsys.readouterr().out
+    boxes = shown[shown.find("╭") : shown.rfind("╰")].replace("│", " ")
     text = " ".join(boxes.split())
     starts = [m.start() for m in re.finditer(r"(?<!\w)--[a-z][a-z-]+ [A-Z]+", text)]
     entries = [text[a:b] for a, b in zip(starts, [*starts, len(text)][1:], strict=True)]

@@ -13,10 +13,11 @@ def left_out(num_bins):
 CASES = [
     (
         cautions.trial_run,
-        (16, True),
-        (16, False),
-        "This is a trial run (`--quick`): at most 16 samples were scored",
-        16.0,
+        (True,),
+        (False,),
+        "This is a trial run (`--quick`): samples, prompts and training steps are "
+        "capped",
+        1.0,
     ),
     (
         cautions.relative_change,

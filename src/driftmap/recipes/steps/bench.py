@@ -50,6 +50,7 @@ def opened(
         settings: The resolved recipe.
         kind: Which recipe: the name of its command.
         free: Settings that may differ from those the run was begun with.
+        redoes: Settings that may differ too, with the steps that are then redone.
         redoes: Settings that may differ too, with the steps that are done again then.
     """
     seed = int(str(settings["seed"]))

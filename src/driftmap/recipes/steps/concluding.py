@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from driftmap.recipes.options import EvaluationOptions, TestingOptions
+from driftmap.recipes.options import StudyPlan
 from driftmap.recipes.steps import behaviour, drifting, evaluation, inference
 from driftmap.recipes.steps.bench import Study
 from driftmap.recipes.steps.data import EvaluationData
@@ -33,8 +33,7 @@ def conclude(
     study: Study,
     tuned: Tuned,
     asked: EvaluationData,
-    options: EvaluationOptions,
-    testing: TestingOptions,
+    plan: StudyPlan,
 ) -> None:
     """Write the tables of drift and behaviour, and `statistics.json`.
 
@@ -42,11 +41,10 @@ def conclude(
         study: Folder, model and seed.
         tuned: Groups and training runs.
         asked: What the model is evaluated on.
-        options: How it answers.
-        testing: How chance is measured.
+        plan: How it answers, and how chance is measured.
     """
     drift = drifting.drift_step(study, tuned.runs, tuned.live)
-    judged = evaluation.all_steps(study, asked, options, tuned.runs)
+    judged = evaluation.all_steps(study, asked, plan.evaluation, tuned.runs)
     behaviour.behaviour_step(study, judged)
     findings = inference.Findings(
         groups=load_groups(study, tuned.groups),
@@ -55,5 +53,6 @@ def conclude(
         behaviours=behaviour.behaviour_changes(judged, study.seed),
         num_shared=asked.num_shared,
         agreement=load_table(tuned.groups.path(AGREEMENT_FILE)),
+        is_trial=plan.is_trial,
     )
-    inference.statistics_step(study, findings, testing)
+    inference.statistics_step(study, findings, plan.testing)

@@ -23,6 +23,7 @@ from driftmap.results.groups import WeightGroup
 from driftmap.results.plain import to_plain
 from driftmap.results.statistics import BehaviourChange, DriftStatistics
 from driftmap.results.table import Table
+from driftmap.stats.cautions import applying, trial_run
 from driftmap.stats.equivalence import equivalence
 from driftmap.stats.evidence import DrawPlan, matrix_evidence
 from driftmap.stats.many_tests import adjust, needed_permutations
@@ -47,6 +48,7 @@ class Findings:
         behaviours: What tuning did to the model, the declared outcome first.
         num_shared: Evaluated rows that were scored or tuned on too.
         agreement: What halves of the samples agree on, by group.
+        is_trial: Whether samples and steps were capped.
     """
 
     groups: Sequence[WeightGroup]
@@ -55,6 +57,7 @@ class Findings:
     behaviours: tuple[BehaviourChange, ...]
     num_shared: int
     agreement: Table
+    is_trial: bool
 
 
 def statistics_step(
@@ -73,6 +76,7 @@ def statistics_step(
         "drift": findings.drift.key,
         "behaviours": to_plain(findings.behaviours),
         "num_shared": findings.num_shared,
+        "is_trial": findings.is_trial,
         "margin": testing.margin,
         "permutations": testing.permutations,
         "seed": study.seed,
@@ -92,13 +96,16 @@ def _statistics(
         group_ratios(evidence, primary=findings.groups[0].name, seed=study.seed),
         controls=_controls(findings.groups),
     )
-    cautions = study_cautions(
-        study,
-        findings.groups,
-        evidence,
-        ratios,
-        findings.num_shared,
-        findings.agreement,
+    cautions = (
+        *applying([trial_run(findings.is_trial)]),
+        *study_cautions(
+            study,
+            findings.groups,
+            evidence,
+            ratios,
+            findings.num_shared,
+            findings.agreement,
+        ),
     )
     drift = load_table(findings.drift.path("tables/drift.parquet")).where(step=step)
     return DriftStatistics(

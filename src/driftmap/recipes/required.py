@@ -1,0 +1,56 @@
+"""What can a study not do without? Refused before any work."""
+
+from driftmap.core.errors import UsageError
+from driftmap.load.source import ModelSource
+from driftmap.recipes.options import ElsewhereOptions, EvaluationOptions
+
+
+def require_sources(
+    named: tuple[str | None, str | None, str | None],
+    elsewhere: ElsewhereOptions,
+    evaluation: EvaluationOptions,
+) -> None:
+    """Refuse a study that lacks samples and what makes up for them.
+
+    Args:
+        named: Behaviour, utility and what to tune on.
+        elsewhere: What was made elsewhere.
+        evaluation: What the model is asked.
+
+    Raises:
+        UsageError: Neither is given.
+    """
+    has_groups = elsewhere.groups is not None
+    has_prompts = evaluation.refusal_prompts is not None
+    missing = {
+        "--behaviour": (has_groups and has_prompts, "--groups and --refusal-prompts"),
+        "--utility": (
+            has_groups and bool(evaluation.held_out),
+            "--groups and --held-out",
+        ),
+        "--tune-on": (bool(elsewhere.checkpoints), "--checkpoints"),
+    }
+    for source, (option, (is_made_up, instead)) in zip(
+        named, missing.items(), strict=True
+    ):
+        if source is None and not is_made_up:
+            raise UsageError(f"{option} is missing: name samples, or give {instead}")
+
+
+def require_tunable(source: ModelSource, *, is_tuned_elsewhere: bool) -> None:
+    """Refuse at once what fine-tuning would refuse after long work.
+
+    Raises:
+        UsageError: The model has an adapter, or a number type that cannot learn.
+    """
+    if source.adapter is not None:
+        raise UsageError(
+            f"--adapter {source.adapter}: a drift study tunes an adapter of its own; "
+            "merge this one into its model (`merge_and_unload` in peft), save that, "
+            "and give it as --model"
+        )
+    if source.dtype == "float16" and not is_tuned_elsewhere:
+        raise UsageError(
+            "--dtype float16 loses the small gradients of tuning; use float32 or "
+            "bfloat16"
+        )

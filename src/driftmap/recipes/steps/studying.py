@@ -1,0 +1,92 @@
+"""How does a study go from groups to report, whatever of it was made elsewhere?"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from driftmap.core.places import Site
+from driftmap.load.model import LoadedModel
+from driftmap.recipes.options import FREE, REDOES, StudyPlan
+from driftmap.recipes.steps import (
+    bench,
+    concluding,
+    data,
+    exporting,
+    foreign_groups,
+    grouping,
+    merging,
+    reporting,
+    tuning,
+)
+from driftmap.recipes.steps.bench import Study
+from driftmap.recipes.steps.data import StudyData
+from driftmap.recipes.steps.kept_scores import ScorePlaces
+from driftmap.recipes.steps.rows import StudyRows
+from driftmap.store.steps import StepOutcome
+
+
+def carry_out(
+    loaded: LoadedModel,
+    read: StudyRows,
+    plan: StudyPlan,
+    settings: Mapping[str, object],
+) -> Path:
+    """Do all phases that are not done yet.
+
+    Args:
+        loaded: The model under study.
+        read: All rows of the study.
+        plan: What is done, and how far.
+        settings: The resolved recipe, with its `out` and `seed`.
+
+    Returns:
+        The report, or the run folder where the plan stops before it.
+    """
+    if plan.elsewhere.groups is not None:
+        read = replace(read, behaviour=None, utility=None)
+    encoded = data.encode_study(loaded, read, plan.scoring)
+    out = Path(str(settings["out"]))
+    with bench.opened(loaded, out, settings, "drift", FREE, REDOES) as study:
+        study.run.note_inputs(read.sources())
+        return _phases(study, encoded, plan)
+
+
+def _phases(study: Study, data: StudyData, plan: StudyPlan) -> Path:
+    mobile = tuning.mobile_sites(study, plan.lora)
+    chosen = _groups(study, data, plan, mobile)
+    if plan.until == "groups":
+        return study.run.path
+    live = tuning.live_drift(study, chosen)
+    runs = _runs(study, data, plan, live)
+    if plan.output.merged:
+        for number, tuned in enumerate(runs):
+            merging.merge_step(study, tuned, number)
+    if plan.until == "tune":
+        return study.run.path
+    made = concluding.Tuned(groups=chosen, runs=runs, live=live)
+    concluding.conclude(study, made, data.asked, plan)
+    if plan.output.export_json:
+        exporting.export_step(study, made)
+    return reporting.report_step(study.run).path(reporting.REPORT)
+
+
+def _groups(
+    study: Study, data: StudyData, plan: StudyPlan, mobile: Sequence[Site]
+) -> StepOutcome:
+    if plan.elsewhere.groups is not None:
+        return foreign_groups.groups_step(study, plan.elsewhere.groups, mobile)
+    assert data.scored is not None, "nothing to score, and no groups"
+    places = ScorePlaces(keep=plan.output.keep, scratch=plan.output.scratch)
+    return grouping.group_step(
+        study, data.scored, plan.scoring, plan.groups, mobile, places
+    )
+
+
+def _runs(
+    study: Study, data: StudyData, plan: StudyPlan, live: tuning.LiveDrift
+) -> list[StepOutcome]:
+    assert data.learnt is not None, "nothing to tune on, and no checkpoints"
+    return [
+        tuning.tune_step(study, data.learnt, plan.lora, live, number)
+        for number in range(plan.testing.seeds)
+    ]

@@ -1,0 +1,42 @@
+"""What does `--quick` cap, so that one sees soon whether a study works at all?"""
+
+from dataclasses import replace
+
+from driftmap.recipes.options import EvaluationOptions, ScoringOptions
+from driftmap.tune.schedule import total_steps
+from driftmap.tune.settings import LoraSettings
+
+TRIAL_SAMPLES = 16
+TRIAL_TOKENS = 16
+TRIAL_STEPS = 20
+"""What a trial run is capped to."""
+
+
+def trial_scoring(scoring: ScoringOptions) -> ScoringOptions:
+    """Score on few samples.
+
+    >>> trial_scoring(ScoringOptions()).num_samples
+    16
+    """
+    return replace(scoring, num_samples=min(scoring.num_samples, TRIAL_SAMPLES))
+
+
+def trial_evaluation(evaluation: EvaluationOptions) -> EvaluationOptions:
+    """Ask few prompts, for short answers."""
+    return replace(
+        evaluation,
+        num_eval_samples=min(evaluation.num_eval_samples, TRIAL_SAMPLES),
+        max_new_tokens=min(evaluation.max_new_tokens, TRIAL_TOKENS),
+    )
+
+
+def trial_lora(lora: LoraSettings, num_samples: int) -> LoraSettings:
+    """Train for few steps; a run that is as short already keeps its length.
+
+    Args:
+        lora: How the model is tuned.
+        num_samples: Samples that are learnt.
+    """
+    if total_steps(num_samples, lora) <= TRIAL_STEPS:
+        return lora
+    return replace(lora, max_steps=TRIAL_STEPS)
