@@ -27,7 +27,7 @@ ADAPTERS = {"checkpoints": "adapters", "merged": "merged models"}
 """What goes with `--checkpoints` alone, by the folder it lies in."""
 
 _SCORES = {"scores": "kept scores"}
-_NEEDED = {"groups": "groups", "tables": "tables"}
+_NEEDED = {"groups": "groups", "tables": "tables", "json": "exported JSON"}
 _TRAINING = "unfinished training"
 _FINISHING = "a step that the next command finishes"
 _OWN = ("run.yaml", "provenance.json", "log.txt", "steps")
