@@ -3,8 +3,6 @@
 import re
 from dataclasses import replace
 
-import numpy as np
-
 from driftmap.render.charts import Box, Boxes, Chart, Line, Lines
 from driftmap.render.drift_curves import positive
 from driftmap.render.logs_answer import last_of, logs_cautions
@@ -25,6 +23,9 @@ from driftmap.results.table import Table
 
 FAR_APART = 10
 """Ratio of greatest to least line from which a logarithmic axis is needed."""
+
+NEGLIGIBLE = 0.2
+"""Cohen's d up to which the label is negligible: the least that its axis shows."""
 
 _SUMMARY = {
     "mean": "mean", "std": "std", "least": "min", "lower quartile": "q25",
@@ -88,7 +89,12 @@ def _figures(
         return []
     mean, spread = (_over_steps(words, logs, column) for column in ("mean", "std"))
     found = [
-        figure("mean", "mean over steps", words.direction, mean),
+        figure(
+            "mean",
+            "mean over steps",
+            "Mean over each group at the logged steps.",
+            mean,
+        ),
         figure(
             "spread",
             "spread over steps",
@@ -98,12 +104,13 @@ def _figures(
         ),
         figure("boxes", "last step by group", *_boxes(words, last_of(logs))),
     ]
-    if len(effects.unique("step") if len(effects) else ()) > 1:
-        for baseline in effects.unique("baseline"):
-            chart = _d_over_steps(effects.where(baseline=baseline))
+    for baseline in effects.unique("baseline"):
+        pairs = effects.where(baseline=baseline, undefined="")
+        if len(set(pairs["step"].tolist())) > 1:
+            chart = _d_over_steps(pairs)
             reading = (
                 f"Above 0 the group's mean lies above that of `{baseline}`. Between "
-                "-0.2 and 0.2 the label is negligible. A gap: d is undefined."
+                "-0.2 and 0.2 the label is negligible."
             )
             what = f"Cohen's d against {baseline} over steps"
             found.append(figure(f"d_{baseline}", what, reading, chart))
@@ -156,6 +163,7 @@ def _boxes(words: MetricWords, last: Table) -> tuple[str, Boxes]:
 
 
 def _d_over_steps(effects: Table) -> Lines:
+    values = effects["cohens_d"]
     return Lines(
         x_title="training step",
         y_title="Cohen's d (description only)",
@@ -163,8 +171,8 @@ def _d_over_steps(effects: Table) -> Lines:
             Line(name=str(g), x=rows["step"].tolist(), y=rows["cohens_d"].tolist())
             for g in effects.unique("group")
             for rows in [effects.where(group=g)]
-            if np.isfinite(rows["cohens_d"]).any()
         ],
+        y_ends=(min(-NEGLIGIBLE, *values), max(NEGLIGIBLE, *values)),
     )
 
 
