@@ -37,7 +37,9 @@ def finish(child: int) -> int:
     return os.waitstatus_to_exitcode(status)
 
 
-def kill_when(child: int, folder: Path, pattern: str, seconds: float) -> int:
+def kill_when(
+    child: int, folder: Path, pattern: str, seconds: float, end: int = signal.SIGKILL
+) -> int:
     """Kill a child some time after a file appears, unless it ends before."""
     until = float("inf")
     while time.monotonic() < until:
@@ -47,7 +49,7 @@ def kill_when(child: int, folder: Path, pattern: str, seconds: float) -> int:
         if until == float("inf") and any(folder.glob(pattern)):
             until = time.monotonic() + seconds
         time.sleep(0.002)
-    os.kill(child, signal.SIGKILL)
+    os.kill(child, end)
     return finish(child)
 
 
