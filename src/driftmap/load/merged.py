@@ -4,17 +4,15 @@ The model itself is only read: what the adapter changes is new, the rest is the
 model's own memory.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
 from torch import Tensor, nn
 
 from driftmap.core.errors import ModelError
 from driftmap.core.places import Site
-from driftmap.load.adapters import PREFIX, read_adapter
-from driftmap.load.tensor_files import weight_files
+from driftmap.load.adapters import read_adapter
 from driftmap.signals.factors import LoraFactors
 
 ROWS_AT_A_TIME = 512
@@ -38,10 +36,17 @@ def merged_tensors(
         As `model.state_dict()`, with new tensors where the adapter changes one.
 
     Raises:
-        ModelError: As `read_adapter`, or the adapter has a part that cannot be merged.
+        ModelError: As `read_adapter`; the adapter changes anything but the sites'
+            matrices; or a weight is not in memory or quantised.
     """
     state = dict(model.state_dict())
     adapter = read_adapter(folder, sites)
+    if adapter.other_parts:
+        raise ModelError(
+            f"{folder}: `{adapter.other_parts[0]}` cannot be merged here, where only "
+            "LoRA of the block's matrices is; leave --merged out, and merge this "
+            "adapter with `merge_and_unload` of peft"
+        )
     changed: dict[str, Tensor] = {}
     for site, factors in adapter.factors.items():
         name = f"{site.path}.weight"
@@ -49,7 +54,7 @@ def merged_tensors(
             changed[name] = _copy(state[name], name)
         matrix = changed[name].T if site.transposed else changed[name]
         _add(matrix, site, factors)
-    return state | changed | dict(_whole_tensors(folder, adapter.other_parts, state))
+    return state | changed
 
 
 def _copy(tensor: Tensor, name: str) -> Tensor:
@@ -72,37 +77,3 @@ def _add(matrix: Tensor, site: Site, factors: LoraFactors) -> None:
         block = slice(start, start + ROWS_AT_A_TIME)
         summed = matrix[rows[block]].double() + up[block] @ down
         matrix[rows[block]] = summed.to(matrix.dtype)
-
-
-def _whole_tensors(
-    folder: Path, names: Sequence[str], state: Mapping[str, Tensor]
-) -> Iterator[tuple[str, Tensor]]:
-    """Biases and modules that the adapter holds whole, in place of the model's."""
-    if not names:
-        return
-    (file,) = weight_files(folder)
-    with safe_open(file, framework="pt") as stored:
-        for part in names:
-            name = part.replace(".base_layer.", ".")
-            tensor = stored.get_tensor(f"{PREFIX}{part}")
-            _must_replace(folder, part, tensor, state.get(name))
-            _must_stand_alone(folder, name, state)
-            yield name, tensor.to(state[name].dtype)
-
-
-def _must_replace(folder: Path, part: str, new: Tensor, old: Tensor | None) -> None:
-    if old is None or new.shape != old.shape:
-        raise ModelError(
-            f"{folder}: `{part}` is no part that is merged here (only LoRA of the "
-            "block's matrices, biases and whole modules are); leave --merged out, and "
-            "merge this adapter with `merge_and_unload` of peft"
-        )
-
-
-def _must_stand_alone(folder: Path, name: str, state: Mapping[str, Tensor]) -> None:
-    for other, tensor in state.items():
-        if other != name and tensor.data_ptr() == state[name].data_ptr():
-            raise ModelError(
-                f"{folder}: it retrains `{name}`, which this model shares with "
-                f"`{other}`, so that no one folder holds both; leave --merged out"
-            )
