@@ -295,7 +295,7 @@ class RunDir:
         try:
             with phase(f"step {name}"), explaining(self.path):
                 make(steps.step_folders(self.path, name, key))
-                outcome = steps.commit(self.path, name, key)
+                outcome = steps.commit(self.path, name, key, _cleaned(found, key))
         finally:
             steps.abandon(self.path, name)
         cost = provenance.StepCost(
@@ -328,6 +328,13 @@ def _reason_to_do(found: StepOutcome | None, key: str) -> str | None:
         where = f"{found.root / gone[0]} of step {found.name!r}"
         return f"{where} was cleaned away{_and_more(gone)}"
     return markers.first_fault(found)
+
+
+def _cleaned(found: StepOutcome | None, key: str) -> StepOutcome | None:
+    """The step as it was, if nothing but its cleaned files is missing from it."""
+    if found is None or found.key != key or not found.removed:
+        return None
+    return None if markers.first_fault(found) else found
 
 
 def _and_more(names: Sequence[str]) -> str:

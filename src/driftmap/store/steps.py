@@ -73,16 +73,33 @@ def step_folders(root: Path, name: str, key: str) -> StepFolders:
     return StepFolders(folder=folder, work=work)
 
 
-def commit(root: Path, name: str, key: str) -> StepOutcome:
-    """Move what a step wrote to its place and mark the step finished."""
+def commit(
+    root: Path, name: str, key: str, cleaned: StepOutcome | None = None
+) -> StepOutcome:
+    """Move what a step wrote to its place and mark the step finished.
+
+    Args:
+        root: The run folder.
+        name: The step's name.
+        key: Its key.
+        cleaned: The same step as it was finished before, if all that is wrong with it
+            is that files were cleaned away: only these are put back, where they were
+            made again. What else the step would write now, such as measurements of
+            other groups on the way, stays as it was.
+    """
     folder = _partial(root, name)
     files = {p.relative_to(folder).as_posix(): p for p in _files_under(folder)}
     _require_own(root, name, list(files))
+    before: Mapping[str, str] = {}
+    if cleaned and set(cleaned.removed) <= set(files):
+        before = cleaned.files
+        for known in set(files) - set(cleaned.removed):
+            files.pop(known).unlink()
     for path in files.values():
         sync(path)
-    digests = {n: sha256_of(path) for n, path in files.items()}
+    digests = dict(before) | {n: sha256_of(path) for n, path in files.items()}
     record = Record(name=name, key=key, files=digests)
-    stale = sorted(set(_marked_files(root, name)) - set(files))
+    stale = sorted(set(_marked_files(root, name)) - set(digests))
     _require_room(root, list(files), stale)
     plan = {"record": plain_record(record), "stale": stale}
     save_json(_plan_path(root, name), plan, _PLAN)

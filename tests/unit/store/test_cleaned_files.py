@@ -116,6 +116,54 @@ def test_files_that_were_put_back_must_be_whole(run):
     assert tune(run).redone
 
 
+def remake(run, **files):
+    """Do the step again, which writes other files now."""
+
+    def make(folder):
+        for name, text in files.items():
+            path = folder / name.replace("__", "/")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+
+    return run.step("tune", {"seed": 0}, make)
+
+
+def test_only_what_was_cleaned_is_put_back(run):
+    before = contents(run)
+    run.clean_away("tune", ADAPTERS)
+    files = {name.replace("/", "__"): name for name in ADAPTERS}
+    made = remake(run, **files, tables__loss="other", tables__of_now="new")
+    assert made.redone
+    assert contents(run) == before
+    assert not tune(run).redone
+
+
+def test_all_that_was_noted_is_put_back_together(run):
+    markers.note_removed(run.path, "tune", ADAPTERS)
+    (run.path / ADAPTERS[1]).unlink()  # and then killed
+    files = {name.replace("/", "__"): "again" for name in ADAPTERS}
+    found = remake(run, **files)
+    assert [found.path(name).read_text() for name in ADAPTERS] == ["again"] * 2
+    assert found.path("tables/loss").read_text() == "tables/loss"
+    assert not tune(run).redone
+
+
+def test_a_step_that_makes_other_files_now_is_made_whole(run):
+    run.clean_away("tune", ADAPTERS)
+    found = remake(run, checkpoints__0__adapter="0", tables__of_now="new")
+    assert list(found.files) == ["checkpoints/0/adapter", "tables/of_now"]
+    assert not (run.path / "tables/loss").exists()
+    assert not tune(run).redone
+
+
+def test_a_step_with_another_fault_is_made_whole(run):
+    run.clean_away("tune", ADAPTERS)
+    (run.path / "tables/loss").write_text("meddled")
+    files = {name.replace("/", "__"): "again" for name in ADAPTERS}
+    found = remake(run, **files, tables__loss="again")
+    assert found.path("tables/loss").read_text() == "again"
+
+
 def test_only_files_of_a_finished_step_are_cleaned(run):
     with pytest.raises(AssertionError, match="tune: made no"):
         run.clean_away("tune", ["tables/other"])
