@@ -6,12 +6,14 @@ from pathlib import Path
 
 from driftmap.core.places import Site
 from driftmap.load.model import LoadedModel
+from driftmap.load.training_runs import TrainingRun, find_runs
 from driftmap.recipes.options import FREE, REDOES, StudyPlan
 from driftmap.recipes.steps import (
     bench,
     concluding,
     data,
     exporting,
+    foreign_checkpoints,
     foreign_groups,
     grouping,
     merging,
@@ -52,12 +54,18 @@ def carry_out(
 
 
 def _phases(study: Study, data: StudyData, plan: StudyPlan) -> Path:
-    mobile = tuning.mobile_sites(study, plan.lora)
+    elsewhere: Sequence[TrainingRun] = ()
+    if plan.elsewhere.checkpoints:
+        elsewhere = find_runs(plan.elsewhere.checkpoints)
+    mobile = _mobile(study, plan, elsewhere)
     chosen = _groups(study, data, plan, mobile)
     if plan.until == "groups":
         return study.run.path
     live = tuning.live_drift(study, chosen)
-    runs = _runs(study, data, plan, live)
+    runs = [
+        foreign_checkpoints.checkpoint_step(study, r, n)
+        for n, r in enumerate(elsewhere)
+    ] or _tune(study, data, plan, live)
     if plan.output.merged:
         for number, tuned in enumerate(runs):
             merging.merge_step(study, tuned, number)
@@ -68,6 +76,16 @@ def _phases(study: Study, data: StudyData, plan: StudyPlan) -> Path:
     if plan.output.export_json:
         exporting.export_step(study, made)
     return reporting.report_step(study.run).path(reporting.REPORT)
+
+
+def _mobile(
+    study: Study, plan: StudyPlan, elsewhere: Sequence[TrainingRun]
+) -> tuple[Site, ...]:
+    """Matrices that training can move, or has moved."""
+    if not elsewhere:
+        return tuning.mobile_sites(study, plan.lora)
+    foreign_checkpoints.say_ignored(plan.lora)
+    return foreign_checkpoints.mobile_sites(study, elsewhere)
 
 
 def _groups(
@@ -82,7 +100,7 @@ def _groups(
     )
 
 
-def _runs(
+def _tune(
     study: Study, data: StudyData, plan: StudyPlan, live: tuning.LiveDrift
 ) -> list[StepOutcome]:
     assert data.learnt is not None, "nothing to tune on, and no checkpoints"
