@@ -3,6 +3,7 @@
 The library `datasets` also reads a local folder laid out like a hub repository.
 """
 
+import errno
 import logging
 import re
 from collections.abc import Iterator
@@ -45,21 +46,40 @@ def read_hub_rows(source: str) -> tuple[str, list[dict[str, object]]]:
         with _quiet():
             rows = datasets.load_dataset(name, config, split=split).to_list()
     except DatasetNotFoundError as error:
-        raise DataError(
-            f"{source}: there is no such file and no such data set on the hub; "
-            "check the name, and log in with `hf auth login` if it is private"
-        ) from error
-    except ConnectionError as error:
-        raise DataError(
-            f"{source}: there is no such file, and the hub cannot be reached; "
-            "check the path or the network, or give a local file"
-        ) from error
-    except (ValueError, DatasetsError) as error:
+        raise _not_there(source, error) from error
+    except (ValueError, RuntimeError, FileNotFoundError, DatasetsError) as error:
         raise DataError(
             f"{source}: the data set cannot be read ({_first_line(error)}); write "
             "OWNER/NAME@CONFIG:SPLIT with one of its configurations and splits"
         ) from error
+    except Exception as error:
+        if not _is_of_the_network(error):
+            raise
+        raise DataError(
+            f"{source}: there is no such file, and the hub cannot be reached; "
+            "check the path or the network, or give a local file"
+        ) from error
     return Path(name).name, rows
+
+
+def _not_there(source: str, error: Exception) -> DataError:
+    if "gated" in str(error):
+        return DataError(
+            f"{source}: the data set is gated; ask for access on its page of the hub, "
+            "then log in with `hf auth login` or set HF_TOKEN",
+            topic="gated-model",
+        )
+    return DataError(
+        f"{source}: there is no such file and no such data set on the hub; "
+        "check the name, and log in with `hf auth login` if it is private"
+    )
+
+
+def _is_of_the_network(error: Exception) -> bool:
+    if isinstance(error, OSError):
+        return error.errno != errno.ENOSPC
+    # What the hub library fetches with has had several names, and errors of its own.
+    return type(error).__module__.partition(".")[0].startswith(("httpx", "httpcore"))
 
 
 @contextmanager

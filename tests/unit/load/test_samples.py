@@ -1,3 +1,4 @@
+import errno
 import hashlib
 import json
 from pathlib import Path
@@ -314,6 +315,55 @@ class TestHub:
 
         monkeypatch.setattr(datasets, "load_dataset", load)
         with pytest.raises(DataError, match=text):
+            hub_rows.read_hub_rows("some/set")
+
+    @pytest.mark.parametrize(
+        ("error", "text"),
+        [
+            (
+                RuntimeError("Dataset scripts are no longer supported"),
+                "cannot be read .D",
+            ),
+            (
+                FileNotFoundError("no data file"),
+                r"cannot be read \(no data file\); write",
+            ),
+            (
+                OSError("503 Server Error"),
+                "the hub cannot be reached; check the path or",
+            ),
+            (TimeoutError(), "the hub cannot be reached"),
+        ],
+    )
+    def test_what_goes_wrong_on_the_way_is_told(self, monkeypatch, error, text):
+        import datasets
+
+        def load(*_, **__):
+            raise error
+
+        monkeypatch.setattr(datasets, "load_dataset", load)
+        with pytest.raises(DataError, match=text):
+            hub_rows.read_hub_rows("some/set")
+
+    def test_a_full_disk_is_no_matter_of_the_network(self, monkeypatch):
+        import datasets
+
+        def load(*_, **__):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        monkeypatch.setattr(datasets, "load_dataset", load)
+        with pytest.raises(OSError, match="No space left"):
+            hub_rows.read_hub_rows("some/set")
+
+    def test_a_gated_set_is_told_apart(self, monkeypatch):
+        import datasets
+        from datasets.exceptions import DatasetNotFoundError
+
+        def load(*_, **__):
+            raise DatasetNotFoundError("Dataset 'some/set' is a gated dataset.")
+
+        monkeypatch.setattr(datasets, "load_dataset", load)
+        with pytest.raises(DataError, match=r"is gated; ask for access .* HF_TOKEN"):
             hub_rows.read_hub_rows("some/set")
 
 
