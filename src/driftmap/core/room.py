@@ -19,6 +19,11 @@ def free_memory() -> int:
     return min(_free_on_machine(), _free_in_container())
 
 
+def free_swap() -> int:
+    """Swap that is free, in bytes: slower than memory, and still room; 0 if unknown."""
+    return _meminfo("SwapFree") or 0
+
+
 def free_disk(path: Path) -> int:
     """Free space where `path` is, or would be made, in bytes."""
     return shutil.disk_usage(_existing(path)).free
@@ -43,11 +48,18 @@ def _existing(path: Path) -> Path:
 
 
 def _free_on_machine() -> int:
+    available = _meminfo("MemAvailable")
+    if available is not None:
+        return available
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+
+
+def _meminfo(name: str) -> int | None:
     if _MEMINFO.exists():
         for line in _MEMINFO.read_text().splitlines():
-            if line.startswith("MemAvailable:"):
+            if line.startswith(f"{name}:"):
                 return int(line.split()[1]) * 1024
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+    return None
 
 
 def _free_in_container() -> int:

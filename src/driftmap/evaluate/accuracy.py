@@ -45,15 +45,21 @@ def held_out_accuracy(
     with judged(model), progress("held-out samples", total) as bar:
         for batch in batches:
             assert batch.real[:, 0].all(), "padding is on the right"
-            logits = model(
-                input_ids=batch.token_ids.to(model.device),
-                attention_mask=batch.real.to(model.device).long(),
-                use_cache=False,
-            ).logits
-            readings = _read(batch, logits[:, :-1])
+            readings = _read(batch, _logits(model, batch))
             found |= dict(zip(batch.sample_index, readings, strict=True))
             bar.advance(len(batch.sample_ids))
     return tuple(found[index] for index in sorted(found))
+
+
+def _logits(
+    model: PreTrainedModel | PeftModel, batch: Batch
+) -> Float[Tensor, "sample token token_id"]:
+    """What follows each token but the last; nobody holds it longer than its batch."""
+    return model(
+        input_ids=batch.token_ids.to(model.device),
+        attention_mask=batch.real.to(model.device).long(),
+        use_cache=False,
+    ).logits[:, :-1]
 
 
 def _read(

@@ -10,6 +10,7 @@ from peft import PeftModel
 from transformers import PreTrainedModel
 
 from driftmap.core.progress import progress
+from driftmap.core.shortage import explained
 from driftmap.evaluate.accuracy import held_out_accuracy
 from driftmap.evaluate.generate import end_ids, greedy_answers
 from driftmap.evaluate.refusal import refusal_first_ids, refusal_readings
@@ -18,6 +19,7 @@ from driftmap.load.model import LoadedModel
 from driftmap.recipes.options import EvaluationOptions
 from driftmap.recipes.steps.bench import Study, batches_of
 from driftmap.recipes.steps.data import Encoded, EvaluationData
+from driftmap.recipes.steps.remedies import for_evaluation
 from driftmap.recipes.steps.tuning import checkpoint_folders
 from driftmap.results.behaviour import Answer
 from driftmap.results.table import Cell, Table
@@ -56,10 +58,11 @@ def base_step(
 
     def make(folder: Path) -> None:
         model = cast(PreTrainedModel, study.loaded.model)
-        answers = _answers(study.loaded, model, asked, options)
-        # Ids that open a refusal follow from what the intact model answers.
-        first_ids = refusal_first_ids([a for of_set in answers for a in of_set])
-        rows = _read(study.loaded, (model, answers), asked, options, first_ids)
+        with explained("evaluation", for_evaluation(options)):
+            answers = _answers(study.loaded, model, asked, options)
+            # Ids that open a refusal follow from what the intact model answers.
+            first_ids = refusal_first_ids([a for of_set in answers for a in of_set])
+            rows = _read(study.loaded, (model, answers), asked, options, first_ids)
         save_table(folder / _file("base"), _table(rows, seed=-1, step=0))
         ids = Table.from_rows([{"token_id": number} for number in first_ids])
         save_table(folder / "tables/refusal_tokens.parquet", ids)
@@ -93,7 +96,10 @@ def checkpoint_step(
         with progress(f"evaluate seed {number}", len(adapters)) as bar:
             for step, adapter in adapters.items():
                 if step > 0:
-                    with _adapted(study.loaded, adapter) as model:
+                    with (
+                        explained("evaluation", for_evaluation(options)),
+                        _adapted(study.loaded, adapter) as model,
+                    ):
                         answers = _answers(study.loaded, model, asked, options)
                         rows = _read(
                             study.loaded, (model, answers), asked, options, first_ids

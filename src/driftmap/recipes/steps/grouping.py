@@ -11,6 +11,7 @@ from torch import Tensor
 from driftmap.core.errors import DataError
 from driftmap.core.places import Site
 from driftmap.core.scratch import clear_leftovers, require_scratch
+from driftmap.core.shortage import explained
 from driftmap.measure.select import difference, overlap, top
 from driftmap.recipes.options import GroupOptions, ScoringOptions
 from driftmap.recipes.steps.bench import Study
@@ -23,6 +24,7 @@ from driftmap.recipes.steps.kept_scores import (
     scores_inputs,
     scores_of_both,
 )
+from driftmap.recipes.steps.remedies import for_scoring
 from driftmap.recipes.steps.scoring import OfMatrix
 from driftmap.results.groups import DECLARED, FlatIndex, GroupOrigin, WeightGroup
 from driftmap.results.table import Table
@@ -94,7 +96,10 @@ def group_step(
     kept = keep_scores(study, data, scoring) if places.keep else None
 
     def make(folder: Path) -> None:
-        with closing(scores_of_both(study, data, scoring, places, kept)) as scores:
+        with (
+            explained("scoring", for_scoring(scoring)),
+            closing(scores_of_both(study, data, scoring, places, kept)) as scores,
+        ):
             choice = _choose(scores, groups)
         origin = GroupOrigin(
             model_sha256=identity.sha256,

@@ -9,6 +9,7 @@ from jaxtyping import Float64
 
 from driftmap.core.places import Site
 from driftmap.core.progress import progress
+from driftmap.core.shortage import explained
 from driftmap.families.matrices import effective_weight
 from driftmap.load.adapters import read_adapter
 from driftmap.measure.drift import dense_change
@@ -17,6 +18,7 @@ from driftmap.recipes.steps.bench import Study
 from driftmap.recipes.steps.cautioning import study_cautions
 from driftmap.recipes.steps.effects import Factors, study_effects
 from driftmap.recipes.steps.group_cards import STATISTICS_KIND
+from driftmap.recipes.steps.remedies import FOR_STATISTICS
 from driftmap.recipes.steps.tuning import checkpoint_folders
 from driftmap.results.evidence import MatrixEvidence
 from driftmap.results.groups import WeightGroup
@@ -69,7 +71,8 @@ def statistics_step(
     """
 
     def make(folder: Path) -> None:
-        statistics = _statistics(study, findings, testing)
+        with explained("the statistics", FOR_STATISTICS):
+            statistics = _statistics(study, findings, testing)
         save_json(folder / "statistics.json", statistics, STATISTICS_KIND)
 
     inputs = {

@@ -8,9 +8,11 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 
+from driftmap.core.shortage import explained
 from driftmap.recipes.options import ScoringOptions
 from driftmap.recipes.steps.bench import Study
 from driftmap.recipes.steps.data import Encoded, ScoringData
+from driftmap.recipes.steps.remedies import for_scoring
 from driftmap.recipes.steps.scoring import (
     OfMatrix,
     plain_halves,
@@ -62,7 +64,10 @@ def keep_scores(
     def make(folder: Path) -> None:
         for name, samples in _sets(data).items():
             file = folder / _file(name)
-            with writing_halves(file, sites, {"score": "snip", **inputs}) as write:
+            with (
+                explained("scoring", for_scoring(scoring)),
+                writing_halves(file, sites, {"score": "snip", **inputs}) as write,
+            ):
                 scores = snip_halves(study.loaded, [samples], scoring)
                 for site, (halves,) in scores:
                     write(site, plain_halves(halves))

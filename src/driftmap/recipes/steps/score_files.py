@@ -8,9 +8,11 @@ import torch
 from torch import Tensor
 
 from driftmap.core.places import Site
+from driftmap.core.shortage import explained
 from driftmap.measure.select import top
 from driftmap.recipes.options import ScoringOptions
 from driftmap.recipes.steps.bench import Study
+from driftmap.recipes.steps.remedies import for_scoring
 from driftmap.recipes.steps.scoring import snip_scores
 from driftmap.results.groups import FlatIndex, GroupOrigin, WeightGroup
 from driftmap.results.samples import EncodedSample
@@ -53,8 +55,9 @@ def score_step(
         members: dict[Site, FlatIndex] = {}
         found = files or study.run.find(STEP, of_scores)
         parts = _kept(found) if found else snip_scores(study.loaded, encoded, scoring)
-        for scores in parts:
-            members |= top(scores, share)
+        with explained("scoring", for_scoring(scoring)):
+            for scores in parts:
+                members |= top(scores, share)
         origin = GroupOrigin(
             model_sha256=identity.sha256,
             base_sha256=identity.base_sha256,
@@ -78,9 +81,10 @@ def _keep(
 ) -> StepOutcome:
     def make(folder: Path) -> None:
         parts = snip_scores(study.loaded, encoded, scoring)
-        for number, scores in enumerate(parts):
-            file = folder / f"scores/snip-{number:03d}.safetensors"
-            save_scores(file, _plain(scores), inputs)
+        with explained("scoring", for_scoring(scoring)):
+            for number, scores in enumerate(parts):
+                file = folder / f"scores/snip-{number:03d}.safetensors"
+                save_scores(file, _plain(scores), inputs)
 
     return study.run.step(STEP, inputs, make)
 

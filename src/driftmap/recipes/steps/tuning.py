@@ -12,10 +12,12 @@ from transformers import PreTrainedModel
 
 from driftmap.core.places import Site
 from driftmap.core.seeds import child_seed
+from driftmap.core.shortage import explained, give_back
 from driftmap.families.matrices import site_weight
 from driftmap.measure.drift import DriftBaseline, drift_baseline, drift_table
 from driftmap.recipes.steps.bench import Study
 from driftmap.recipes.steps.grouping import load_groups
+from driftmap.recipes.steps.remedies import for_tuning
 from driftmap.results.samples import EncodedSample
 from driftmap.results.table import Table
 from driftmap.signals.factors import LoraFactors
@@ -92,14 +94,15 @@ def tune_step(
 
     def make(folders: StepFolders) -> None:
         work, made = folders.work, folders.folder
-        losses = tune_lora(
-            cast(PreTrainedModel, study.loaded.model),
-            study.loaded.layout.sites,
-            encoded,
-            settings,
-            seed,
-            _follower(work, live, number),
-        )
+        with explained("fine-tuning", for_tuning(settings, study.run)):
+            losses = tune_lora(
+                cast(PreTrainedModel, study.loaded.model),
+                study.loaded.layout.sites,
+                encoded,
+                settings,
+                seed,
+                _follower(work, live, number),
+            )
         rows = [{"seed": number, **asdict(point)} for point in losses]
         save_table(made / f"tables/losses/seed-{number}.parquet", Table.from_rows(rows))
         shutil.copytree(work / "checkpoints", made / f"checkpoints/seed-{number}")
@@ -148,6 +151,7 @@ def _follower(work: Path, live: LiveDrift, number: int) -> Follower:
     def on_drift(step: int, factors: Mapping[Site, LoraFactors]) -> None:
         table = drift_table(live.baseline(), factors, step=step, seed=number)
         save_table(_live_file(work, live, step), table)
+        give_back()
 
     return Follower(
         folder=work / "state", on_checkpoint=on_checkpoint, on_drift=on_drift
