@@ -19,12 +19,13 @@ def settings(share=0.1, file=None, rate=1.0, until="report"):
         "elsewhere": {"file": file, "other": None},
         "rate": rate,
         "until": until,
+        "out": "here",
     }
 
 
 def opened(path, **changes):
     return RunDir.open(
-        path, settings(**changes), "study", free=("until",), redoes=REDOES
+        path, settings(**changes), "study", free=("until", "out"), redoes=REDOES
     )
 
 
