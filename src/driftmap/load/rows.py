@@ -63,7 +63,8 @@ def read_rows(source: str) -> Rows:
     else:
         raise DataError(
             f"{source}: there is no such file; check the path, or write a hub data set "
-            "as OWNER/NAME or a known one (`driftmap data list`) by its name"
+            "as OWNER/NAME or a known one (`driftmap data list`) by its name",
+            topic="data-not-recognised",
         )
     if not rows:
         raise DataError(f"{source}: it holds no rows; is it the right file?")
@@ -86,9 +87,12 @@ def rows_of(name: str, rows: Sequence[Mapping[str, object]], sha256: str) -> Row
 
 def rows_sha256(rows: Iterable[Mapping[str, object]]) -> str:
     """Hash rows by what they hold, whichever file they came from."""
-    digest = hashlib.sha256()
-    for row in rows:
-        digest.update(json.dumps(row, sort_keys=True, default=str).encode() + b"\n")
+    # As one JSON list, but never all of it in memory.
+    digest = hashlib.sha256(b"[")
+    for number, row in enumerate(rows):
+        text = json.dumps(row, sort_keys=True, default=str)
+        digest.update((", " * bool(number) + text).encode())
+    digest.update(b"]")
     return digest.hexdigest()
 
 
@@ -104,7 +108,8 @@ def _file_bytes(path: Path) -> bytes:
     if path.suffix not in ENDINGS:
         raise DataError(
             f"{path}: files ending in {path.suffix or 'nothing'} are not read; "
-            f"known are {', '.join(ENDINGS)}"
+            f"known are {', '.join(ENDINGS)}",
+            topic="data-not-recognised",
         )
     try:
         return path.read_bytes()

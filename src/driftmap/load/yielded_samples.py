@@ -74,8 +74,11 @@ def _messages(place: str, sample: Sample) -> tuple[Message, ...]:
 def _tokens(place: str, sample: Sample) -> TokenRow | None:
     if sample.tokens is None:
         return None
+    if not isinstance(sample.tokens, TokenRow):
+        raise DataError(f"{place}: its tokens are no `TokenRow`; make one")
+    given = {"input_ids": sample.tokens.token_ids, "labels": sample.tokens.labels}
     cells = {
-        "input_ids": list(sample.tokens.token_ids),
-        "labels": list(sample.tokens.labels),
+        name: list(row) if isinstance(row, tuple) else row
+        for name, row in given.items()
     }
     return read_tokens(Row(place=place, cells=cells)).tokens
