@@ -51,7 +51,8 @@ def find_runs(folders: Sequence[Path]) -> tuple[TrainingRun, ...]:
             Face Trainer saves them, or `step-000500`, or is a single adapter.
 
     Returns:
-        The runs in the order given, cut to the steps that all of them have.
+        The runs in the order given, cut to the steps that all of them have; none for
+        no folder.
 
     Raises:
         ModelError: A folder holds no adapter, is given twice, or the runs do not end
@@ -70,9 +71,8 @@ def find_runs(folders: Sequence[Path]) -> tuple[TrainingRun, ...]:
                 f"{runs[0].last_step}; give runs of one length, or remove the later "
                 "checkpoints"
             )
-    shared = {
-        step for step in runs[0].adapters if all(step in r.adapters for r in runs)
-    }
+    steps = [set(run.adapters) for run in runs]
+    shared = set.intersection(*steps) if steps else set()
     return tuple(_cut(run, shared) for run in runs)
 
 

@@ -134,3 +134,7 @@ def test_a_state_of_something_else(tmp_path):
     file.write_text("[1]")
     with pytest.raises(ModelError, match="holds no trainer's state"):
         read_state(file)
+
+
+def test_no_folder_is_no_run():
+    assert find_runs([]) == ()
