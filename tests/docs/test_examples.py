@@ -13,7 +13,7 @@ from sybil.parsers.markdown import PythonCodeBlockParser
 from driftmap.cli.commands import app, meant
 
 ROOT = Path(__file__).parents[2]
-NOT_NEEDED = ("cd", "uv")
+NOT_NEEDED = ("cd", "hf", "uv")
 """Commands that the pages name and the tests do without."""
 
 PAGES = sorted(

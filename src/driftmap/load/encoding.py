@@ -312,7 +312,7 @@ def _cut(encoded: EncodedSample, max_length: int | None) -> EncodedSample:
 def _too_long(sample_id: str, num_tokens: int, max_length: int) -> DataError:
     return DataError(
         f"{sample_id}: its prompt has {num_tokens} tokens and leaves no room within "
-        f"{max_length}; leave the row out, or raise --max-length up to the context"
+        f"{max_length}, the most that are read at once; shorten it or leave the row out"
     )
 
 

@@ -16,6 +16,7 @@ from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
 from driftmap.core.errors import DataError, ModelError
+from driftmap.core.quoted import quoted
 from driftmap.results.samples import Message, Sample
 
 # Between two turns, and before the response, where there is no template: a base model
@@ -144,9 +145,11 @@ def _apply(
             date_string=TEMPLATE_DATE,
         )
     except (TemplateError, TypeError, ValueError, LookupError) as error:
+        reason = str(error).rstrip(".")
         raise DataError(
             f"{sample.id}: the chat template of {tokenizer.name_or_path} refuses these "
-            f"turns ({error}); change the order of turns or leave the system turn out",
+            f"turns ({quoted(reason, longest=200)}); change the order of turns or "
+            "leave the system turn out",
             topic="chat-template",
         ) from error
     assert isinstance(text, str)

@@ -60,7 +60,8 @@ def recognise(
     raise DataError(
         f"{source}: {told or f'its columns ({in_words(columns)})'} fit no known shape; "
         "rename them, or say with --columns KNOWN=YOURS which are one of "
-        f"[{wanted}], for example {json.dumps(usual.example)}"
+        f"[{wanted}], for example {json.dumps(usual.example)}",
+        topic="data-not-recognised",
     )
 
 
