@@ -45,8 +45,12 @@ def report_step(run: RunDir) -> StepOutcome:
         pictures.mkdir()
         save_pictures(figures_of(page), pictures)
 
-    keys = [step.key for step in steps.values()]
-    return run.step("report", {"of": keys, "driftmap": driftmap.__version__}, make)
+    inputs = {
+        "of": [step.key for step in steps.values()],
+        "settings": _flat(load_recipe(run.path).settings),
+        "driftmap": driftmap.__version__,
+    }
+    return run.step("report", inputs, make)
 
 
 def finished_steps(run: RunDir) -> dict[str, StepOutcome]:
