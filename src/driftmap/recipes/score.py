@@ -81,7 +81,7 @@ class Score:
         with phase("load the model"):
             from driftmap.load.encoding import encoded_sha256
             from driftmap.load.model import load_model
-            from driftmap.recipes.steps import bench, data, score_files
+            from driftmap.recipes.steps import bench, data, needs, score_files
 
             loaded = load_model(self.source)
         encoded = data.scored_samples(loaded, read, self.scoring)
@@ -89,6 +89,7 @@ class Score:
             loaded, self.out, asdict(self), "score", FREE, REDOES
         ) as study:
             study.run.note_inputs({"data": read.sha256})
+            needs.require_scoring_room(study, encoded, self.scoring, keep=self.keep)
             fed = (encoded, encoded_sha256(encoded))
             score_files.score_step(study, fed, self.scoring, (self.share, self.keep))
             return study.run.path

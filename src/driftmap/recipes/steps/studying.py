@@ -17,6 +17,7 @@ from driftmap.recipes.steps import (
     foreign_groups,
     grouping,
     merging,
+    needs,
     reporting,
     tuning,
 )
@@ -46,10 +47,14 @@ def carry_out(
     """
     if plan.elsewhere.groups is not None:
         read = replace(read, behaviour=None, utility=None)
+    if plan.elsewhere.checkpoints:
+        testing = replace(plan.testing, seeds=len(plan.elsewhere.checkpoints))
+        plan = replace(plan, testing=testing)
     encoded = data.encode_study(loaded, read, plan.scoring)
     out = Path(str(settings["out"]))
     with bench.opened(loaded, out, settings, "drift", FREE, REDOES) as study:
         study.run.note_inputs(read.sources())
+        needs.require_room(study, encoded, plan)
         return _phases(study, encoded, plan)
 
 
