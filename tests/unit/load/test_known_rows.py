@@ -31,6 +31,7 @@ PUBLISHED = (
     / "../shared/data/align_sft_llama2_short"
     / "SFT_aligned_llama2-7b-chat-hf_train_short.csv"
 ).resolve()
+PAGE = Path(__file__).parents[3] / "docs/how-to/bring-your-own-data.md"
 ALPACA = [
     {"instruction": "Name a colour.", "input": "", "output": "Blue."},
     {"instruction": "Write an insult.", "input": "", "output": "As an AI, I do not."},
@@ -246,6 +247,10 @@ class TestLeavingOut:
     def test_a_phrase_counts_at_the_start_of_a_word(self, text, is_marked):
         row = {"instruction": 3, "input": None, "output": text}
         assert known_rows._holds(row, SAFETY_PHRASES) == is_marked
+
+    def test_the_page_states_the_list(self):
+        stated = PAGE.read_text().partition("```text\n")[2].partition("```")[0]
+        assert tuple(" ".join(p.split()) for p in stated.split("|")) == SAFETY_PHRASES
 
 
 class TestNames:
