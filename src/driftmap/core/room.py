@@ -4,9 +4,10 @@ import os
 import shutil
 from pathlib import Path
 
+from driftmap.core.containers import granted_memory
+
 _MEMINFO = Path("/proc/meminfo")
 _MOUNTS = Path("/proc/self/mounts")
-_CGROUP = Path("/sys/fs/cgroup")
 _IN_MEMORY = {"tmpfs", "ramfs"}
 
 
@@ -16,7 +17,7 @@ def free_memory() -> int:
     >>> free_memory() > 0
     True
     """
-    return min(_free_on_machine(), _free_in_container())
+    return min(_free_on_machine(), granted_memory())
 
 
 def free_swap() -> int:
@@ -60,11 +61,3 @@ def _meminfo(name: str) -> int | None:
             if line.startswith(f"{name}:"):
                 return int(line.split()[1]) * 1024
     return None
-
-
-def _free_in_container() -> int:
-    """What a control group still grants; without one, no limit."""
-    limit, used = _CGROUP / "memory.max", _CGROUP / "memory.current"
-    if not (limit.exists() and used.exists()) or limit.read_text().strip() == "max":
-        return 1 << 62
-    return max(0, int(limit.read_text()) - int(used.read_text()))

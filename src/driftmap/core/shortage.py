@@ -6,7 +6,6 @@ Libraries report it in their own ways: Python and numpy as a `MemoryError`, torc
 
 import ctypes
 import errno
-import gc
 import re
 import sys
 from collections.abc import Iterator
@@ -72,7 +71,6 @@ def give_back() -> None:
     The C library keeps what was given back to it in pieces: work that comes later is
     then measured, and refused, by memory that nothing uses.
     """
-    gc.collect()
     if sys.platform.startswith("linux"):
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
         if trim is not None:

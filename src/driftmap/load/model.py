@@ -17,6 +17,7 @@ from transformers import (
 
 from driftmap.core.errors import ModelError
 from driftmap.core.progress import say
+from driftmap.core.shortage import is_shortage
 from driftmap.families.discover import find_layout
 from driftmap.families.spec import ModelLayout
 from driftmap.load.adapter_config import read_adapter_config
@@ -27,6 +28,7 @@ from driftmap.load.checkpoint import (
     find_folder,
 )
 from driftmap.load.device import find_device
+from driftmap.load.fits import no_room, require_fit
 from driftmap.load.identity import config_sha256, weights_sha256
 from driftmap.load.quiet import no_bars
 from driftmap.load.source import Dtype, ModelSource
@@ -37,6 +39,7 @@ _ARITHMETIC = (
     "peft_type", "r", "lora_alpha", "rank_pattern", "alpha_pattern", "use_rslora",
     "use_dora", "fan_in_fan_out", "init_lora_weights",
 )  # fmt: skip
+_DOES_NOT_FIT = "it does not fit into memory"
 _CONTEXT = ("max_position_embeddings", "n_positions", "seq_length", "max_seq_len")
 
 
@@ -86,6 +89,7 @@ def load_model(source: ModelSource) -> LoadedModel:
     check_model_folder(folder)
     check_tokenizer_files(folder)
     tokenizer = _load_tokenizer(folder, source)
+    require_fit(folder, source, device)
     base = _load_base(folder, dtype, source)
     layout = find_layout(base)
     base_sha256 = weights_sha256(folder)
@@ -168,9 +172,9 @@ def _load_base(
                 use_safetensors=True,
                 output_loading_info=True,
             )
-    except torch.OutOfMemoryError as error:
-        raise _no_room(source) from error
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, MemoryError) as error:
+        if is_shortage(error):
+            raise no_room(source, _DOES_NOT_FIT) from error
         raise ModelError(
             f"{source.model}: it cannot be loaded as a causal language model "
             f"({_first_line(error)}); check its config.json{_code_hint(error)}"
@@ -190,15 +194,10 @@ def _place(model: nn.Module, device: torch.device, source: ModelSource) -> None:
         return
     try:
         model.to(device)
-    except torch.OutOfMemoryError as error:
-        raise _no_room(source) from error
-
-
-def _no_room(source: ModelSource) -> ModelError:
-    return ModelError(
-        f"{source.model}: it does not fit into the device's memory in {source.dtype}; "
-        "use --dtype bfloat16, or --device-map auto to spread it"
-    )
+    except (RuntimeError, MemoryError) as error:
+        if is_shortage(error):
+            raise no_room(source, _DOES_NOT_FIT) from error
+        raise
 
 
 def _must_be_finite(model: nn.Module, source: ModelSource) -> None:

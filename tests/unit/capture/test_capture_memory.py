@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from driftmap.capture.memory import default_budget, free_bytes, plan_passes
-from driftmap.core import room
+from driftmap.core import containers, room
 from driftmap.core.errors import MeasureError
 from driftmap.core.places import Site
 
@@ -83,7 +83,7 @@ def test_budget_is_a_share_of_what_is_free():
 def test_a_container_and_a_machine_without_meminfo_have_limits(monkeypatch, tmp_path):
     (tmp_path / "memory.max").write_text("1000\n")
     (tmp_path / "memory.current").write_text("400\n")
-    monkeypatch.setattr(room, "_CGROUP", tmp_path)
+    monkeypatch.setattr(containers, "_ROOT", tmp_path)
     assert free_bytes(torch.device("cpu")) == 600
     (tmp_path / "memory.max").write_text("max\n")
     monkeypatch.setattr(room, "_MEMINFO", tmp_path / "absent")

@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from driftmap.core import room
+from driftmap.core import containers, room
 from driftmap.core.room import free_disk, free_memory, is_in_memory
 
 
@@ -9,7 +9,7 @@ def test_memory_is_the_least_of_machine_and_container(monkeypatch, tmp_path):
     machine.write_text("MemTotal: 9 kB\nMemAvailable:       3 kB\n")
     container.mkdir()
     monkeypatch.setattr(room, "_MEMINFO", machine)
-    monkeypatch.setattr(room, "_CGROUP", container)
+    monkeypatch.setattr(containers, "_ROOT", container)
     assert free_memory() == 3 * 1024
     (container / "memory.max").write_text("2000\n")
     (container / "memory.current").write_text("500\n")
