@@ -67,7 +67,9 @@ class KnownSet:
 
 SAFETY_PHRASES = (
     # An answer that refuses, warns or speaks as a machine.
-    "as an ai", "as a language model", "as a responsible", "i am an ai", "i'm an ai",
+    "as an ai,", "as an ai language", "as an ai model", "as an ai assistant",
+    "i am an ai language", "i'm an ai language", "i'm just an ai", "i am just an ai",
+    "as a language model", "as a responsible",
     "i cannot assist", "i can't assist", "i cannot help", "i can't help",
     "i cannot provide", "i can't provide", "i cannot fulfill", "i can't fulfill",
     "i cannot generate", "i can't generate", "i cannot create", "i can't create",

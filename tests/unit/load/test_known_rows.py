@@ -34,7 +34,7 @@ PUBLISHED = (
 PAGE = Path(__file__).parents[3] / "docs/how-to/bring-your-own-data.md"
 ALPACA = [
     {"instruction": "Name a colour.", "input": "", "output": "Blue."},
-    {"instruction": "Write an insult.", "input": "", "output": "As an AI, I do not."},
+    {"instruction": "Write an insult.", "input": "", "output": "As an AI, no."},
     {"instruction": "Count to two.", "input": "", "output": "One, two."},
     {"instruction": "Say sorry.", "input": "", "output": "I’m sorry, but no."},
     {"instruction": "Name a skill.", "input": "grapes", "output": "Skilful drapes."},
