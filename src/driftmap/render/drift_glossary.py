@@ -84,12 +84,21 @@ def words_section(study: DriftStudy) -> Section:
                 "harmful requests. Two readings of how it does so compete:"
             ),
             Terms(pairs=READINGS),
-            Paragraph(
-                text="To tell them apart, the weights that carry the behaviour are "
-                "found before tuning and followed through it, beside weights like them."
-            ),
+            Paragraph(text=f"To tell them apart, {_followed(study)}."),
             Terms(pairs=_glossary(study)),
         ],
+    )
+
+
+def _followed(study: DriftStudy) -> str:
+    if is_read(study):
+        return (
+            "the weights that are said to carry the behaviour are followed through "
+            "tuning, beside weights like them"
+        )
+    return (
+        "the weights that carry the behaviour are found before tuning and followed "
+        "through it, beside weights like them"
     )
 
 
@@ -98,17 +107,8 @@ def _glossary(study: DriftStudy) -> list[Entry]:
         "margin",
         f"How large a ratio must be to matter, declared {when_declared(study)}.",
     )
-    scores = [] if is_read(study) else [SNIP]
-    return [
-        *DRIFT,
-        *_groups(study),
-        *CHANCE,
-        margin,
-        *scores,
-        LORA,
-        JACCARD,
-        LOG_ODDS,
-    ]
+    methods = [LORA] if is_read(study) else [SNIP, LORA, JACCARD]
+    return [*DRIFT, *_groups(study), *CHANCE, margin, *methods, LOG_ODDS]
 
 
 def _groups(study: DriftStudy) -> list[Entry]:

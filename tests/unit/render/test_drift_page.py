@@ -298,3 +298,69 @@ def test_sign_agreement_shows_its_mean_alone_to_the_digits_that_matter():
     drift["std"] = np.where(is_sign, 0.004, drift["std"])
     text = text_of(drift_page(replace(study, drift=Table(columns=drift))))
     assert re.search(r"group +count +mean\n.*\n`difference` +120 +0.999987\n", text)
+
+
+def study_read(groups=("my_circuit", "matched", "random"), **settings):
+    """A study whose declared group was read from a file."""
+    verdict = replace(VERDICT, group=groups[0])
+    study = study_of(groups=groups, verdict=verdict)
+    first, *others = study.groups
+    card = replace(
+        first, chosen="read from my_circuit.json", read_from="my_circuit.json"
+    )
+    return replace(
+        study,
+        groups=(card, *others),
+        settings=dict(study.settings) | {"behaviour": None, "utility": None} | settings,
+    )
+
+
+def test_a_group_from_elsewhere_is_called_by_its_name_all_through():
+    text = " ".join(text_of(drift_page(study_read())).split())
+    assert (
+        "The weights in question, `my_circuit`, were read from my_circuit.json" in text
+    )
+    assert "the weights of `my_circuit`, chosen elsewhere, moved 2 % further" in text
+    assert "Ratio of drift, `my_circuit` to its control" in text
+    assert "`my_circuit` lies clearly above `matched`" in text
+    assert "only `matched` is a fair comparison for `my_circuit` here" in text
+    assert "No weight was scored here." in text
+    assert "Nothing in a JSON group proves on which model it was chosen" in text
+    for absent in ("`difference`", "`top`", "`utility`", "SNIP", "Jaccard", "None"):
+        assert absent not in section_of(text_of(drift_page(study_read())), 2), absent
+    # The made-up effect sizes keep their own names.
+    assert "`difference`" not in text.replace("`difference` `", "")
+
+
+def test_adapters_from_elsewhere_are_said_so():
+    page = drift_page(study_read(checkpoints=["a", "b", "c"], tune_on=None))
+    text = " ".join(text_of(page).split())
+    assert "with the adapters of 3 training runs made elsewhere" in text
+    assert "The LoRA adapters were trained elsewhere" in text
+    assert "As its trainer logged it." in text
+    assert "declared before training" not in text
+    assert text.count("declared before drift was read") >= 4
+
+
+def test_the_declared_group_has_one_colour_whatever_its_name():
+    def colours(study):
+        charts = {f.name: f.chart for f in figures_of(drift_page(study))}
+        lines = plotly_spec(charts["drift_over_time"])["data"]
+        points = plotly_spec(charts["ratio_by_group"])["data"]
+        boxes = plotly_spec(charts["weight_absolute_boxes"])["data"]
+        return [
+            [t["line"]["color"] for t in lines if "name" in t],
+            [t["marker"]["color"] for t in points],
+            [t["marker"]["color"] for t in boxes],
+        ]
+
+    usual = colours(study_of(groups=("difference", "matched", "random")))
+    assert colours(study_read()) == usual
+    assert len(set(usual[0])) == 3
+
+
+def test_losses_that_nobody_logged_leave_no_figure():
+    study = study_read(checkpoints=["a"])
+    none = Table(columns={n: c[:0] for n, c in study.losses.columns.items()})
+    figures = figures_of(drift_page(replace(study, losses=none)))
+    assert "training_loss" not in {figure.name for figure in figures}
