@@ -139,3 +139,12 @@ def test_empty_groups_have_no_mix():
 def test_those_that_apply_are_kept_in_order():
     found = cautions.applying([None, cautions.few_seeds(1), None])
     assert [caution.name for caution in found] == ["few-seeds"]
+
+
+def test_a_group_from_elsewhere_has_no_ceiling():
+    found = cautions.low_ceiling("my_circuit", None, 0)
+    assert found is not None
+    assert found.sentence == (
+        "my_circuit is not shown to be reproducible: it was chosen elsewhere, and no "
+        "ceiling was measured."
+    )
