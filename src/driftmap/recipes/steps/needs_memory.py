@@ -45,9 +45,12 @@ _TESTING = 56
 """Bytes per weight of the matrix in which groups are tested, without the training
 runs: sizes, bins, drift, residuals and their squares."""
 
-_GAPS = 1.15
+_GAPS = 1.3
 """What the machine's memory takes for each byte asked for: gaps are left between arrays
 that were given back."""
+
+_PERMUTING = 6 * 2**20
+"""Bytes of the places and values of a block of draws."""
 
 _TESTED_MEMBER = 24
 """Bytes per member of the largest group while it is permuted."""
@@ -186,8 +189,8 @@ def evaluation_memory(
     """Answering prompts and reading logits, with an adapter on the model."""
     size, written = options.eval_batch_size, options.max_new_tokens
     sets = [asked.prompts, *(held.prompts for held in asked.held_out)]
-    peaks = [
-        scaling.answering.peak([_longest(prompts, size, written) for prompts in sets]),
+    answers = [_longest(prompts, size, written) for prompts in sets]
+    readings = [
         scaling.reading.peak([_longest(prompts, size, 0) for prompts in sets]),
         *(
             scaling.reading.peak(pieces.batch_shapes(held.samples, size))
@@ -195,7 +198,9 @@ def evaluation_memory(
             for held in asked.held_out
         ),
     ]
-    peak = max(peaks) + 2 * _FLOAT * adapter.num_weights
+    # What answering leaves in gaps is not given back before logits are read.
+    peak = scaling.answering.peak(answers) + max(readings)
+    peak += 2 * _FLOAT * adapter.num_weights
     return _on_host(peak) if _is_on_host(loaded) else Memory(device=peak, host=0)
 
 
@@ -225,7 +230,8 @@ def statistics_memory(
     testing += int(_TESTED_MEMBER * share * largest)
     # The effects look at all members under all runs at once, the largest thrice.
     effects = _DOUBLE * num_runs * (sum(members) + 4 * max(members))
-    peak = _slack(_DOUBLE * sum(members) + factors + max(draws + testing, effects))
+    peak = _DOUBLE * sum(members) + factors + max(draws + testing, effects)
+    peak += _PERMUTING
     return (
         Memory(device=peak, host=0)
         if _is_on_host(loaded)
