@@ -78,7 +78,7 @@ class Drift:
         Returns:
             The report, or the run folder where `until` stops before it.
         """
-        from driftmap.recipes.steps import rows
+        from driftmap.recipes.steps import made_elsewhere, rows
 
         recipe = self._trial() if self.quick else self
         sources = rows.Sources(
@@ -87,6 +87,7 @@ class Drift:
             tune_on=self.tune_on,
             columns=options.renamed(self.columns),
         )
+        runs = made_elsewhere.found_elsewhere(self.elsewhere)
         read = rows.read_study(sources, recipe.scoring, recipe.evaluation, self.seed)
         if self.quick and read.learnt is not None:
             lora = trial.trial_lora(self.lora, len(read.learnt.samples))
@@ -96,7 +97,7 @@ class Drift:
             from driftmap.recipes.steps import studying
 
             loaded = load_model(self.source)
-        return studying.carry_out(loaded, read, recipe._plan(), asdict(recipe))
+        return studying.carry_out(loaded, read, runs, recipe._plan(), asdict(recipe))
 
     def _trial(self) -> "Drift":
         return replace(

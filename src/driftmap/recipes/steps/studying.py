@@ -6,7 +6,7 @@ from pathlib import Path
 
 from driftmap.core.places import Site
 from driftmap.load.model import LoadedModel
-from driftmap.load.training_runs import TrainingRun, find_runs
+from driftmap.load.training_runs import TrainingRun
 from driftmap.recipes.options import FREE, REDOES, StudyPlan
 from driftmap.recipes.steps import (
     bench,
@@ -31,6 +31,7 @@ from driftmap.store.steps import StepOutcome
 def carry_out(
     loaded: LoadedModel,
     read: StudyRows,
+    elsewhere: Sequence[TrainingRun],
     plan: StudyPlan,
     settings: Mapping[str, object],
 ) -> Path:
@@ -39,6 +40,7 @@ def carry_out(
     Args:
         loaded: The model under study.
         read: All rows of the study.
+        elsewhere: Training runs that take the place of tuning, if any.
         plan: What is done, and how far.
         settings: The resolved recipe, with its `out` and `seed`.
 
@@ -47,21 +49,20 @@ def carry_out(
     """
     if plan.elsewhere.groups is not None:
         read = replace(read, behaviour=None, utility=None)
-    if plan.elsewhere.checkpoints:
-        testing = replace(plan.testing, seeds=len(plan.elsewhere.checkpoints))
-        plan = replace(plan, testing=testing)
+    if elsewhere:
+        read = replace(read, learnt=None)
+        plan = replace(plan, testing=replace(plan.testing, seeds=len(elsewhere)))
     encoded = data.encode_study(loaded, read, plan.scoring)
     out = Path(str(settings["out"]))
     with bench.opened(loaded, out, settings, "drift", FREE, REDOES) as study:
         study.run.note_inputs(read.sources())
         needs.require_room(study, encoded, plan)
-        return _phases(study, encoded, plan)
+        return _phases(study, encoded, elsewhere, plan)
 
 
-def _phases(study: Study, data: StudyData, plan: StudyPlan) -> Path:
-    elsewhere: Sequence[TrainingRun] = ()
-    if plan.elsewhere.checkpoints:
-        elsewhere = find_runs(plan.elsewhere.checkpoints)
+def _phases(
+    study: Study, data: StudyData, elsewhere: Sequence[TrainingRun], plan: StudyPlan
+) -> Path:
     mobile = _mobile(study, plan, elsewhere)
     chosen = _groups(study, data, plan, mobile)
     if plan.until == "groups":
