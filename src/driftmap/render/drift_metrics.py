@@ -6,10 +6,10 @@ import numpy as np
 
 from driftmap.render.charts import Box, Boxes, Chart, Lines
 from driftmap.render.drift_cautions import cautions_at
-from driftmap.render.drift_curves import group_line, positive
+from driftmap.render.drift_curves import group_line
 from driftmap.render.drift_words import role_of
+from driftmap.render.metric_parts import clustering_caution, lines_over_steps
 from driftmap.render.page import (
-    Callout,
     Figure,
     Folded,
     Grid,
@@ -32,9 +32,6 @@ SUMMARY = {
     "greatest": "max",
 }  # fmt: skip
 """Columns of the summary and of the table behind it."""
-
-FAR_APART = 10
-"""Ratio of greatest to least line from which a logarithmic axis is needed."""
 
 FAR_OUT = 1000
 """Ratio of greatest to median from which a logarithmic axis is needed."""
@@ -72,14 +69,7 @@ def _metric(study: DriftStudy, unit: str, metric: str) -> Folded:
         step=study.statistics.step, layer=POOLED_LAYER, unit=unit, metric=metric
     )
     nodes: list[Node] = [Paragraph(text=words.reading)]
-    if words.caution:
-        nodes.append(
-            Callout(
-                kind="caution",
-                title="Not comparable between groups of different clustering",
-                texts=[words.caution],
-            )
-        )
+    nodes += clustering_caution(words)
     if metric == "relative":
         nodes += cautions_at(study, "relative")
     figures = _figures(study, f"{unit}_{metric}", words, (curves, last))
@@ -144,14 +134,7 @@ def _over_steps(
         group_line(curves.where(group=group), group, column, role_of(study, group))
         for group in map(str, curves.unique("group"))
     ]
-    ends = [line.y[-1] for line in lines]
-    is_log = min(ends) > 0 and max(ends) > FAR_APART * min(ends)
-    return Lines(
-        x_title="training step",
-        y_title=f"{words.unit}, log scale" if is_log else words.unit,
-        lines=[positive(line) for line in lines] if is_log else lines,
-        is_log=is_log,
-    )
+    return lines_over_steps(words.unit, lines)
 
 
 def _has_far_outlier(boxes: list[Box]) -> bool:

@@ -4,11 +4,10 @@ import re
 from dataclasses import replace
 
 from driftmap.render.charts import Box, Boxes, Chart, Line, Lines
-from driftmap.render.drift_curves import positive
 from driftmap.render.logs_answer import last_of, logs_cautions
 from driftmap.render.logs_words import cohens_d, logged_metric_words, signed
+from driftmap.render.metric_parts import clustering_caution, lines_over_steps
 from driftmap.render.page import (
-    Callout,
     Figure,
     Folded,
     Grid,
@@ -20,9 +19,6 @@ from driftmap.render.page import (
 from driftmap.render.wording import MetricWords, number
 from driftmap.results.drift_logs import LogsStudy
 from driftmap.results.table import Table
-
-FAR_APART = 10
-"""Ratio of greatest to least line from which a logarithmic axis is needed."""
 
 NEGLIGIBLE = 0.2
 """Cohen's d up to which the label is negligible: the least that its axis shows."""
@@ -47,14 +43,7 @@ def logs_metric_section(study: LogsStudy, place: int, metric: str) -> Section:
     name = f"{place}_{re.sub(r'[^a-z0-9]+', '_', metric.lower())[:40]}"
     figures = _figures(name, words, _held(logs), effects)
     nodes: list[Node] = [Paragraph(text=words.direction)]
-    if words.caution:
-        nodes.append(
-            Callout(
-                kind="caution",
-                title="Not comparable between groups of different clustering",
-                texts=[words.caution],
-            )
-        )
+    nodes += clustering_caution(words)
     if metric == "relative_change":
         nodes += logs_cautions(study, "relative")
     rows = (figures[:2], figures[2:3], figures[3:])
@@ -128,14 +117,7 @@ def _over_steps(words: MetricWords, logs: Table, column: str) -> Lines:
         for group in logs.unique("group")
         for rows in [logs.where(group=group)]
     ]
-    ends = [line.y[-1] for line in lines]
-    is_log = min(ends) > 0 and max(ends) > FAR_APART * min(ends)
-    return Lines(
-        x_title="training step",
-        y_title=f"{words.unit}, log scale" if is_log else words.unit,
-        lines=[positive(line) for line in lines] if is_log else lines,
-        is_log=is_log,
-    )
+    return lines_over_steps(words.unit, lines)
 
 
 def _boxes(words: MetricWords, last: Table) -> tuple[str, Boxes]:
