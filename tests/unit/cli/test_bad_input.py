@@ -290,7 +290,7 @@ def test_a_run_of_other_settings_is_left_alone(model, data, tmp_path, capsys):
     assert main(words) == 0
     before = (out / "run.yaml").read_bytes()
     capsys.readouterr()
-    complain(capsys, [*words, "--share=0.5"], "share 0.01 (now 0.5)")
+    complain(capsys, [*words, "--seed=5"], "seed 0 (now 5)")
     complain(capsys, study(model, data, out), "holds a run of `score`, not `drift`")
     assert (out / "run.yaml").read_bytes() == before
 
