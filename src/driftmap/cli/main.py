@@ -16,6 +16,9 @@ from driftmap.cli.streams import sturdy_streams
 from driftmap.core.progress import listening
 from driftmap.core.secrets import redacted
 
+# In fewer columns the boxes of the help have no room for a letter, and never end.
+_NARROWEST_HELP = 10
+
 
 @runtime_checkable
 class Recipe(Protocol):
@@ -37,6 +40,7 @@ def _main(words: list[str], *, debug: bool) -> int:
     errors = Console(stderr=True)
     with listening(listener_for(errors)), environment() as taken:
         try:
+            app.console = Console(width=max(errors.width, _NARROWEST_HELP))
             recipe = app(meant(words))
             if isinstance(recipe, Recipe):
                 print(recipe.run())  # noqa: T201

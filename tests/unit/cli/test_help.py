@@ -72,3 +72,9 @@ def test_help_answers_at_once():
             - begin.children_user - begin.children_system
         )  # fmt: skip
     assert min(seconds) < 0.5, seconds
+
+
+def test_the_help_ends_on_the_narrowest_terminal(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "1")
+    assert main(["report", "--help"]) == 0
+    assert capsys.readouterr().out
