@@ -155,7 +155,7 @@ def test_a_kill_in_between_spoils_neither_the_new_nor_the_old(place, of_q, patte
 
 
 def test_settings_that_do_no_good_leave_the_old_results(place):
-    said = place.run(*place.again("--share=1e-9"), code=1)
+    said = place.run(*place.again("--p=0.99", "--q=0.001"), code=1)
     assert said.count("error: ") == 1
     assert place.steps_of(*place.words) == set()
     assert contents(place.study) == place.whole
