@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 # A pipe without a reader, and a terminal that was hung up.
@@ -36,12 +37,14 @@ def sturdy_streams() -> Iterator[None]:
             disk behind `>`.
     """
     before = sys.stdout, sys.stderr
-    sturdy = [_SturdyStream(stream) if stream else stream for stream in before]
-    sys.stdout, sys.stderr = sturdy  # pyright: ignore[reportAttributeAccessIssue]
-    try:
-        yield
-    finally:
-        sys.stdout, sys.stderr = before
+    # What was closed before Python began is None, which libraries trip over.
+    with Path(os.devnull).open("w") as nowhere:
+        sturdy = [_SturdyStream(stream or nowhere) for stream in before]
+        sys.stdout, sys.stderr = sturdy  # pyright: ignore[reportAttributeAccessIssue]
+        try:
+            yield
+        finally:
+            sys.stdout, sys.stderr = before
 
 
 class _SturdyStream:
