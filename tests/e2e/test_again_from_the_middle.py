@@ -143,7 +143,9 @@ def test_a_kill_in_between_spoils_neither_the_new_nor_the_old(place, of_q, patte
     change = place.again("--q=0.3")
     ends = kill_when(start(change, place.told), place.study, pattern, 0)
     assert ends in (-9, 0)
-    if ends:
+    if ends and "report" in pattern:
+        place.run("report", place.study)  # all that it reads is of the new settings
+    elif ends:
         assert "is of earlier settings" in place.run("report", place.study, code=1)
     shutil.copytree(place.study, place.aside)
     place.run(*change)
