@@ -10,7 +10,7 @@ from peft import PeftModel
 from transformers import PreTrainedModel
 
 from driftmap.core.progress import progress
-from driftmap.core.shortage import explained
+from driftmap.core.shortage import explained, give_back
 from driftmap.evaluate.accuracy import held_out_accuracy
 from driftmap.evaluate.generate import end_ids, greedy_answers
 from driftmap.evaluate.refusal import refusal_first_ids, refusal_readings
@@ -148,16 +148,18 @@ def _answers(
     options: EvaluationOptions,
 ) -> list[tuple[Answer, ...]]:
     """What a model answers to each set of prompts."""
-    return [
-        greedy_answers(
+    answers = []
+    for _, prompts in _sets(asked):
+        some = greedy_answers(
             model,
             loaded.tokenizer,
             prompts,
             max_new_tokens=options.max_new_tokens,
             batch_size=options.eval_batch_size,
         )
-        for _, prompts in _sets(asked)
-    ]
+        answers.append(some)
+        give_back()  # or it would add to the logits that are read next
+    return answers
 
 
 def _read(

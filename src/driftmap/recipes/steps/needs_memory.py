@@ -52,6 +52,9 @@ that were given back."""
 _PERMUTING = 6 * 2**20
 """Bytes of the places and values of a block of draws."""
 
+_BACKWARD_GAPS = 2**24
+"""Bytes of gaps that a pass over small matrices leaves, however small they are."""
+
 _TESTED_MEMBER = 24
 """Bytes per member of the largest group while it is permuted."""
 
@@ -133,7 +136,7 @@ def scoring_memory(
     choosing = max(asked.held_bytes + _SELECTING * largest, _CONTROLLING * largest)
     if _is_on_host(loaded):
         peak = max(asked.held_bytes + passing, choosing) + asked.chosen_bytes
-        return _on_host(peak)
+        return Memory(device=_slack(peak) + _BACKWARD_GAPS, host=0)
     return Memory(
         device=asked.held_bytes + passing, host=_slack(choosing + asked.chosen_bytes)
     )
