@@ -40,8 +40,10 @@ def sentence(error: Exception, taken: Sequence[Taken] = ()) -> str:
         page = f"; see {PAGE}#{error.topic}" if error.topic else ""
         return f"{said}{_blamed(said, taken)}{page}"
     if isinstance(error, CycloptsError):
-        command = " ".join(["driftmap", *(error.command_chain or ())])
-        said = said.rstrip(".")
+        # A person says `drift --drift-logs`; the name of its own is for saved runs.
+        chain = ["drift" if c == "drift-logs" else c for c in error.command_chain or ()]
+        command = " ".join(["driftmap", *chain])
+        said = said.rstrip(".").replace('Command "drift-logs"', 'Command "drift"')
         return f"{said}{_blamed(said, taken)}; see `{command} --help`"
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         where = error.filename or "what is written"

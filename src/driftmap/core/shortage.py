@@ -15,7 +15,8 @@ from driftmap.core.errors import DriftmapError, ModelError
 
 _WORDS = re.compile(
     "out of memory|DefaultCPUAllocator|not enough memory|ALLOC_FAILED"
-    r"|can(?:no|')t allocate memory|\(os error 12\)|std::bad_alloc",
+    r"|can(?:no|')t allocate memory|can't start new thread|\(os error 12\)"
+    "|std::bad_alloc",
     re.IGNORECASE,
 )
 

@@ -1,9 +1,10 @@
 """How is a person's own Python file run, and its mistakes told in one sentence?"""
 
 import importlib
+import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from types import CodeType, ModuleType, TracebackType
@@ -31,6 +32,9 @@ class PythonFile:
 def opened(path: Path) -> Iterator[PythonFile]:
     """Run a file, and keep its folder importable for as long as the block runs.
 
+    What it prints goes to standard error: standard output is the command's own. The
+    working folder is put back.
+
     Args:
         path: The file. Modules beside it are forgotten afterwards, so that those of
             another folder may have the same names.
@@ -43,15 +47,17 @@ def opened(path: Path) -> Iterator[PythonFile]:
     module = ModuleType(_MODULE)
     module.__file__ = code.co_filename
     file = PythonFile(path=path, module=module)
-    before, known = list(sys.path), set(sys.modules)
+    before, known, here = list(sys.path), set(sys.modules), Path.cwd()
     sys.path.insert(0, str(folder))
     sys.modules[_MODULE] = module
     importlib.invalidate_caches()
     try:
-        with explained(file, "running the file"):
-            exec(code, vars(module))
-        yield file
+        with redirect_stdout(sys.stderr):
+            with explained(file, "running the file"):
+                exec(code, vars(module))
+            yield file
     finally:
+        os.chdir(here)
         sys.path[:] = before
         del sys.modules[_MODULE]
         for name in set(sys.modules) - known:
@@ -74,11 +80,19 @@ def explained(file: PythonFile, what: str) -> Iterator[None]:
         raise _syntax(file.path, error) from error
     except BaseException as error:
         line = _last_line(error.__traceback__, str(file.module.__file__))
-        said = " ".join(str(error).split())
+        said = _words_of(error)
         raise DataError(
             f"{file.path}: line {line}: {what} raised {type(error).__name__}"
             f"{f' ({quoted(said, longest=200)})' if said else ''}; mend the file"
         ) from error
+
+
+def _words_of(error: BaseException) -> str:
+    """What an error says; nothing where its own code fails at that."""
+    try:
+        return " ".join(str(error).split())
+    except Exception:  # noqa: BLE001  a person's class may raise anything here
+        return ""
 
 
 def _compiled(path: Path) -> CodeType:

@@ -132,6 +132,11 @@ def _function(source: PythonSource, file: PythonFile) -> Callable[[], object]:
             f"{where}: it is {_kind(function)}, not a function; write "
             f"`def {source.function}():` and yield the rows in it"
         )
+    if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
+        raise DataError(
+            f"{where}: it is an `async def`, which nothing here waits for; write "
+            f"`def {source.function}():` and yield the rows in it"
+        )
     try:
         parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):

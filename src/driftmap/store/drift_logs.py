@@ -14,6 +14,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from driftmap.core.errors import StoreError
+from driftmap.core.quoted import quoted
 from driftmap.results.plain import to_plain
 from driftmap.results.table import Cell, Table
 from driftmap.store.files import write_text
@@ -25,7 +26,7 @@ COMPARISON = (
     "mean_diff", "cohens_d", "group_mean", "baseline_mean", "group_std", "baseline_std",
 )  # fmt: skip
 COMPARISONS_FILE = "statistical_results.json"
-_FILE = re.compile(r"drift_step_\d{6,}\.json")
+_FILE = re.compile(r"drift_step_\d+\.json")
 _BETWEEN = "_vs_"
 _LARGEST = 2**53
 _GREATEST = sys.float_info.max
@@ -216,6 +217,12 @@ def _mapping(path: Path, place: str, value: object) -> Mapping[str, object]:
     if not isinstance(value, Mapping):
         raise StoreError(
             f"{path}: {place}: is not a JSON object; is it the right file?"
+        )
+    odd = next((name for name in value if not str(name).isprintable()), None)
+    if odd is not None:
+        raise StoreError(
+            f"{path}: {place}: the name {quoted(str(odd))!r} cannot be printed; "
+            "rename it"
         )
     return value
 

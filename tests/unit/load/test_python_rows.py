@@ -1,6 +1,7 @@
 import json
 import sys
 import textwrap
+from pathlib import Path
 
 import pytest
 
@@ -101,6 +102,17 @@ class TestTheFile:
             assert sys.path == path
             assert not {"beside", "pack", "pack.late"} & set(sys.modules)
 
+    def test_it_neither_moves_the_command_nor_speaks_for_it(
+        self, written, tmp_path, monkeypatch, capsys
+    ):
+        monkeypatch.chdir(tmp_path)
+        text = "import os\nos.chdir('/')\ndef rows():\n    print('hi')\n"
+        read_samples(written(f"{text}    return {ROWS}\n"))
+        assert Path.cwd() == tmp_path
+        said = capsys.readouterr()
+        assert said.out == ""
+        assert said.err == "hi\n"
+
     def test_it_has_a_module_of_its_own(self, written):
         text = """
         import sys
@@ -158,7 +170,10 @@ class TestErrors:
             ("def rows(): return 3\n", "it gives an int, not rows; yield one mapping"),
             ("def rows(): return 'abc'\n", "it gives a str, not rows"),
             ("def rows(): return {'prompt': 'a'}\n", "it gives a dict, not rows"),
-            ("async def rows():\n  yield {}\n", "it gives an async_generator, not"),
+            ("async def rows():\n  yield {}\n", "it is an `async def`, which nothing"),
+            ("async def rows():\n  return []\n", "write `def rows():` and yield the"),
+            ("class Odd(Exception):\n  def __str__(self): raise OSError\n"
+             "def rows():\n  raise Odd\n", "raised Odd; mend the file"),
             ("def rows(): return []\n", "mine.py:rows: it yields no rows; is"),
             ("def rows():\n  yield {'prompt': 'a'}\n  yield 'b'\n",
              "mine.rows:1: it is a str, not a row with columns; yield {"),

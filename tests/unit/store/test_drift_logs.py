@@ -125,3 +125,18 @@ def test_a_pair_is_a_group_against_a_baseline(tmp_path):
     path = write(tmp_path / "s.json", {"a": {"top_vs_random": {}}})
     with pytest.raises(StoreError, match="a: top_vs_random: has no number under 'mea"):
         import_comparisons(path)
+
+
+@pytest.mark.parametrize("name", ["half \ud800", "nul \0", "line\nbreak"])
+@pytest.mark.parametrize("place", ["metric", "group"])
+def test_names_that_cannot_be_printed_are_refused(place, name, tmp_path):
+    metrics = {"a": {name: SUMMARY}} if place == "group" else {name: {"g": SUMMARY}}
+    file = write(tmp_path / "drift_step_000500.json", log(500, **metrics))
+    with pytest.raises(StoreError, match="cannot be printed; rename it"):
+        import_drift_logs(file)
+
+
+def test_steps_may_be_written_short(tmp_path):
+    write(tmp_path / "drift_step_5.json", log(5, a={"g": SUMMARY}))
+    write(tmp_path / "drift_step_000010.json", log(10, a={"g": SUMMARY}))
+    assert import_drift_logs(tmp_path)["step"].tolist() == [5, 10]

@@ -81,7 +81,9 @@ def _phases(
     concluding.conclude(study, made, data.asked, plan)
     if plan.output.export_json:
         exporting.export_step(study, made)
-    return reporting.report_step(study.run).path(reporting.REPORT)
+    report = reporting.report_step(study.run)
+    study.run.drop_outdated()
+    return report.path(reporting.REPORT)
 
 
 def _mobile(
