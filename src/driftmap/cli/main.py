@@ -37,7 +37,7 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def _main(words: list[str], *, debug: bool) -> int:
-    errors = Console(stderr=True)
+    errors = Console(stderr=True, emoji=False)
     with listening(listener_for(errors)), environment() as taken:
         try:
             app.console = Console(width=max(errors.width, _NARROWEST_HELP))

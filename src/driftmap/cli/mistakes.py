@@ -7,7 +7,7 @@ anything else is a defect and says how to see where it happened.
 import errno
 from collections.abc import Sequence
 
-from cyclopts import CycloptsError
+from cyclopts import CycloptsError, MissingArgumentError
 
 from driftmap.cli.environment import Taken
 from driftmap.core.errors import DriftmapError
@@ -44,6 +44,8 @@ def sentence(error: Exception, taken: Sequence[Taken] = ()) -> str:
         chain = ["drift" if c == "drift-logs" else c for c in error.command_chain or ()]
         command = " ".join(["driftmap", *chain])
         said = said.rstrip(".").replace('Command "drift-logs"', 'Command "drift"')
+        if isinstance(error, MissingArgumentError) and error.argument is not None:
+            said = f"{error.argument.name} is missing, or has no value; give one"
         return f"{said}{_blamed(said, taken)}; see `{command} --help`"
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         where = error.filename or "what is written"

@@ -148,8 +148,19 @@ def _csv(source: str, text: str) -> list[dict[str, object]]:
     if not table:
         return []
     columns = table[0][1]
+    _must_be_separated_by_commas(source, columns)
     _must_differ(source, columns)
     return [_csv_row(source, columns, line, cells) for line, cells in table[1:]]
+
+
+def _must_be_separated_by_commas(source: str, columns: list[str]) -> None:
+    """Refuse what a spreadsheet of another country writes: one column of many."""
+    found = [mark for mark in (";", "\t") if len(columns) == 1 and mark in columns[0]]
+    if found:
+        told = "a tab" if found[0] == "\t" else f"`{found[0]}`"
+        raise DataError(
+            f"{source}: its columns seem to be separated by {told}; save it with commas"
+        )
 
 
 def _csv_row(

@@ -28,14 +28,14 @@ class SampleSet:
         source: As the user gave it.
         sha256: Of the file's bytes; of the rows where they come from no file. It speaks
             of the whole source, also where only some of its rows were drawn.
-        is_renamed: Whether it has a column that `columns` names.
+        columns: All columns of the source; none where a function made samples.
     """
 
     samples: tuple[Sample, ...]
     shape: str
     source: str
     sha256: str
-    is_renamed: bool = False
+    columns: tuple[str, ...] = ()
 
 
 def read_samples(
@@ -136,7 +136,7 @@ def _shaped(
         shape=shape.name,
         source=source,
         sha256=found.sha256,
-        is_renamed=take is not None,
+        columns=found.columns,
     )
 
 

@@ -63,7 +63,9 @@ def _table(rows: list[dict[str, str]], width: int | None) -> str:
     for row in rows:
         table.add_row(*row.values())
     widest = sum(max(len(row[title]) for row in rows) + 6 for title in rows[0])
-    console = Console(width=width or widest, color_system=None, markup=False)
+    console = Console(
+        width=width or widest, color_system=None, markup=False, emoji=False
+    )
     with console.capture() as captured:
         console.print(table)
     lines = (line.strip() for line in captured.get().splitlines())

@@ -78,33 +78,30 @@ class Drift:
         Returns:
             The report, or the run folder where `until` stops before it.
         """
-        from driftmap.recipes.steps import made_elsewhere, rows
+        from driftmap.recipes.steps import beforehand, rows
 
-        recipe = self._trial() if self.quick else self
+        recipe = self
+        if self.quick:
+            scoring, evaluation = trial.capped(self.scoring, self.evaluation)
+            recipe = replace(self, scoring=scoring, evaluation=evaluation)
         sources = rows.Sources(
             behaviour=self.behaviour,
             utility=self.utility,
             tune_on=self.tune_on,
             columns=options.renamed(self.columns),
         )
-        runs = made_elsewhere.found_elsewhere(self.elsewhere)
+        runs = beforehand.found_elsewhere(self.elsewhere)
         read = rows.read_study(sources, recipe.scoring, recipe.evaluation, self.seed)
         if self.quick and read.learnt is not None:
             lora = trial.trial_lora(self.lora, len(read.learnt.samples))
             recipe = replace(recipe, lora=lora)
+        beforehand.require_folder(asdict(recipe), "drift", options.MAY_CHANGE)
         with phase("load the model"):
             from driftmap.load.model import load_model
             from driftmap.recipes.steps import studying
 
             loaded = load_model(self.source)
         return studying.carry_out(loaded, read, runs, recipe._plan(), asdict(recipe))
-
-    def _trial(self) -> "Drift":
-        return replace(
-            self,
-            scoring=trial.trial_scoring(self.scoring),
-            evaluation=trial.trial_evaluation(self.evaluation),
-        )
 
     def _plan(self) -> options.StudyPlan:
         return options.StudyPlan(

@@ -65,6 +65,9 @@ REDOES: Mapping[str, tuple[str, ...]] = dict.fromkeys(
 Tuning and the evaluation of what was tuned know nothing of groups.
 """
 
+MAY_CHANGE = (*FREE, *REDOES)
+"""All settings that may differ from those a run was begun with."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoringOptions:

@@ -73,11 +73,12 @@ class Score:
         Returns:
             The run folder.
         """
-        from driftmap.recipes.steps import rows
+        from driftmap.recipes.steps import beforehand, rows
 
         columns = renamed(self.columns)
         read = rows.drawn(self.data, self.scoring.num_samples, self.seed, columns)
 
+        beforehand.require_folder(asdict(self), "score", (*FREE, *REDOES))
         with phase("load the model"):
             from driftmap.load.encoding import encoded_sha256
             from driftmap.load.model import load_model

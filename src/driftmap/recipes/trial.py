@@ -12,6 +12,13 @@ TRIAL_STEPS = 20
 """What a trial run is capped to."""
 
 
+def capped(
+    scoring: ScoringOptions, evaluation: EvaluationOptions
+) -> tuple[ScoringOptions, EvaluationOptions]:
+    """Score and ask as little as a trial does."""
+    return trial_scoring(scoring), trial_evaluation(evaluation)
+
+
 def trial_scoring(scoring: ScoringOptions) -> ScoringOptions:
     """Score on few samples.
 

@@ -83,6 +83,11 @@ def _first_doubt(
     cautions: Sequence[Caution],
     margin: float,
 ) -> _Doubt | None:
+    if any(caution.name == "trial" for caution in cautions):
+        return _Doubt(
+            reason="this is a trial run, whose samples and steps are capped",
+            settles="Leave --quick out, with another --out.",
+        )
     num_seeds = len(ratio.thetas)
     if num_seeds < MIN_SEEDS or ratio.interval90 is None:
         return _Doubt(

@@ -155,14 +155,19 @@ def _no_log(source: Path) -> StoreError:
                     f"{source}: holds the drift logs of several training runs; name "
                     f"one of its folders, such as {folder}"
                 )
-    return StoreError(f"{source}: holds no drift log; name a drift_step_000500.json")
+    return StoreError(
+        f"{source}: holds no drift log; it needs a file such as drift_step_000500.json"
+    )
 
 
 def _summary_rows(path: Path) -> Iterator[dict[str, Cell]]:
     whole = _mapping(path, "the file", parse_json(path))
     step = whole.get("step")
     if type(step) is not int or not 0 <= step <= _LARGEST:
-        raise StoreError(f"{path}: has no whole number under 'step'")
+        raise StoreError(
+            f"{path}: is no drift log, it has no whole number under 'step'; name the "
+            "folder of the logs, or a drift_step_000500.json"
+        )
     for metric, groups in _mapping(path, "metrics", whole.get("metrics")).items():
         for group, numbers in _mapping(path, metric, groups).items():
             place = f"{metric}: {group}"

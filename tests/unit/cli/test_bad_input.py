@@ -77,7 +77,13 @@ def test_words_that_cannot_be_meant(mistake, data, tmp_path, capsys):
 
 
 def test_no_words(capsys):
-    complain(capsys, ["drift"], "requires an argument", code=2)
+    complain(capsys, ["drift"], "--model is missing, or has no value; give", code=2)
+
+
+def test_names_are_shown_as_they_are(capsys, tmp_path):
+    file = tmp_path / "a:books:.csv"
+    words = ["score", "--model=m", f"--data={file}"]
+    complain(capsys, words, "a:books:.csv: there is no such file")
 
 
 def test_an_unknown_command(capsys):

@@ -93,7 +93,7 @@ class TestReading:
         (sample,) = found.samples
         assert (sample.prompt, sample.response) == ("Why?", "So.")
         assert sample.label == "how"
-        assert (found.shape, found.is_renamed) == ("prompt/response", True)
+        assert found.shape == "prompt/response"
 
     def test_a_csv_file_too(self, tmp_path):
         file = tmp_path / "quiz.csv"
@@ -104,7 +104,7 @@ class TestReading:
 
     def test_a_source_without_them_is_recognised_as_ever(self, tmp_path):
         found = self.read(tmp_path, [{"prompt": "Why?", "response": "So."}])
-        assert (found.samples[0].response, found.is_renamed) == ("So.", False)
+        assert found.samples[0].response == "So."
 
     def test_a_label_alone_adds_to_what_is_recognised(self, tmp_path):
         row = {"prompt": "Why?", "response": "So.", "kind": "how", "label": "old"}

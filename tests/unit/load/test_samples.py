@@ -195,6 +195,13 @@ class TestDrawing:
 
 
 class TestErrors:
+    @pytest.mark.parametrize(("mark", "told"), [(";", "`;`"), ("\t", "a tab")])
+    def test_columns_of_another_country(self, tmp_path, mark, told):
+        file = tmp_path / "a.csv"
+        file.write_text(f"prompt{mark}response\nWhy?{mark}So.\n")
+        with pytest.raises(DataError, match=f"separated by {told}; save it with comm"):
+            read_samples(str(file))
+
     @pytest.mark.parametrize(
         ("row", "text"),
         [

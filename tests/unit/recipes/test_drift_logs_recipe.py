@@ -179,7 +179,7 @@ def test_a_d_that_does_not_follow_is_named(tmp_path):
 @pytest.mark.parametrize(
     ("write", "told"),
     [
-        (lambda f: None, "holds no drift log; name a drift_step_000500.json"),
+        (lambda f: None, "holds no drift log; it needs a file such as"),
         (lambda f: (f / "drift_step_000001.json").write_text("{"), "not JSON"),
         (lambda f: write_log(f, 1, {"a": {"g": {}}}), "has no number under 'mean'"),
         (

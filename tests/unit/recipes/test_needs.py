@@ -178,8 +178,8 @@ def test_finished_steps_ask_for_nothing(study, encoded, monkeypatch):
 @pytest.mark.parametrize(
     ("output", "option"),
     [
-        (OutputOptions(merged=True), "leave out --merged"),
-        (OutputOptions(keep=True), "leave out --keep"),
+        (OutputOptions(merged=True), "use --no-merged"),
+        (OutputOptions(keep=True), "use --no-keep"),
         (OutputOptions(), "raise --save-steps or lower --lora-r"),
     ],
 )
@@ -201,7 +201,7 @@ def test_scoring_alone_is_looked_at_too(study, encoded, monkeypatch):
     with pytest.raises(ModelError, match=r"^scoring needs about"):
         needs.require_scoring_room(study, scored, PLAN.scoring, keep=False)
     shrink(monkeypatch, disk=10)
-    with pytest.raises(StoreError, match="leave out --keep"):
+    with pytest.raises(StoreError, match="use --no-keep"):
         needs.require_scoring_room(study, scored, PLAN.scoring, keep=True)
     with finished(study, "score"):
         needs.require_scoring_room(study, scored, PLAN.scoring, keep=True)

@@ -208,12 +208,15 @@ class TestColumns:
         sources = sources_of(data, columns={"prompt": "q"})
         with pytest.raises(UsageError) as caught:
             read_study(sources, ScoringOptions(), EvaluationOptions(), 0)
-        assert str(caught.value).startswith(
-            "--columns prompt=q: none of these columns is in "
-        )
+        assert str(caught.value).startswith("--columns prompt=q: no column `q` is in ")
         assert all(str(data[name]) in str(caught.value) for name in data)
-        with pytest.raises(UsageError, match="none of these columns is in"):
+        with pytest.raises(UsageError, match=r"no column `q` is in .*; there are `"):
             drawn(str(data["utility"]), 3, 0, {"prompt": "q"})
+
+    def test_a_slip_in_one_of_them_is_named(self, tmp_path):
+        columns = {"prompt": "q", "response": "anwser"}
+        with pytest.raises(UsageError, match="response=anwser: no column `anwser` is"):
+            drawn(self.quiz(tmp_path), 3, 0, columns)
 
     def test_one_source_alone(self, tmp_path):
         columns = {"prompt": "q", "response": "a"}

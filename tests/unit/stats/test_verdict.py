@@ -5,7 +5,7 @@ import pytest
 
 from driftmap.core.errors import UsageError
 from driftmap.results.statistics import Interval
-from driftmap.stats.cautions import few_seeds, shared_samples
+from driftmap.stats.cautions import few_seeds, shared_samples, trial_run
 from driftmap.stats.verdict import decide
 from verdicts import behaviour_of, ratio_of
 
@@ -95,6 +95,16 @@ def test_blocking_caution_is_inconclusive_and_another_is_not():
     assert blocked.kind == "inconclusive"
     assert "these numbers cannot carry a verdict (hollow)" in blocked.reason
     assert decide(ratio, CHANGED, [shared_samples(3)]).kind == "fragile"
+
+
+def test_a_trial_is_inconclusive_before_anything_else():
+    found = decide(
+        ratio_between(1.5, 2.0, 2.5), CHANGED, [few_seeds(1), trial_run(True)]
+    )
+    assert found.sentence == (
+        "Inconclusive: this is a trial run, whose samples and steps are capped. Leave "
+        "--quick out, with another --out."
+    )
 
 
 def test_margin_without_room_is_refused():

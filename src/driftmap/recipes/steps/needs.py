@@ -93,7 +93,7 @@ def require_scoring_room(
     disk = [DiskPart(what="groups and small files", num_bytes=1 << 20)]
     if keep:
         kept = needs_disk.kept_bytes(sites, 4)
-        disk.append(DiskPart(what="scores", num_bytes=kept, remedy="leave out --keep"))
+        disk.append(DiskPart(what="scores", num_bytes=kept, remedy="use --no-keep"))
     _compare(study, [_scoring(loaded, scored, scoring)], disk)
 
 
@@ -305,7 +305,8 @@ def _require_disk(out: Path, disk: Sequence[DiskPart]) -> None:
     if need <= free:
         return
     named = [part for part in disk if part.remedy]
-    largest = max(named, key=lambda part: part.num_bytes, default=None)
+    enough = [part for part in named if need - part.num_bytes <= free]
+    largest = max(enough or named, key=lambda part: part.num_bytes, default=None)
     remedy = f"{largest.remedy}, or " if largest else ""
     what = (
         f", {format_bytes(largest.num_bytes)} of them {largest.what}" if largest else ""

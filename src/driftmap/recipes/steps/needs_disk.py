@@ -125,7 +125,7 @@ def _file_bytes(site: Site, share: float) -> int:
 
 def _kept_scores(sites: Sequence[Site]) -> DiskPart:
     return DiskPart(
-        what="scores", num_bytes=kept_bytes(sites, 16), remedy="leave out --keep"
+        what="scores", num_bytes=kept_bytes(sites, 16), remedy="use --no-keep"
     )
 
 
@@ -144,7 +144,7 @@ def _merged(loaded: LoadedModel, num_runs: int) -> DiskPart:
     return DiskPart(
         what="merged models",
         num_bytes=num_runs * model_bytes(loaded),
-        remedy="leave out --merged",
+        remedy="use --no-merged",
     )
 
 
@@ -153,7 +153,7 @@ def _export(sites: Sequence[Site], groups: GroupOptions) -> DiskPart:
     return DiskPart(
         what="JSON",
         num_bytes=int(_JSON_MEMBER * members),
-        remedy="leave out --export-json",
+        remedy="use --no-export-json",
     )
 
 

@@ -10,6 +10,7 @@ from driftmap.core.errors import DataError, UsageError
 from driftmap.core.progress import say
 from driftmap.core.seeds import child_seed
 from driftmap.load.columns import AS_THEY_ARE
+from driftmap.load.formats.known import in_words
 from driftmap.load.formats.pretokenised import MASKED
 from driftmap.load.python_rows import python_source
 from driftmap.load.samples import SampleSet, all_are_taken, draw, read_samples
@@ -182,13 +183,13 @@ class _Reader:
             say(message)
 
     def must_have_renamed(self) -> None:
-        if not self._columns or any(w.is_renamed for w in self._whole.values()):
-            return
-        pairs = ",".join(f"{name}={own}" for name, own in self._columns.items())
-        raise UsageError(
-            f"--columns {pairs}: none of these columns is in {', '.join(self._whole)}; "
-            "write KNOWN=YOURS with columns of your file on the right"
-        )
+        present = {c: None for w in self._whole.values() for c in w.columns}
+        for name, own in self._columns.items():
+            if own not in present:
+                raise UsageError(
+                    f"--columns {name}={own}: no column `{own}` is in "
+                    f"{', '.join(self._whole)}; there are {in_words(tuple(present))}"
+                )
 
 
 def _asked(
