@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated
 
 from driftmap.core.progress import phase
+from driftmap.core.scratch import require_scratch
 from driftmap.load.source import ModelSource
 from driftmap.recipes import options, required, trial
 from driftmap.recipes.options import DATA, RUN
@@ -90,6 +91,7 @@ class Drift:
             tune_on=self.tune_on,
             columns=options.renamed(self.columns),
         )
+        require_scratch(self.output.scratch)
         runs = beforehand.found_elsewhere(self.elsewhere)
         read = rows.read_study(sources, recipe.scoring, recipe.evaluation, self.seed)
         if self.quick and read.learnt is not None:

@@ -12,7 +12,6 @@ from typing import Annotated, Literal
 from cyclopts import Group, Parameter
 
 from driftmap.core.errors import UsageError
-from driftmap.core.scratch import require_scratch
 from driftmap.tune.settings import LoraSettings
 
 
@@ -203,10 +202,6 @@ class OutputOptions:
     scratch: Path | None = None
     """Folder for large temporary files (path); by default `/dev/shm` where it has
     room, else the system's temporary folder."""
-
-    def __post_init__(self) -> None:
-        """Refuse a place that takes no files."""
-        require_scratch(self.scratch)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
