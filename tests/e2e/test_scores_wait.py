@@ -1,6 +1,7 @@
 """Do scores that wait on a disk change no byte and go, whatever ends the command?"""
 
 import importlib
+import shutil
 import signal
 
 import pytest
@@ -35,7 +36,13 @@ def test_a_command_cut_off_while_scores_wait_leaves_nothing_for_long(
     words, tmp_path, end
 ):
     scratch, told = tmp_path / "scratch", tmp_path / "told.txt"
-    code = kill_when(start(words, told), scratch, "*/scores.safetensors", 0, end)
+    for _ in range(4):
+        code = kill_when(start(words, told), scratch, "*/scores.safetensors", 0, end)
+        if code != 0:
+            break
+        # On a busy machine the scores may come and go before anyone looks.
+        shutil.rmtree(tmp_path / "run")
+        told.unlink()
     assert code == (130 if end == signal.SIGINT else -end), told.read_text()
     assert len(list(scratch.iterdir())) == (end != signal.SIGINT)
     assert not [n for n in contents(tmp_path / "run") if "score" in n]
