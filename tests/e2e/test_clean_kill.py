@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-HERE = Path(__file__).parent
+HELPERS = Path(__file__).parents[1]
 
 
 @pytest.mark.parametrize("every", [5, pytest.param(1, marks=pytest.mark.slow)])
 def test_a_kill_before_any_change_of_a_file_spoils_nothing(tmp_path, every):
-    command = [sys.executable, HERE / "clean_kill_points.py", tmp_path, str(every)]
+    command = [sys.executable, HELPERS / "clean_kill_points.py", tmp_path, str(every)]
     told = subprocess.run(
         list(map(str, command)), capture_output=True, text=True, check=False
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-HERE = Path(__file__).parent
+HELPERS = Path(__file__).parents[1]
 ONE_RUN = """
 import sys
 from pathlib import Path
@@ -20,7 +20,12 @@ kill_points.make_run(Path(sys.argv[2]), 0)
 
 @pytest.mark.parametrize("every", [7, pytest.param(1, marks=pytest.mark.slow)])
 def test_a_kill_before_any_change_of_a_file_loses_nothing(tmp_path, every):
-    command = [sys.executable, str(HERE / "kill_points.py"), str(tmp_path), str(every)]
+    command = [
+        sys.executable,
+        str(HELPERS / "kill_points.py"),
+        str(tmp_path),
+        str(every),
+    ]
     told = subprocess.run(command, capture_output=True, text=True, check=False)
     assert told.returncode == 0, told.stderr
     new, changed = map(int, told.stdout.split())
@@ -30,7 +35,7 @@ def test_a_kill_before_any_change_of_a_file_loses_nothing(tmp_path, every):
 
 def test_a_kill_at_any_moment_loses_nothing(tmp_path):
     def start(folder):
-        command = [sys.executable, "-c", ONE_RUN, str(HERE), str(folder)]
+        command = [sys.executable, "-c", ONE_RUN, str(HELPERS), str(folder)]
         process = subprocess.Popen(command, stdout=subprocess.PIPE)
         assert process.stdout.readline() == b"ready\n"
         return process

@@ -10,11 +10,10 @@ import shutil
 import sys
 from pathlib import Path
 
-from kill_points import attempt, attempt_to, check_markers, contents, make_run
-
 from driftmap.recipes.clean import Clean
 from driftmap.store.run_dir import RunDir
 from driftmap.store.steps import StepFolders
+from kill_points import attempt, attempt_to, check_markers, contents, make_run
 
 
 def clean(folder: Path) -> None:
