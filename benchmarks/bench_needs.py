@@ -142,17 +142,16 @@ class Peaks:
 def run(drift, estimate):
     """Run a study step by step; returns what was estimated and measured."""
     from driftmap.load.model import load_model
-    from driftmap.recipes.steps import (
-        bench,
-        data,
-        drifting,
-        evaluation,
-        grouping,
-        inference,
-        rows,
-        tuning,
+    from driftmap.recipes.steps import bench, data, rows
+    from driftmap.recipes.steps.behaviour import evaluation
+    from driftmap.recipes.steps.behaviour.changes import (
+        behaviour_changes,
+        behaviour_step,
     )
-    from driftmap.recipes.steps.behaviour import behaviour_changes, behaviour_step
+    from driftmap.recipes.steps.groups import choosing as grouping
+    from driftmap.recipes.steps.inference import drifting
+    from driftmap.recipes.steps.inference import testing as inference
+    from driftmap.recipes.steps.tuning import training as tuning
 
     peaks = Peaks()
     sources = rows.Sources(
@@ -192,7 +191,7 @@ def run(drift, estimate):
             lambda: evaluation.all_steps(study, encoded.asked, drift.evaluation, runs),
         )
         behaviour_step(study, judged)
-        from driftmap.recipes.steps.group_files import AGREEMENT_FILE
+        from driftmap.recipes.steps.groups.files import AGREEMENT_FILE
         from driftmap.store.tables import load_table
 
         peaks.of(
@@ -222,7 +221,7 @@ def _status(name):
 
 
 def estimate(study, encoded, plan):
-    from driftmap.recipes.steps import needs
+    from driftmap.recipes.steps.needs import foreseen as needs
 
     estimates = needs.study_estimates(study, encoded, plan)
     found = {e.what: e.memory.device + e.memory.host for e in estimates}

@@ -20,8 +20,8 @@ from driftmap.core.scratch import disk_for_scratch
 from driftmap.load.model import load_model
 from driftmap.load.source import ModelSource
 from driftmap.recipes.options import ScoringOptions
-from driftmap.recipes.steps import scoring
-from driftmap.recipes.steps.scoring_passes import GIB, Spill
+from driftmap.recipes.steps.scoring import halves as scoring
+from driftmap.recipes.steps.scoring.passes import GIB, Spill
 from driftmap.results.samples import EncodedSample
 from driftmap.worlds.tokenizer import make_tokenizer, save_tokenizer
 from driftmap.worlds.words import all_words

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from driftmap.load.model import LoadedModel
 from driftmap.recipes.steps.bench import Study
-from driftmap.recipes.steps.concluding import Tuned
-from driftmap.recipes.steps.tuning import live_drift
+from driftmap.recipes.steps.inference.concluding import Tuned
+from driftmap.recipes.steps.tuning.training import live_drift
 from driftmap.store.run_dir import RunDir
 
 

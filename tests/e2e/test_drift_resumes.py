@@ -44,7 +44,11 @@ class Place:
 def place(tmp_path_factory):
     torch.set_num_threads(1)
     # Forked processes then need not import it each for themselves.
-    for module in ("load.model", "recipes.steps.concluding", "recipes.steps.reporting"):
+    for module in (
+        "load.model",
+        "recipes.steps.inference.concluding",
+        "recipes.steps.reporting",
+    ):
         importlib.import_module(f"driftmap.{module}")
     return Place(tmp_path_factory.mktemp("studies"))
 

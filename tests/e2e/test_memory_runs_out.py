@@ -19,7 +19,7 @@ from driftmap.load.model import load_model
 from driftmap.load.samples import read_samples
 from driftmap.load.source import ModelSource
 from driftmap.recipes.steps.bench import Study
-from driftmap.recipes.steps.tuning import LiveDrift, tune_step
+from driftmap.recipes.steps.tuning.training import LiveDrift, tune_step
 from driftmap.store.run_dir import RunDir
 from driftmap.tune.settings import LoraSettings
 from tiny_studies import save_tiny_model, write_rows
@@ -34,7 +34,7 @@ before = {k: v.clone() for k, v in loaded.model.state_dict().items()}
 live = LiveDrift(groups_key="g" * 64, baseline=lambda: None)
 settings = LoraSettings(max_steps=1, batch_size=2, grad_accum=1, drift_every=9)
 
-import driftmap.recipes.steps.tuning as tuning
+import driftmap.recipes.steps.tuning.training as tuning
 from driftmap.results.table import Table
 tuning.drift_table = lambda *a, **k: Table.from_rows([{"step": 0}])
 

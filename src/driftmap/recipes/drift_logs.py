@@ -30,8 +30,8 @@ class DriftLogs:
             The report.
         """
         from driftmap.recipes.steps.logbook import logged
-        from driftmap.recipes.steps.logs_comparing import KIND, logs_step, read_logs
-        from driftmap.recipes.steps.logs_reporting import REPORT, logs_report_step
+        from driftmap.recipes.steps.logs.comparing import KIND, logs_step, read_logs
+        from driftmap.recipes.steps.logs.reporting import REPORT, logs_report_step
         from driftmap.store.run_dir import RunDir
 
         logs = read_logs(self.drift_logs)

@@ -38,7 +38,7 @@ class Report:
             )
         with RunDir.reopen(self.run_folder) as run, logged(run.path, "report"):
             if kind == "drift-logs":
-                from driftmap.recipes.steps import logs_reporting
+                from driftmap.recipes.steps.logs import reporting as logs_reporting
 
                 step = logs_reporting.logs_report_step(run)
                 return step.path(logs_reporting.REPORT)

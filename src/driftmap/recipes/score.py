@@ -82,7 +82,9 @@ class Score:
         with phase("load the model"):
             from driftmap.load.encoding import encoded_sha256
             from driftmap.load.model import load_model
-            from driftmap.recipes.steps import bench, data, needs, score_files
+            from driftmap.recipes.steps import bench, data
+            from driftmap.recipes.steps.needs import foreseen
+            from driftmap.recipes.steps.scoring import files
 
             loaded = load_model(self.source)
         encoded = data.scored_samples(loaded, read, self.scoring)
@@ -90,7 +92,7 @@ class Score:
             loaded, self.out, asdict(self), "score", FREE, REDOES
         ) as study:
             study.run.note_inputs({"data": read.sha256})
-            needs.require_scoring_room(study, encoded, self.scoring, keep=self.keep)
+            foreseen.require_scoring_room(study, encoded, self.scoring, keep=self.keep)
             fed = (encoded, encoded_sha256(encoded))
-            score_files.score_step(study, fed, self.scoring, (self.share, self.keep))
+            files.score_step(study, fed, self.scoring, (self.share, self.keep))
             return study.run.path

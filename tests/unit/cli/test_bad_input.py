@@ -20,7 +20,7 @@ from driftmap.core.errors import DataError, StoreError
 from driftmap.load.model import load_model
 from driftmap.load.source import ModelSource
 from driftmap.recipes.steps.bench import Study
-from driftmap.recipes.steps.grouping import load_groups
+from driftmap.recipes.steps.groups.choosing import load_groups
 from driftmap.store.groups import save_group
 from driftmap.store.run_dir import RunDir
 from tiny_studies import save_tiny_model, study_words, write_rows
@@ -319,7 +319,7 @@ def test_an_interruption_leaves_no_half_made_run(
         raise KeyboardInterrupt
 
     out = tmp_path / "out"
-    monkeypatch.setattr("driftmap.recipes.steps.score_files.score_step", interrupt)
+    monkeypatch.setattr("driftmap.recipes.steps.scoring.files.score_step", interrupt)
     assert main(score(model, data["utility"], out)) == 130
     assert capsys.readouterr().err.endswith(
         "interrupted; the same command goes on from here\n"
@@ -331,7 +331,7 @@ def test_a_defect_says_how_to_see_it(model, data, tmp_path, capsys, monkeypatch)
     def fail(*_):
         raise RuntimeError("a\nb")
 
-    monkeypatch.setattr("driftmap.recipes.steps.score_files.score_step", fail)
+    monkeypatch.setattr("driftmap.recipes.steps.scoring.files.score_step", fail)
     words = score(model, data["utility"], tmp_path / "out")
     assert main(words) == 1
     last = capsys.readouterr().err.splitlines()[-1]
@@ -407,6 +407,6 @@ def test_an_error_names_its_entry_of_the_troubleshooting_page(
     def fail(*_):
         raise StoreError("x: it is full; empty it", topic="disk")
 
-    monkeypatch.setattr("driftmap.recipes.steps.score_files.score_step", fail)
+    monkeypatch.setattr("driftmap.recipes.steps.scoring.files.score_step", fail)
     words = score(model, data["utility"], tmp_path / "out")
     complain(capsys, words, "it; see docs/how-to/troubleshooting.md#disk")

@@ -231,7 +231,7 @@ def test_a_secret_in_an_error_is_shown_and_logged_by_its_name(
     def fail(*_):
         raise RuntimeError(f"401 for {TOKEN}, {KEY} at {PASSWORD}")
 
-    monkeypatch.setattr("driftmap.recipes.steps.tuning.tune_step", fail)
+    monkeypatch.setattr("driftmap.recipes.steps.tuning.training.tune_step", fail)
     words = study_words(model, data, tmp_path / "out")
     assert main([*words, "--debug"]) == 1
     shown = "".join(capsys.readouterr())

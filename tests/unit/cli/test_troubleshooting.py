@@ -17,7 +17,7 @@ from driftmap.cli.main import main
 from driftmap.cli.mistakes import PAGE
 from driftmap.core.errors import Topic
 from driftmap.core.scratch import place_with_room
-from driftmap.recipes.steps import needs
+from driftmap.recipes.steps.needs import foreseen as needs
 from made_hub import UNKNOWN_TOKEN, serving
 from tiny_studies import save_tiny_data, save_tiny_model, study_words, write_rows
 from tokenizers_made import save_without_offsets
@@ -219,7 +219,7 @@ def study(here):
 
 @mistake("disk", 1)
 def no_room_for_the_run(here, monkeypatch, capsys, **_):
-    monkeypatch.setattr("driftmap.recipes.steps.needs.free_disk", lambda _: 10)
+    monkeypatch.setattr("driftmap.recipes.steps.needs.foreseen.free_disk", lambda _: 10)
     return heard(capsys, study(here))
 
 
@@ -230,7 +230,7 @@ def no_room_for_temporary_files(here, monkeypatch, capsys, **_):
     def needing(*_):
         place_with_room(10_000)
 
-    monkeypatch.setattr("driftmap.recipes.steps.score_files.score_step", needing)
+    monkeypatch.setattr("driftmap.recipes.steps.scoring.files.score_step", needing)
     save_tiny_model(here / "my-model")
     return heard(capsys, score())
 
@@ -270,7 +270,7 @@ def too_little_to_score(here, monkeypatch, capsys, **_):
 
 @mistake("memory", 2)
 def running_out_while_scoring(here, monkeypatch, capsys, **_):
-    monkeypatch.setattr("driftmap.recipes.steps.grouping._choose", run_out)
+    monkeypatch.setattr("driftmap.recipes.steps.groups.choosing._choose", run_out)
     return heard(capsys, study(here))
 
 
@@ -282,7 +282,7 @@ def too_little_to_tune(here, monkeypatch, capsys, **_):
 
 @mistake("memory", 4)
 def running_out_while_tuning(here, monkeypatch, capsys, **_):
-    monkeypatch.setattr("driftmap.recipes.steps.tuning.tune_lora", run_out)
+    monkeypatch.setattr("driftmap.recipes.steps.tuning.training.tune_lora", run_out)
     return heard(capsys, study(here))
 
 

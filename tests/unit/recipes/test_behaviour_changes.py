@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from driftmap.recipes.steps import behaviour as behaviour_module
-from driftmap.recipes.steps.behaviour import behaviour_changes
-from driftmap.recipes.steps.evaluation import PROMPTS
+from driftmap.recipes.steps.behaviour import changes as behaviour_module
+from driftmap.recipes.steps.behaviour.changes import behaviour_changes
+from driftmap.recipes.steps.behaviour.evaluation import PROMPTS
 from driftmap.results.table import Table
 
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from driftmap.recipes.steps.drifting import drift_curves
+from driftmap.recipes.steps.inference.drifting import drift_curves
 from driftmap.results.table import Table
 from driftmap.stats.intervals import t_interval
 

@@ -7,7 +7,7 @@ import pytest
 from driftmap.core.errors import DriftmapError, StoreError
 from driftmap.recipes.drift_logs import DriftLogs
 from driftmap.recipes.report import Report
-from driftmap.recipes.steps.logs_comparing import read_logs
+from driftmap.recipes.steps.logs.comparing import read_logs
 from driftmap.store.plain import load_json
 from driftmap.store.tables import load_table
 from made_logs import (

@@ -5,7 +5,7 @@ import pytest
 from driftmap.load.model import load_model
 from driftmap.load.source import ModelSource
 from driftmap.recipes.options import EvaluationOptions, ScoringOptions
-from driftmap.recipes.steps import evaluation
+from driftmap.recipes.steps.behaviour import evaluation
 from driftmap.recipes.steps.bench import Study
 from driftmap.recipes.steps.data import encode_study
 from driftmap.recipes.steps.rows import Sources, read_study

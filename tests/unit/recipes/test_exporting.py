@@ -14,8 +14,8 @@ from driftmap.measure.drift import drift_baseline, published_summary
 from driftmap.recipes.drift_logs import DriftLogs
 from driftmap.recipes.steps import exporting
 from driftmap.recipes.steps.exporting import export_step, published_names
-from driftmap.recipes.steps.grouping import load_groups
-from driftmap.recipes.steps.tuning import checkpoint_folders
+from driftmap.recipes.steps.groups.choosing import load_groups
+from driftmap.recipes.steps.tuning.training import checkpoint_folders
 from driftmap.results.groups import GroupOrigin
 from driftmap.store.drift_logs import SUMMARY, import_comparisons, import_drift_logs
 from driftmap.store.interop import import_json_group

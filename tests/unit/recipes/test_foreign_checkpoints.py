@@ -20,15 +20,15 @@ from driftmap.load.model import load_model
 from driftmap.load.source import ModelSource
 from driftmap.load.training_runs import find_runs
 from driftmap.measure.drift import drift_baseline
-from driftmap.recipes.steps import foreign_checkpoints
 from driftmap.recipes.steps.bench import Study
-from driftmap.recipes.steps.drifting import drift_step
-from driftmap.recipes.steps.foreign_checkpoints import (
+from driftmap.recipes.steps.inference.drifting import drift_step
+from driftmap.recipes.steps.tuning import foreign as foreign_checkpoints
+from driftmap.recipes.steps.tuning.foreign import (
     checkpoint_step,
     mobile_sites,
     say_ignored,
 )
-from driftmap.recipes.steps.tuning import LiveDrift, checkpoint_folders
+from driftmap.recipes.steps.tuning.training import LiveDrift, checkpoint_folders
 from driftmap.results.groups import GroupOrigin, WeightGroup
 from driftmap.store.run_dir import RunDir
 from driftmap.store.tables import load_table

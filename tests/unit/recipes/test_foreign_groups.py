@@ -10,11 +10,11 @@ import pytest
 from driftmap.core.errors import DriftmapError
 from driftmap.load.model import load_model
 from driftmap.load.source import ModelSource
-from driftmap.recipes.steps import foreign_groups
 from driftmap.recipes.steps.bench import Study
-from driftmap.recipes.steps.group_cards import group_cards
-from driftmap.recipes.steps.group_files import AGREEMENT_FILE, read_groups
-from driftmap.recipes.steps.grouping import load_groups
+from driftmap.recipes.steps.groups import foreign as foreign_groups
+from driftmap.recipes.steps.groups.cards import group_cards
+from driftmap.recipes.steps.groups.choosing import load_groups
+from driftmap.recipes.steps.groups.files import AGREEMENT_FILE, read_groups
 from driftmap.results.groups import GroupOrigin, WeightGroup
 from driftmap.store.files import sha256_of
 from driftmap.store.groups import save_group

@@ -7,7 +7,7 @@ import pytest
 
 from driftmap.core.errors import StoreError
 from driftmap.core.places import Site
-from driftmap.recipes.steps.group_files import ORDER_FILE, read_groups, save_groups
+from driftmap.recipes.steps.groups.files import ORDER_FILE, read_groups, save_groups
 from driftmap.results.groups import GroupOrigin, WeightGroup
 from driftmap.results.provenance import ModelIdentity
 from driftmap.results.table import Table

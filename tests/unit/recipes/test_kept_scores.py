@@ -19,11 +19,14 @@ from driftmap.load.model import load_model
 from driftmap.load.source import ModelSource
 from driftmap.recipes.options import GroupOptions, ScoringOptions
 from driftmap.recipes.steps import data as steps_data
-from driftmap.recipes.steps import kept_scores, rows, scoring, scoring_passes
+from driftmap.recipes.steps import rows
 from driftmap.recipes.steps.bench import Study
-from driftmap.recipes.steps.grouping import group_step
-from driftmap.recipes.steps.kept_scores import ScorePlaces
-from driftmap.recipes.steps.scoring_passes import GIB, Spill
+from driftmap.recipes.steps.groups.choosing import group_step
+from driftmap.recipes.steps.scoring import halves as scoring
+from driftmap.recipes.steps.scoring import kept as kept_scores
+from driftmap.recipes.steps.scoring import passes as scoring_passes
+from driftmap.recipes.steps.scoring.kept import ScorePlaces
+from driftmap.recipes.steps.scoring.passes import GIB, Spill
 from driftmap.store.run_dir import RunDir
 
 SHARES = GroupOptions(share=0.05, p=0.1, q=0.3)
@@ -229,7 +232,7 @@ def test_an_error_in_the_middle_leaves_nothing_behind(
         seen.append(everything(disk))
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("driftmap.recipes.steps.grouping._Chosen.add", choke)
+    monkeypatch.setattr("driftmap.recipes.steps.groups.choosing._Chosen.add", choke)
     with pytest.raises(KeyboardInterrupt):
         study_in("run", scored, memory_for(loaded, 8))
     assert any(name.endswith(".safetensors") for name in seen[0])

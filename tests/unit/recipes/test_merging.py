@@ -10,9 +10,9 @@ from driftmap.core.errors import ModelError
 from driftmap.families.discover import find_layout
 from driftmap.load.model import load_model
 from driftmap.load.source import ModelSource
-from driftmap.recipes.steps import merging
 from driftmap.recipes.steps.bench import Study
-from driftmap.recipes.steps.merging import merge_step
+from driftmap.recipes.steps.tuning import merging
+from driftmap.recipes.steps.tuning.merging import merge_step
 from driftmap.store.run_dir import RunDir
 from laws.restores import assert_restores_model
 from tiny_families import tiny_family, tiny_tokens

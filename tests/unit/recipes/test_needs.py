@@ -20,9 +20,13 @@ from driftmap.recipes.options import (
     ScoringOptions,
     StudyPlan,
 )
-from driftmap.recipes.steps import evaluation, grouping, needs, remedies, tuning
+from driftmap.recipes.steps.behaviour import evaluation
 from driftmap.recipes.steps.bench import Study
 from driftmap.recipes.steps.data import EvaluationData, ScoringData, StudyData
+from driftmap.recipes.steps.groups import choosing as grouping
+from driftmap.recipes.steps.needs import foreseen as needs
+from driftmap.recipes.steps.needs import remedies
+from driftmap.recipes.steps.tuning import training as tuning
 from driftmap.store.run_dir import RunDir
 from driftmap.tune.settings import LoraSettings
 
@@ -252,7 +256,7 @@ def test_memory_that_runs_out_in_scoring_names_half_the_batch(
     def fail(*args, **kwargs):
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: 9 bytes")
 
-    monkeypatch.setattr("driftmap.recipes.steps.scoring.run_folds", fail)
+    monkeypatch.setattr("driftmap.recipes.steps.scoring.halves.run_folds", fail)
     mobile = study.loaded.layout.sites
     with pytest.raises(ModelError, match=r"^scoring ran .*--score-batch-size 4, or"):
         grouping.group_step(study, encoded.scored, PLAN.scoring, PLAN.groups, mobile)

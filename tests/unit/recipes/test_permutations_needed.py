@@ -3,7 +3,7 @@ import pytest
 
 from driftmap.core.places import Site
 from driftmap.recipes.options import TestingOptions as Options
-from driftmap.recipes.steps.inference import _num_permutations
+from driftmap.recipes.steps.inference.testing import _num_permutations
 from driftmap.results.groups import GroupOrigin, WeightGroup
 
 SITES = [

@@ -14,8 +14,9 @@ from driftmap.load.source import ModelSource
 from driftmap.recipes.options import ScoringOptions
 from driftmap.recipes.score import Score
 from driftmap.recipes.steps import data as steps_data
-from driftmap.recipes.steps import rows, scoring
-from driftmap.recipes.steps.scoring_passes import GIB
+from driftmap.recipes.steps import rows
+from driftmap.recipes.steps.scoring import halves as scoring
+from driftmap.recipes.steps.scoring.passes import GIB
 from driftmap.store.groups import load_group
 from driftmap.store.provenance import read_provenance
 from tiny_studies import save_tiny_model

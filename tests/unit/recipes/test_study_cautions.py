@@ -7,9 +7,9 @@ from torch import nn
 from driftmap.families.discover import find_layout
 from driftmap.families.matrices import site_weight
 from driftmap.load.model import LoadedModel
-from driftmap.recipes.steps import cautioning
 from driftmap.recipes.steps.bench import Study
-from driftmap.recipes.steps.cautioning import study_cautions
+from driftmap.recipes.steps.inference import cautioning
+from driftmap.recipes.steps.inference.cautioning import study_cautions
 from driftmap.results.groups import GroupOrigin, WeightGroup
 from driftmap.results.provenance import ModelIdentity
 from driftmap.results.table import Table

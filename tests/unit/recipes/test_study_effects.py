@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from driftmap.core.places import Site
-from driftmap.recipes.steps.effects import pooled_summary, study_effects
+from driftmap.recipes.steps.inference.effects import pooled_summary, study_effects
 from driftmap.results.groups import GroupOrigin, WeightGroup
 from driftmap.results.table import Table
 from driftmap.signals.factors import LoraFactors

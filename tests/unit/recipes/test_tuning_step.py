@@ -10,8 +10,12 @@ from driftmap.load.samples import read_samples
 from driftmap.load.source import ModelSource
 from driftmap.measure.drift import drift_baseline
 from driftmap.recipes.steps.bench import Study
-from driftmap.recipes.steps.drifting import drift_step
-from driftmap.recipes.steps.tuning import LiveDrift, checkpoint_folders, tune_step
+from driftmap.recipes.steps.inference.drifting import drift_step
+from driftmap.recipes.steps.tuning.training import (
+    LiveDrift,
+    checkpoint_folders,
+    tune_step,
+)
 from driftmap.results.groups import GroupOrigin, WeightGroup
 from driftmap.store.run_dir import RunDir
 from driftmap.store.tables import load_table

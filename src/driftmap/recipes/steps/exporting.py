@@ -8,9 +8,9 @@ from driftmap.core.units import format_count
 from driftmap.load.adapters import read_adapter
 from driftmap.measure.drift import published_summary
 from driftmap.recipes.steps.bench import Study
-from driftmap.recipes.steps.concluding import Tuned
-from driftmap.recipes.steps.grouping import load_groups
-from driftmap.recipes.steps.tuning import checkpoint_folders
+from driftmap.recipes.steps.groups.choosing import load_groups
+from driftmap.recipes.steps.inference.concluding import Tuned
+from driftmap.recipes.steps.tuning.training import checkpoint_folders
 from driftmap.results.groups import WeightGroup
 from driftmap.results.table import Cell, Table
 from driftmap.stats.log_effects import last_comparisons

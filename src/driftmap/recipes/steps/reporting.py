@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import cast
 
 import driftmap
-from driftmap.recipes.steps.group_cards import STATISTICS_KIND, group_cards
-from driftmap.recipes.steps.group_files import (
+from driftmap.recipes.steps.groups.cards import STATISTICS_KIND, group_cards
+from driftmap.recipes.steps.groups.files import (
     AGREEMENT_FILE,
     MODEL_FILE,
     MODEL_KIND,

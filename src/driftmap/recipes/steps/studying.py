@@ -8,23 +8,17 @@ from driftmap.core.places import Site
 from driftmap.load.model import LoadedModel
 from driftmap.load.training_runs import TrainingRun
 from driftmap.recipes.options import FREE, REDOES, StudyPlan
-from driftmap.recipes.steps import (
-    bench,
-    concluding,
-    data,
-    exporting,
-    foreign_checkpoints,
-    foreign_groups,
-    grouping,
-    merging,
-    needs,
-    reporting,
-    tuning,
-)
+from driftmap.recipes.steps import bench, data, exporting, reporting
 from driftmap.recipes.steps.bench import Study
 from driftmap.recipes.steps.data import StudyData
-from driftmap.recipes.steps.kept_scores import ScorePlaces
+from driftmap.recipes.steps.groups import choosing
+from driftmap.recipes.steps.groups import foreign as foreign_groups
+from driftmap.recipes.steps.inference import concluding
+from driftmap.recipes.steps.needs import foreseen
 from driftmap.recipes.steps.rows import StudyRows
+from driftmap.recipes.steps.scoring.kept import ScorePlaces
+from driftmap.recipes.steps.tuning import foreign as foreign_checkpoints
+from driftmap.recipes.steps.tuning import merging, training
 from driftmap.store.steps import StepOutcome
 
 
@@ -56,7 +50,7 @@ def carry_out(
     out = Path(str(settings["out"]))
     with bench.opened(loaded, out, settings, "drift", FREE, REDOES) as study:
         study.run.note_inputs(read.sources())
-        needs.require_room(study, encoded, plan)
+        foreseen.require_room(study, encoded, plan)
         return _phases(study, encoded, elsewhere, plan)
 
 
@@ -67,7 +61,7 @@ def _phases(
     chosen = _groups(study, data, plan, mobile)
     if plan.until == "groups":
         return study.run.path
-    live = tuning.live_drift(study, chosen)
+    live = training.live_drift(study, chosen)
     runs = [
         foreign_checkpoints.checkpoint_step(study, r, n)
         for n, r in enumerate(elsewhere)
@@ -91,7 +85,7 @@ def _mobile(
 ) -> tuple[Site, ...]:
     """Matrices that training can move, or has moved."""
     if not elsewhere:
-        return tuning.mobile_sites(study, plan.lora)
+        return training.mobile_sites(study, plan.lora)
     foreign_checkpoints.say_ignored(plan.lora)
     return foreign_checkpoints.mobile_sites(study, elsewhere)
 
@@ -103,16 +97,16 @@ def _groups(
         return foreign_groups.groups_step(study, plan.elsewhere.groups, mobile)
     assert data.scored is not None, "nothing to score, and no groups"
     places = ScorePlaces(keep=plan.output.keep, scratch=plan.output.scratch)
-    return grouping.group_step(
+    return choosing.group_step(
         study, data.scored, plan.scoring, plan.groups, mobile, places
     )
 
 
 def _tune(
-    study: Study, data: StudyData, plan: StudyPlan, live: tuning.LiveDrift
+    study: Study, data: StudyData, plan: StudyPlan, live: training.LiveDrift
 ) -> list[StepOutcome]:
     assert data.learnt is not None, "nothing to tune on, and no checkpoints"
     return [
-        tuning.tune_step(study, data.learnt, plan.lora, live, number)
+        training.tune_step(study, data.learnt, plan.lora, live, number)
         for number in range(plan.testing.seeds)
     ]

@@ -15,11 +15,11 @@ from driftmap.load.adapters import read_adapter
 from driftmap.measure.drift import dense_change
 from driftmap.recipes.options import TestingOptions
 from driftmap.recipes.steps.bench import Study
-from driftmap.recipes.steps.cautioning import study_cautions
-from driftmap.recipes.steps.effects import Factors, study_effects
-from driftmap.recipes.steps.group_cards import STATISTICS_KIND
-from driftmap.recipes.steps.remedies import FOR_STATISTICS
-from driftmap.recipes.steps.tuning import checkpoint_folders
+from driftmap.recipes.steps.groups.cards import STATISTICS_KIND
+from driftmap.recipes.steps.inference.cautioning import study_cautions
+from driftmap.recipes.steps.inference.effects import Factors, study_effects
+from driftmap.recipes.steps.needs.remedies import FOR_STATISTICS
+from driftmap.recipes.steps.tuning.training import checkpoint_folders
 from driftmap.results.evidence import MatrixEvidence
 from driftmap.results.groups import WeightGroup
 from driftmap.results.plain import to_plain

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from driftmap.core.places import Site
 from driftmap.load.model import LoadedModel
 from driftmap.recipes.options import GroupOptions, StudyPlan
-from driftmap.recipes.steps.needs_memory import Adapter, default_permutations
+from driftmap.recipes.steps.needs.memory import Adapter, default_permutations
 from driftmap.store.run_dir import RunDir
 from driftmap.tune.schedule import checkpoint_steps, drift_steps, total_steps
 

@@ -12,8 +12,8 @@ from driftmap.core.shortage import explained
 from driftmap.measure.select import top
 from driftmap.recipes.options import ScoringOptions
 from driftmap.recipes.steps.bench import Study
-from driftmap.recipes.steps.remedies import for_scoring
-from driftmap.recipes.steps.scoring import snip_scores
+from driftmap.recipes.steps.needs.remedies import for_scoring
+from driftmap.recipes.steps.scoring.halves import snip_scores
 from driftmap.results.groups import FlatIndex, GroupOrigin, WeightGroup
 from driftmap.results.samples import EncodedSample
 from driftmap.store.groups import save_group

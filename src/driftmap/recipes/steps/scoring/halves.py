@@ -18,7 +18,7 @@ from driftmap.load.model import LoadedModel
 from driftmap.measure.snip import GradientSums, HalfScores, Snip, SnipHalves
 from driftmap.recipes.options import ScoringOptions
 from driftmap.recipes.steps.bench import batches_of
-from driftmap.recipes.steps.scoring_passes import (
+from driftmap.recipes.steps.scoring.passes import (
     Passes,
     Spill,
     plan_waiting,

@@ -16,8 +16,8 @@ from driftmap.core.shortage import explained, give_back
 from driftmap.families.matrices import site_weight
 from driftmap.measure.drift import DriftBaseline, drift_baseline, drift_table
 from driftmap.recipes.steps.bench import Study
-from driftmap.recipes.steps.grouping import load_groups
-from driftmap.recipes.steps.remedies import for_tuning
+from driftmap.recipes.steps.groups.choosing import load_groups
+from driftmap.recipes.steps.needs.remedies import for_tuning
 from driftmap.results.samples import EncodedSample
 from driftmap.results.table import Table
 from driftmap.signals.factors import LoraFactors

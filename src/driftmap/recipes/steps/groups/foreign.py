@@ -10,8 +10,8 @@ from driftmap.core.errors import DataError
 from driftmap.core.places import Site
 from driftmap.core.progress import say
 from driftmap.recipes.steps.bench import Study
-from driftmap.recipes.steps.controls import matched_control, random_control
-from driftmap.recipes.steps.group_files import save_groups
+from driftmap.recipes.steps.groups.controls import matched_control, random_control
+from driftmap.recipes.steps.groups.files import save_groups
 from driftmap.results.groups import CONTROL_RULES, IMPORTED, GroupOrigin, WeightGroup
 from driftmap.results.table import Table
 from driftmap.store.files import sha256_of

@@ -1,6 +1,6 @@
 """How much memory does each step of a study need beside the model itself?
 
-What depends on the model's layers is measured on short pieces (`needs_pieces`); what
+What depends on the model's layers is measured on short pieces (`pieces`); what
 is counted here are arrays whose sizes are known: a number of bytes per weight of the
 largest matrix, per member of a group, per weight of the adapter.
 """
@@ -13,8 +13,8 @@ from driftmap.core.places import Site
 from driftmap.core.seeds import child_seed
 from driftmap.load.model import LoadedModel
 from driftmap.recipes.options import EvaluationOptions, GroupOptions, ScoringOptions
-from driftmap.recipes.steps import needs_pieces as pieces
 from driftmap.recipes.steps.data import EvaluationData
+from driftmap.recipes.steps.needs import pieces
 from driftmap.results.samples import EncodedSample
 from driftmap.stats.many_tests import needed_permutations
 from driftmap.tune.schedule import total_steps

@@ -15,17 +15,17 @@ from driftmap.core.shortage import explained
 from driftmap.measure.select import difference, overlap, top
 from driftmap.recipes.options import GroupOptions, ScoringOptions
 from driftmap.recipes.steps.bench import Study
-from driftmap.recipes.steps.controls import matched_control, random_control
 from driftmap.recipes.steps.data import ScoringData
-from driftmap.recipes.steps.group_files import read_groups, save_groups
-from driftmap.recipes.steps.kept_scores import (
+from driftmap.recipes.steps.groups.controls import matched_control, random_control
+from driftmap.recipes.steps.groups.files import read_groups, save_groups
+from driftmap.recipes.steps.needs.remedies import for_scoring
+from driftmap.recipes.steps.scoring.halves import OfMatrix
+from driftmap.recipes.steps.scoring.kept import (
     ScorePlaces,
     keep_scores,
     scores_inputs,
     scores_of_both,
 )
-from driftmap.recipes.steps.remedies import for_scoring
-from driftmap.recipes.steps.scoring import OfMatrix
 from driftmap.results.groups import DECLARED, FlatIndex, GroupOrigin, WeightGroup
 from driftmap.results.table import Table
 from driftmap.store.steps import StepOutcome

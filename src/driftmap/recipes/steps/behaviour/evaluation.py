@@ -19,8 +19,8 @@ from driftmap.load.model import LoadedModel
 from driftmap.recipes.options import EvaluationOptions
 from driftmap.recipes.steps.bench import Study, batches_of
 from driftmap.recipes.steps.data import Encoded, EvaluationData
-from driftmap.recipes.steps.remedies import for_evaluation
-from driftmap.recipes.steps.tuning import checkpoint_folders
+from driftmap.recipes.steps.needs.remedies import for_evaluation
+from driftmap.recipes.steps.tuning.training import checkpoint_folders
 from driftmap.results.behaviour import Answer
 from driftmap.results.table import Cell, Table
 from driftmap.store.steps import StepOutcome

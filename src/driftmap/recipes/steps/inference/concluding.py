@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from driftmap.recipes.options import StudyPlan
-from driftmap.recipes.steps import behaviour, drifting, evaluation, inference
+from driftmap.recipes.steps.behaviour import changes, evaluation
 from driftmap.recipes.steps.bench import Study
 from driftmap.recipes.steps.data import EvaluationData
-from driftmap.recipes.steps.group_files import AGREEMENT_FILE
-from driftmap.recipes.steps.grouping import load_groups
-from driftmap.recipes.steps.tuning import LiveDrift
+from driftmap.recipes.steps.groups.choosing import load_groups
+from driftmap.recipes.steps.groups.files import AGREEMENT_FILE
+from driftmap.recipes.steps.inference import drifting, testing
+from driftmap.recipes.steps.tuning.training import LiveDrift
 from driftmap.store.steps import StepOutcome
 from driftmap.store.tables import load_table
 
@@ -45,14 +46,14 @@ def conclude(
     """
     drift = drifting.drift_step(study, tuned.runs, tuned.live)
     judged = evaluation.all_steps(study, asked, plan.evaluation, tuned.runs)
-    behaviour.behaviour_step(study, judged)
-    findings = inference.Findings(
+    changes.behaviour_step(study, judged)
+    findings = testing.Findings(
         groups=load_groups(study, tuned.groups),
         tuned=tuned.runs,
         drift=drift,
-        behaviours=behaviour.behaviour_changes(judged, study.seed),
+        behaviours=changes.behaviour_changes(judged, study.seed),
         num_shared=asked.num_shared,
         agreement=load_table(tuned.groups.path(AGREEMENT_FILE)),
         is_trial=plan.is_trial,
     )
-    inference.statistics_step(study, findings, plan.testing)
+    testing.statistics_step(study, findings, plan.testing)

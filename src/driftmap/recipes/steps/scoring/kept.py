@@ -12,14 +12,14 @@ from driftmap.core.shortage import explained
 from driftmap.recipes.options import ScoringOptions
 from driftmap.recipes.steps.bench import Study
 from driftmap.recipes.steps.data import Encoded, ScoringData
-from driftmap.recipes.steps.remedies import for_scoring
-from driftmap.recipes.steps.scoring import (
+from driftmap.recipes.steps.needs.remedies import for_scoring
+from driftmap.recipes.steps.scoring.halves import (
     OfMatrix,
     plain_halves,
     read_halves,
     snip_halves,
 )
-from driftmap.recipes.steps.scoring_passes import Spill
+from driftmap.recipes.steps.scoring.passes import Spill
 from driftmap.store.scores import writing_halves
 from driftmap.store.steps import StepOutcome
 

@@ -10,7 +10,7 @@ from driftmap.core.progress import progress
 from driftmap.load.adapters import read_adapter
 from driftmap.measure.drift import drift_table
 from driftmap.recipes.steps.bench import Study
-from driftmap.recipes.steps.tuning import LiveDrift, checkpoint_folders
+from driftmap.recipes.steps.tuning.training import LiveDrift, checkpoint_folders
 from driftmap.results.drift import POOLED_LAYER
 from driftmap.results.table import Cell, Table
 from driftmap.stats.intervals import t_interval

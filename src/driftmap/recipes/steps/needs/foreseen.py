@@ -1,7 +1,7 @@
 """Is there room for what a study is about to do, before it begins?
 
 Only steps that are not finished are looked at. What they need is estimated
-(`needs_memory`, `needs_disk`), told in one line, and compared with what is free.
+(`memory`, `disk`), told in one line, and compared with what is free.
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,12 +21,14 @@ from driftmap.families.matrices import site_weight
 from driftmap.load.model import LoadedModel
 from driftmap.measure.snip import Snip, SnipHalves
 from driftmap.recipes.options import ScoringOptions, StudyPlan
-from driftmap.recipes.steps import needs_disk, needs_memory, needs_pieces, remedies
 from driftmap.recipes.steps.bench import Study
 from driftmap.recipes.steps.data import Encoded, StudyData
-from driftmap.recipes.steps.needs_disk import DiskPart
-from driftmap.recipes.steps.needs_memory import Memory
-from driftmap.recipes.steps.scoring_passes import Spill, plan_waiting, plan_whole
+from driftmap.recipes.steps.needs import disk as of_disk
+from driftmap.recipes.steps.needs import memory as of_memory
+from driftmap.recipes.steps.needs import pieces, remedies
+from driftmap.recipes.steps.needs.disk import DiskPart
+from driftmap.recipes.steps.needs.memory import Memory
+from driftmap.recipes.steps.scoring.passes import Spill, plan_waiting, plan_whole
 from driftmap.tune.adapter import tuned_sites
 
 _DOUBLE = 8
@@ -85,14 +87,14 @@ def require_scoring_room(
     fold = Snip(lambda site: site_weight(loaded.model, site))
     with listening(Silence()):
         parts = plan_whole(loaded, fold, scoring)
-    scored = needs_memory.Scored(
+    scored = of_memory.Scored(
         data=[encoded],
         held_bytes=max(sum(map(fold.num_bytes, part)) for part in parts),
         chosen_bytes=0,
     )
     disk = [DiskPart(what="groups and small files", num_bytes=1 << 20)]
     if keep:
-        kept = needs_disk.kept_bytes(sites, 4)
+        kept = of_disk.kept_bytes(sites, 4)
         disk.append(DiskPart(what="scores", num_bytes=kept, remedy="use --no-keep"))
     _compare(study, [_scoring(loaded, scored, scoring)], disk)
 
@@ -108,7 +110,7 @@ def study_disk(study: Study, data: StudyData, plan: StudyPlan) -> list[DiskPart]
     """What the steps that are not done yet write."""
     asked = data.asked
     num_asked = sum(map(len, (asked.prompts, *(h.prompts for h in asked.held_out))))
-    return needs_disk.study_disk(
+    return of_disk.study_disk(
         study.loaded,
         study.run,
         plan,
@@ -137,18 +139,18 @@ def _estimates(study: Study, data: StudyData, plan: StudyPlan) -> Iterator[Estim
 
 
 def _scoring(
-    loaded: LoadedModel, scored: needs_memory.Scored, scoring: ScoringOptions
+    loaded: LoadedModel, scored: of_memory.Scored, scoring: ScoringOptions
 ) -> Estimate:
-    scaling = needs_pieces.scoring_scaling(loaded, scoring.score_batch_size)
+    scaling = pieces.scoring_scaling(loaded, scoring.score_batch_size)
     sizes = _halves(scoring.score_batch_size)
     smaller = [replace(scoring, score_batch_size=size) for size in sizes]
     return Estimate(
         what="scoring",
-        memory=needs_memory.scoring_memory(loaded, scored, scoring, scaling),
+        memory=of_memory.scoring_memory(loaded, scored, scoring, scaling),
         smaller=tuple(
             (
                 f"--score-batch-size {less.score_batch_size}",
-                needs_memory.scoring_memory(loaded, scored, less, scaling),
+                of_memory.scoring_memory(loaded, scored, less, scaling),
             )
             for less in smaller
         ),
@@ -156,9 +158,7 @@ def _scoring(
     )
 
 
-def _scored(
-    study: Study, data: Sequence[Encoded], plan: StudyPlan
-) -> needs_memory.Scored:
+def _scored(study: Study, data: Sequence[Encoded], plan: StudyPlan) -> of_memory.Scored:
     loaded = study.loaded
     fold = SnipHalves(lambda site: site_weight(loaded.model, site))
     spill = Spill(run=study.run.path, chosen=plan.output.scratch)
@@ -168,7 +168,7 @@ def _scored(
     num_sets = len(data) if passes.waits_in is None else 1
     total = sum(site.num_weights for site in loaded.layout.sites)
     share = plan.groups.q + 2 * plan.groups.share
-    return needs_memory.Scored(
+    return of_memory.Scored(
         data=data,
         held_bytes=num_sets * held,
         chosen_bytes=int(3 * _DOUBLE * share * total),
@@ -179,16 +179,16 @@ def _tuning(
     study: Study, samples: Encoded, plan: StudyPlan, numbers: Sequence[int]
 ) -> Estimate:
     loaded, adapter = study.loaded, _adapter(study, plan)
-    members = needs_memory.group_members(loaded.layout.sites, plan.groups)
+    members = of_memory.group_members(loaded.layout.sites, plan.groups)
     seeds = [child_seed(study.seed, "run", number) for number in numbers]
-    scaling = needs_pieces.tuning_scaling(loaded, adapter.sites, plan.lora, samples)
+    scaling = pieces.tuning_scaling(loaded, adapter.sites, plan.lora, samples)
     total = plan.lora.batch_size * plan.lora.grad_accum
     sizes = [s for s in range(plan.lora.batch_size, 0, -1) if total % s == 0]
     peaks = []
     for size in sizes:
         settings = replace(plan.lora, batch_size=size, grad_accum=total // size)
-        shapes = needs_memory.training_shapes(samples, settings, seeds)
-        peak = needs_memory.tuning_memory(loaded, shapes, adapter, members, scaling)
+        shapes = of_memory.training_shapes(samples, settings, seeds)
+        peak = of_memory.tuning_memory(loaded, shapes, adapter, members, scaling)
         peaks.append((f"--batch-size {size} --grad-accum {total // size}", peak))
     return Estimate(
         what="fine-tuning",
@@ -200,11 +200,11 @@ def _tuning(
 
 def _evaluation(study: Study, data: StudyData, plan: StudyPlan) -> Estimate:
     loaded, adapter, options = study.loaded, _adapter(study, plan), plan.evaluation
-    scaling = needs_pieces.evaluation_scaling(
+    scaling = pieces.evaluation_scaling(
         loaded, adapter.sites, plan.lora, options.eval_batch_size
     )
     peaks = [
-        needs_memory.evaluation_memory(
+        of_memory.evaluation_memory(
             loaded, data.asked, replace(options, eval_batch_size=size), adapter, scaling
         )
         for size in (options.eval_batch_size, *_halves(options.eval_batch_size))
@@ -225,20 +225,20 @@ def _statistics(study: Study, plan: StudyPlan) -> Estimate:
     sites = study.loaded.layout.sites
     return Estimate(
         what="the statistics",
-        memory=needs_memory.statistics_memory(
+        memory=of_memory.statistics_memory(
             study.loaded,
             _adapter(study, plan),
-            needs_memory.group_members(sites, plan.groups),
-            plan.testing.permutations or needs_memory.default_permutations(sites),
+            of_memory.group_members(sites, plan.groups),
+            plan.testing.permutations or of_memory.default_permutations(sites),
             plan.testing.seeds,
         ),
         remedy=remedies.FOR_STATISTICS,
     )
 
 
-def _adapter(study: Study, plan: StudyPlan) -> needs_memory.Adapter:
+def _adapter(study: Study, plan: StudyPlan) -> of_memory.Adapter:
     mobile = tuned_sites(study.loaded.layout.sites, plan.lora)
-    return needs_memory.adapter_of(mobile, plan.lora.lora_r)
+    return of_memory.adapter_of(mobile, plan.lora.lora_r)
 
 
 def _halves(size: int) -> list[int]:

@@ -10,7 +10,7 @@ from transformers import GenerationConfig, PreTrainedModel
 from driftmap.load.merged import merged_tensors
 from driftmap.load.quiet import no_bars
 from driftmap.recipes.steps.bench import Study
-from driftmap.recipes.steps.tuning import checkpoint_folders
+from driftmap.recipes.steps.tuning.training import checkpoint_folders
 from driftmap.store.steps import StepOutcome
 
 LARGEST_FILE = "5GB"

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import driftmap
-from driftmap.recipes.steps.logs_comparing import (
+from driftmap.recipes.steps.logs.comparing import (
     EFFECTS_TABLE,
     LOGS_STATISTICS_KIND,
     LOGS_TABLE,

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
+from driftmap.recipes.steps.behaviour.evaluation import PROMPTS, load_readings
 from driftmap.recipes.steps.bench import Study
-from driftmap.recipes.steps.evaluation import PROMPTS, load_readings
 from driftmap.results.statistics import BehaviourChange
 from driftmap.results.table import Cell, Table
 from driftmap.stats.behaviour import behaviour_change

@@ -1,0 +1,1 @@
+"""What does the model do before and after, and did it change?"""

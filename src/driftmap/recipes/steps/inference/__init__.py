@@ -1,0 +1,1 @@
+"""What do drift and behaviour say together, beside what chance gives?"""

@@ -1,0 +1,1 @@
+"""What do drift logs of other programs say?"""

@@ -1,0 +1,1 @@
+"""What does a study need before it begins, and what lowers it?"""

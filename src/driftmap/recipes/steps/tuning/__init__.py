@@ -1,0 +1,1 @@
+"""How is the model fine-tuned, or taken as it was tuned elsewhere?"""
