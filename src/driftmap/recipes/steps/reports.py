@@ -1,0 +1,14 @@
+"""Which kinds of runs have a report, and which step draws it?"""
+
+from collections.abc import Callable, Mapping
+
+from driftmap.recipes.steps.logs.reporting import logs_report_step
+from driftmap.recipes.steps.reporting import report_step
+from driftmap.store.run_dir import RunDir
+from driftmap.store.steps import StepOutcome
+
+REPORT_STEPS: Mapping[str, Callable[[RunDir], StepOutcome]] = {
+    "drift": report_step,
+    "drift-logs": logs_report_step,
+}
+"""By the kind that `run.yaml` names; each draws from the run folder alone."""
