@@ -31,7 +31,8 @@ class DriftLogs:
         """
         from driftmap.recipes.steps.logbook import logged
         from driftmap.recipes.steps.logs.comparing import KIND, logs_step, read_logs
-        from driftmap.recipes.steps.logs.reporting import REPORT, logs_report_step
+        from driftmap.recipes.steps.logs.reporting import logs_report_step
+        from driftmap.recipes.steps.pages import REPORT
         from driftmap.store.run_dir import RunDir
 
         logs = read_logs(self.drift_logs)

@@ -27,21 +27,16 @@ class Report:
             The report.
         """
         from driftmap.recipes.steps.logbook import logged
+        from driftmap.recipes.steps.pages import REPORT
+        from driftmap.recipes.steps.reports import REPORT_STEPS
         from driftmap.store.recipe_file import load_recipe
         from driftmap.store.run_dir import RunDir
 
         kind = load_recipe(self.run_folder).kind
-        if kind not in ("drift", "drift-logs"):
+        if kind not in REPORT_STEPS:
             raise StoreError(
                 f"{self.run_folder}: holds a run of `{kind}`, which has no report; "
                 "name the folder of a drift study"
             )
         with RunDir.reopen(self.run_folder) as run, logged(run.path, "report"):
-            if kind == "drift-logs":
-                from driftmap.recipes.steps.logs import reporting as logs_reporting
-
-                step = logs_reporting.logs_report_step(run)
-                return step.path(logs_reporting.REPORT)
-            from driftmap.recipes.steps import reporting
-
-            return reporting.report_step(run).path(reporting.REPORT)
+            return REPORT_STEPS[kind](run).path(REPORT)

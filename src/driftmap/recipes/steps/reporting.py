@@ -12,17 +12,13 @@ from driftmap.recipes.steps.groups.files import (
     MODEL_KIND,
     read_groups,
 )
+from driftmap.recipes.steps.pages import write_report
 from driftmap.render.drift_page import drift_page
-from driftmap.render.html import html_of
-from driftmap.render.page import figures_of
-from driftmap.render.pictures import save_pictures
-from driftmap.render.text import text_of
 from driftmap.results.drift_study import DriftStudy
 from driftmap.results.plain import from_plain
 from driftmap.results.provenance import ModelIdentity
 from driftmap.results.statistics import DriftStatistics
 from driftmap.results.table import Table
-from driftmap.store.files import write_text
 from driftmap.store.plain import load_json
 from driftmap.store.provenance import read_provenance
 from driftmap.store.recipe_file import load_recipe
@@ -30,20 +26,13 @@ from driftmap.store.run_dir import RunDir
 from driftmap.store.steps import StepOutcome
 from driftmap.store.tables import load_table
 
-REPORT = "report.html"
-
 
 def report_step(run: RunDir) -> StepOutcome:
     """Draw `report.html`, `report.txt` and the pictures of a drift study."""
     steps = finished_steps(run)
 
     def make(folder: Path) -> None:
-        page = drift_page(read_study(run, steps))
-        write_text(folder / REPORT, html_of(page))
-        write_text(folder / "report.txt", text_of(page))
-        pictures = folder / "figures"
-        pictures.mkdir()
-        save_pictures(figures_of(page), pictures)
+        write_report(folder, drift_page(read_study(run, steps)))
 
     inputs = {
         "of": [step.key for step in steps.values()],

@@ -15,6 +15,7 @@ from driftmap.recipes.steps.groups import choosing
 from driftmap.recipes.steps.groups import foreign as foreign_groups
 from driftmap.recipes.steps.inference import concluding
 from driftmap.recipes.steps.needs import foreseen
+from driftmap.recipes.steps.pages import REPORT
 from driftmap.recipes.steps.rows import StudyRows
 from driftmap.recipes.steps.scoring.kept import ScorePlaces
 from driftmap.recipes.steps.tuning import foreign as foreign_checkpoints
@@ -77,7 +78,7 @@ def _phases(
         exporting.export_step(study, made)
     report = reporting.report_step(study.run)
     study.run.drop_outdated()
-    return report.path(reporting.REPORT)
+    return report.path(REPORT)
 
 
 def _mobile(

@@ -9,21 +9,15 @@ from driftmap.recipes.steps.logs.comparing import (
     LOGS_TABLE,
     STATISTICS_FILE,
 )
-from driftmap.render.html import html_of
+from driftmap.recipes.steps.pages import write_report
 from driftmap.render.logs_page import logs_page
-from driftmap.render.page import figures_of
-from driftmap.render.pictures import save_pictures
-from driftmap.render.text import text_of
 from driftmap.results.drift_logs import LogsStatistics, LogsStudy
 from driftmap.results.plain import from_plain
-from driftmap.store.files import write_text
 from driftmap.store.plain import load_json
 from driftmap.store.recipe_file import load_recipe
 from driftmap.store.run_dir import RunDir
 from driftmap.store.steps import StepOutcome
 from driftmap.store.tables import load_table
-
-REPORT = "report.html"
 
 
 def logs_report_step(run: RunDir) -> StepOutcome:
@@ -31,12 +25,7 @@ def logs_report_step(run: RunDir) -> StepOutcome:
     logs = run.require("logs")
 
     def make(folder: Path) -> None:
-        page = logs_page(read_logs_study(run, logs))
-        write_text(folder / REPORT, html_of(page))
-        write_text(folder / "report.txt", text_of(page))
-        pictures = folder / "figures"
-        pictures.mkdir()
-        save_pictures(figures_of(page), pictures)
+        write_report(folder, logs_page(read_logs_study(run, logs)))
 
     inputs = {"of": [logs.key], "driftmap": driftmap.__version__}
     return run.step("report", inputs, make)
