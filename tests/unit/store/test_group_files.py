@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
 from driftmap.core.errors import StoreError
+from pinned_files import safetensors_bytes
 from driftmap.core.places import RowBlocks, Site
 from driftmap.results.groups import GroupOrigin, WeightGroup
 from driftmap.store.groups import load_group, open_group, save_group
@@ -111,14 +112,13 @@ PINNED = (
 def test_the_bytes_are_pinned(tmp_path):
     save_group(tmp_path / "g", group_of({K: [1, 8], Q: [0, 41]}, {Q: [1.0, 0.5]}))
     whole = (tmp_path / "g").read_bytes()
-    header = PINNED + b" " * (-len(PINNED) % 8)
     data = bytes.fromhex(
         "0000803f 0000003f"  # scores 1 and 0.5
         "00000000 01000000 02000000 02000000"  # rows of m.0.q begin
         "0000 0100"  # columns 0 and 1
         "02 01"  # bits 1 and 8
     )
-    assert whole == len(header).to_bytes(8, "little") + header + data
+    assert whole == safetensors_bytes(PINNED, data)
 
 
 def test_the_order_of_sites_changes_nothing(tmp_path):

@@ -5,6 +5,7 @@ from safetensors.numpy import load_file, save_file
 from driftmap.core.errors import StoreError
 from driftmap.core.places import Site
 from driftmap.store.scores import open_scores, save_scores
+from pinned_files import safetensors_bytes
 
 Q = Site(path="m.0.q", layer=0, part="q", num_rows=2, num_columns=3)
 O = Site(path="m.0.o", layer=0, part="o", num_rows=3, num_columns=2)  # noqa: E741
@@ -44,9 +45,7 @@ def test_the_bytes_are_pinned(tmp_path):
         b'\\"transposed\\":false}],\\"version\\":1}"},'
         b'"a.0":{"dtype":"F32","shape":[1,1],"data_offsets":[0,4]}}'
     )
-    header += b" " * (-len(header) % 8)
-    data = bytes.fromhex("0000803f")
-    whole = len(header).to_bytes(8, "little") + header + data
+    whole = safetensors_bytes(header, bytes.fromhex("0000803f"))
     assert (tmp_path / "s").read_bytes() == whole
 
 

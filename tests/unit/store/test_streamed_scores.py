@@ -21,6 +21,7 @@ from driftmap.store.scores import (
     writing_halves,
 )
 from driftmap.store.streaming import streaming_tensors
+from pinned_files import safetensors_bytes
 
 Q = Site(path="m.0.q", layer=0, part="q", num_rows=2, num_columns=3)
 K = Site(
@@ -132,9 +133,7 @@ def test_the_bytes_of_halves_are_pinned(tmp_path):
         b'"a.0.even":{"dtype":"F32","shape":[1,1],"data_offsets":[0,4]},'
         b'"a.0.odd":{"dtype":"F32","shape":[1,1],"data_offsets":[4,8]}}'
     )
-    header += b" " * (-len(header) % 8)
-    data = bytes.fromhex("0000803f00000040")
-    whole = len(header).to_bytes(8, "little") + header + data
+    whole = safetensors_bytes(header, bytes.fromhex("0000803f00000040"))
     assert (tmp_path / "s").read_bytes() == whole
 
 
