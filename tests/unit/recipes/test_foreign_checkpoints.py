@@ -16,11 +16,8 @@ from transformers import AutoModelForCausalLM
 from driftmap.core.errors import ModelError
 from driftmap.families.matrices import site_weight
 from driftmap.load.attach import attach_adapter
-from driftmap.load.model import load_model
-from driftmap.load.source import ModelSource
 from driftmap.load.training_runs import find_runs
 from driftmap.measure.drift import drift_baseline
-from driftmap.recipes.steps.bench import Study
 from driftmap.recipes.steps.inference.drifting import drift_step
 from driftmap.recipes.steps.tuning import foreign as foreign_checkpoints
 from driftmap.recipes.steps.tuning.foreign import (
@@ -30,22 +27,10 @@ from driftmap.recipes.steps.tuning.foreign import (
 )
 from driftmap.recipes.steps.tuning.training import LiveDrift, checkpoint_folders
 from driftmap.results.groups import GroupOrigin, WeightGroup
-from driftmap.store.run_dir import RunDir
 from driftmap.store.tables import load_table
-from driftmap.tune.settings import LoraSettings
+from driftmap.tune.settings import TuningSettings
 from tiny_studies import save_tiny_model
 from trained_elsewhere import LEARNT, merged_change, train
-
-
-@pytest.fixture(scope="module")
-def loaded(model):
-    return load_model(ModelSource(model=str(model), device="cpu"))
-
-
-@pytest.fixture
-def study(loaded, tmp_path):
-    with RunDir.open(tmp_path / "run", {"seed": 0}, "drift") as run:
-        yield Study(run=run, loaded=loaded, seed=0)
 
 
 @pytest.fixture(scope="module")
@@ -267,9 +252,9 @@ def test_odd_configurations_end_in_one_sentence(study, trained, tmp_path, settin
 def test_options_of_tuning_that_mean_nothing_are_named(monkeypatch):
     said = []
     monkeypatch.setattr(foreign_checkpoints, "say", said.append)
-    say_ignored(LoraSettings())
+    say_ignored(TuningSettings())
     assert said == []
-    say_ignored(replace(LoraSettings(), lora_r=4, max_steps=7))
+    say_ignored(replace(TuningSettings(), lora_r=4, max_steps=7))
     assert said == [
         "--lora-r, --max-steps: not used, since the adapters of --checkpoints are "
         "trained"

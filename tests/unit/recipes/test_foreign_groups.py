@@ -8,9 +8,6 @@ import numpy as np
 import pytest
 
 from driftmap.core.errors import DriftmapError
-from driftmap.load.model import load_model
-from driftmap.load.source import ModelSource
-from driftmap.recipes.steps.bench import Study
 from driftmap.recipes.steps.groups import foreign as foreign_groups
 from driftmap.recipes.steps.groups.cards import group_cards
 from driftmap.recipes.steps.groups.choosing import load_groups
@@ -19,19 +16,7 @@ from driftmap.results.groups import GroupOrigin, WeightGroup
 from driftmap.store.files import sha256_of
 from driftmap.store.groups import save_group
 from driftmap.store.interop import export_json_group
-from driftmap.store.run_dir import RunDir
 from driftmap.store.tables import load_table
-
-
-@pytest.fixture(scope="module")
-def loaded(model):
-    return load_model(ModelSource(model=str(model), device="cpu"))
-
-
-@pytest.fixture
-def study(loaded, tmp_path):
-    with RunDir.open(tmp_path / "run", {"seed": 3}, "drift") as run:
-        yield Study(run=run, loaded=loaded, seed=3)
 
 
 @pytest.fixture

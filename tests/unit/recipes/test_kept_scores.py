@@ -15,8 +15,6 @@ from driftmap.core import scratch
 from driftmap.core.errors import DataError, StoreError, UsageError
 from driftmap.core.progress import Listener, listening
 from driftmap.core.scratch import leftovers
-from driftmap.load.model import load_model
-from driftmap.load.source import ModelSource
 from driftmap.recipes.options import GroupOptions, ScoringOptions
 from driftmap.recipes.steps import data as steps_data
 from driftmap.recipes.steps import rows
@@ -38,11 +36,6 @@ class Notes(Listener):
 
     def said(self, message):
         self.lines.append(message)
-
-
-@pytest.fixture(scope="session")
-def loaded(model):
-    return load_model(ModelSource(model=str(model), device="cpu"))
 
 
 @pytest.fixture

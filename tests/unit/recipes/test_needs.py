@@ -28,12 +28,12 @@ from driftmap.recipes.steps.needs import foreseen as needs
 from driftmap.recipes.steps.needs import remedies
 from driftmap.recipes.steps.tuning import training as tuning
 from driftmap.store.run_dir import RunDir
-from driftmap.tune.settings import LoraSettings
+from driftmap.tune.settings import TuningSettings
 
 PLAN = StudyPlan(
     scoring=ScoringOptions(num_samples=6, score_batch_size=8),
     groups=GroupOptions(share=0.02),
-    lora=LoraSettings(max_steps=4, batch_size=8, grad_accum=4, save_steps=2),
+    lora=TuningSettings(max_steps=4, batch_size=8, grad_accum=4, save_steps=2),
     evaluation=EvaluationOptions(max_new_tokens=4, eval_batch_size=8),
     testing=options.TestingOptions(seeds=2, permutations=19),
     elsewhere=ElsewhereOptions(),
@@ -49,11 +49,6 @@ class Heard(Silence):
 
     def said(self, message):
         self.lines.append(message)
-
-
-@pytest.fixture(scope="module")
-def loaded(model):
-    return load_model(ModelSource(model=str(model), device="cpu"))
 
 
 @pytest.fixture
@@ -73,12 +68,6 @@ def encoded(loaded, data):
             prompts=prompts, prompts_sha256="", held_out=(), num_shared=0
         ),
     )
-
-
-@pytest.fixture
-def study(loaded, tmp_path):
-    with RunDir.open(tmp_path / "run", {"seed": 0}, "drift") as run:
-        yield Study(run=run, loaded=loaded, seed=0)
 
 
 @contextmanager

@@ -5,9 +5,7 @@ import pytest
 
 from driftmap.families.matrices import site_weight
 from driftmap.load.encoding import Encoding, encode
-from driftmap.load.model import load_model
 from driftmap.load.samples import read_samples
-from driftmap.load.source import ModelSource
 from driftmap.measure.drift import drift_baseline
 from driftmap.recipes.steps.bench import Study
 from driftmap.recipes.steps.inference.drifting import drift_step
@@ -19,9 +17,9 @@ from driftmap.recipes.steps.tuning.training import (
 from driftmap.results.groups import GroupOrigin, WeightGroup
 from driftmap.store.run_dir import RunDir
 from driftmap.store.tables import load_table
-from driftmap.tune.settings import LoraSettings
+from driftmap.tune.settings import TuningSettings
 
-SETTINGS = LoraSettings(
+SETTINGS = TuningSettings(
     max_steps=4,
     batch_size=2,
     grad_accum=1,
@@ -31,11 +29,6 @@ SETTINGS = LoraSettings(
 )
 ALL_STEPS = [0, 1, 2, 3, 4]
 CHECKPOINTS = [0, 2, 4]
-
-
-@pytest.fixture(scope="module")
-def loaded(model):
-    return load_model(ModelSource(model=str(model), device="cpu"))
 
 
 @pytest.fixture
