@@ -19,7 +19,7 @@ from driftmap.core.units import format_bytes
 from driftmap.families.discover import find_layout
 from driftmap.families.matrices import site_weight
 from driftmap.measure.snip import Snip
-from driftmap.signals.batch import Batch
+from driftmap.signals.batch import Batch, observed_tokens
 
 TARGET, TARGET_LAYERS = 6.5, 16
 TURNS = {8: 5, 16: 3, 32: 1}
@@ -85,12 +85,14 @@ def as_batch(token_ids, first):
     numbers = range(first, first + len(token_ids))
     counted = torch.zeros_like(token_ids, dtype=torch.bool)
     counted[:, TOKENS - COUNTED :] = True
+    real = torch.ones_like(counted)
     return Batch(
         sample_ids=tuple(map(str, numbers)),
         sample_index=tuple(numbers),
         token_ids=token_ids,
-        real=torch.ones_like(counted),
+        real=real,
         counted=counted,
+        observed=observed_tokens(real, counted, "response"),
     )
 
 

@@ -1,12 +1,15 @@
 """Random samples as padded batches, and SNIP the slow way, for tests of capture."""
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
+from torch.utils.checkpoint import checkpoint
+from transformers.modeling_layers import GradientCheckpointingLayer
 
 from driftmap.families.discover import find_layout
 from driftmap.families.matrices import site_weight
-from driftmap.signals.batch import Batch
+from driftmap.signals.batch import Batch, observed_tokens
 
 
 @dataclass(frozen=True)
@@ -33,11 +36,11 @@ def tiny_samples(*lengths, seed=0, vocab=40, counted=3):
     ]
 
 
-def batched(samples, size=None, *, side="right", extra=0):
+def batched(samples, size=None, *, side="right", extra=0, positions="response"):
     """Batches of `size` samples, `extra` columns wider than they need to be."""
     size = size or len(samples)
     return [
-        _padded(samples[start : start + size], side, extra)
+        _padded(samples[start : start + size], side, extra, positions)
         for start in range(0, len(samples), size)
     ]
 
@@ -85,7 +88,17 @@ def naive_snip(model, samples):
     return scores
 
 
-def _padded(samples, side, extra):
+def checkpointed(model, use_reentrant):
+    """Checkpoint every block; transformers renames its own switch between releases."""
+    func = partial(checkpoint, use_reentrant=use_reentrant)
+    for module in model.modules():
+        if isinstance(module, GradientCheckpointingLayer):
+            module.gradient_checkpointing = True
+            module._gradient_checkpointing_func = func
+    return model.train()
+
+
+def _padded(samples, side, extra, positions):
     width = max(len(sample.token_ids) for sample in samples) + extra
     token_ids = torch.zeros(len(samples), width, dtype=torch.long)
     real = torch.zeros(len(samples), width, dtype=torch.bool)
@@ -102,4 +115,5 @@ def _padded(samples, side, extra):
         token_ids=token_ids,
         real=real,
         counted=counted,
+        observed=observed_tokens(real, counted, positions),
     )

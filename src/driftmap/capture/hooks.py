@@ -17,6 +17,9 @@ OutputHook = Callable[[int, Tensor, Tensor], Tensor | None]
 """Takes the number of a watched module, its inputs and its output; returns the output
 that the model goes on with, or None to leave it alone."""
 
+InputHook = Callable[[int, Tensor], Tensor]
+"""Takes the number of a watched module and its inputs; returns those that it gets."""
+
 
 @contextmanager
 def frozen(model: nn.Module) -> Iterator[None]:
@@ -39,6 +42,20 @@ def watching(modules: Sequence[nn.Module], hook: OutputHook) -> Iterator[None]:
         for index, module in enumerate(modules):
             watch = partial(_watch, hook, index)
             handles.append(module.register_forward_hook(watch, with_kwargs=True))
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@contextmanager
+def entering(modules: Mapping[int, nn.Module], hook: InputHook) -> Iterator[None]:
+    """Call `hook` before every execution of every module, by the module's number."""
+    handles = []
+    try:
+        for index, module in modules.items():
+            enter = partial(_enter, hook, index)
+            handles.append(module.register_forward_pre_hook(enter, with_kwargs=True))
         yield
     finally:
         for handle in handles:
@@ -80,6 +97,19 @@ def _watch(
     inputs = args[0] if args else next(iter(kwargs.values()))
     assert isinstance(output, Tensor), type(module)
     return hook(index, inputs, output)
+
+
+def _enter(
+    hook: InputHook,
+    index: int,
+    module: nn.Module,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    if args:
+        return (hook(index, args[0]), *args[1:]), kwargs
+    name = next(iter(kwargs))
+    return args, {**kwargs, name: hook(index, kwargs[name])}
 
 
 def _cut(

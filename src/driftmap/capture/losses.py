@@ -66,18 +66,32 @@ def require_counted(batches: Sequence[Batch]) -> None:
         predicted = batch.real.clone()
         predicted[:, 1:] &= batch.real[:, :-1]
         predicted[:, 0] = False
-        empty = _named(batch, ~batch.counted.any(dim=1))
-        if empty:
-            raise MeasureError(
-                f"sample {empty[0]}: no token counts; is its response empty, or cut "
-                "off by the maximal length?"
-            )
+        _require_any(batch, batch.counted)
         wrong = _named(batch, (batch.counted & ~predicted).any(dim=1))
         if wrong:
             raise MeasureError(
                 f"sample {wrong[0]}: a counted token is padding or the first of the "
                 "sample, which nothing predicts"
             )
+
+
+def require_observed(batches: Sequence[Batch]) -> None:
+    """Refuse samples that would be read nowhere.
+
+    Raises:
+        MeasureError: A sample has no observed token.
+    """
+    for batch in batches:
+        _require_any(batch, batch.observed)
+
+
+def _require_any(batch: Batch, flags: Tensor) -> None:
+    empty = _named(batch, ~flags.any(dim=1))
+    if empty:
+        raise MeasureError(
+            f"sample {empty[0]}: no token counts; is its response empty, or cut "
+            "off by the maximal length?"
+        )
 
 
 def _named(batch: Batch, flags: Tensor) -> list[str]:

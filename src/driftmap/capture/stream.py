@@ -19,9 +19,14 @@ from driftmap.capture.hooks import (
     one_attention_kernel,
     watching,
 )
-from driftmap.capture.losses import logits_at, require_counted, sample_losses
+from driftmap.capture.losses import (
+    logits_at,
+    require_counted,
+    require_observed,
+    sample_losses,
+)
 from driftmap.capture.memory import default_budget, plan_passes
-from driftmap.capture.taps import Taps
+from driftmap.capture.taps import Taps, Wanted
 from driftmap.core.errors import MeasureError
 from driftmap.core.places import Site, canonical_order
 from driftmap.core.progress import Progress, progress, say
@@ -67,8 +72,10 @@ def run_folds(
     if not (sites and batches and folds):
         raise MeasureError("there is nothing to do: give sites, batches and folds")
     _require_no_dropout(model)
-    if any(fold.needs_backward for fold in folds):
+    if Wanted.by(folds).backward:
         require_counted(batches)
+    if any(fold.needs_observed for fold in folds):
+        require_observed(batches)
     ordered = sorted(sites, key=canonical_order)
     budget = default_budget(model) if memory_bytes is None else memory_bytes
     parts = plan_passes(ordered, folds, budget)
@@ -96,16 +103,16 @@ def _one_pass(
         for fold, state in zip(folds, states, strict=True):
             state[signal.site] = fold.update(state[signal.site], signal)
 
-    with_backward = any(fold.needs_backward for fold in folds)
-    taps = Taps(model, sites, feed, with_backward=with_backward)
+    wanted = Wanted.by(folds)
+    taps = Taps(model, sites, feed, wanted=wanted)
     with ExitStack() as stack:
         stack.enter_context(one_attention_kernel(model))
-        if with_backward:
+        if wanted.backward:
             stack.enter_context(leaf_input(_lowest_block(model, sites)))
         else:
             taps.learn_counts(partial(_forward_only, model, _first_sample(batches[0])))
         stack.enter_context(taps.attached())
-        show = _show_with_backward if with_backward else _show_forward
+        show = _show_with_backward if wanted.backward else _show_forward
         for batch in batches:
             show(model, taps, batch)
             bar.advance()
@@ -141,6 +148,7 @@ def _first_sample(batch: Batch) -> Batch:
         token_ids=batch.token_ids[:1],
         real=batch.real[:1],
         counted=batch.counted[:1],
+        observed=batch.observed[:1],
     )
 
 

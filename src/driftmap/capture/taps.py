@@ -4,25 +4,64 @@ A tap returns the output of a map unchanged and keeps its input with
 `save_for_backward`, as the map itself would: checkpointing then drops and
 remakes it like any other activation. The tap's own backward receives the
 gradient at the output and hands both on at once, so that inputs are freed layer
-by layer and no gradient of a weight is ever made.
+by layer and no gradient of a weight is ever made. Where the gradient at the input
+is wanted too, a second tap stands before the map, so that no other map that reads
+the same input adds to it.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from driftmap.capture.hooks import watching
+from driftmap.capture.hooks import entering, watching
 from driftmap.core.errors import MeasureError
 from driftmap.core.places import Site
-from driftmap.families.matrices import site_module
+from driftmap.families.matrices import effective_weight, site_module
+from driftmap.families.modules import map_shape
 from driftmap.signals.batch import Batch
-from driftmap.signals.fold import LinearCall, SiteSignal
+from driftmap.signals.fold import Fold, LinearCall, SiteSignal
 
 Emit = Callable[[SiteSignal], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What signals carry beside the inputs.
+
+    Args:
+        backward: Gradients at the outputs; signals come out during the backward.
+        outputs: Outputs without bias.
+        input_gradients: Gradients at the inputs.
+    """
+
+    backward: bool = False
+    outputs: bool = False
+    input_gradients: bool = False
+
+    @staticmethod
+    def by(folds: Sequence[Fold[Any, Any]]) -> "Wanted":
+        """What any of some folds asks for."""
+        at_inputs = any(fold.needs_input_gradients for fold in folds)
+        return Wanted(
+            backward=at_inputs or any(fold.needs_backward for fold in folds),
+            outputs=any(fold.needs_outputs for fold in folds),
+            input_gradients=at_inputs,
+        )
+
+
+@dataclass(slots=True, eq=False)
+class _Execution:
+    """One execution of a map, filled in as its tensors come."""
+
+    inputs: Tensor | None = None
+    gradient: Tensor | None = None
+    outputs: Tensor | None = None
+    input_gradient: Tensor | None = None
 
 
 class Taps:
@@ -36,7 +75,8 @@ class Taps:
         model: The model that holds the sites.
         sites: Where to listen; sites of one fused map share its tap.
         emit: Takes each signal.
-        with_backward: Signals carry gradients and come out during the backward.
+        wanted: What signals carry; they come out during the backward where there is
+            one.
     """
 
     def __init__(
@@ -45,18 +85,21 @@ class Taps:
         sites: Sequence[Site],
         emit: Emit,
         *,
-        with_backward: bool,
+        wanted: Wanted,
     ) -> None:
         by_module: dict[nn.Module, list[Site]] = {}
         for site in sites:
             by_module.setdefault(site_module(model, site), []).append(site)
         self.modules = tuple(by_module)
         self._sites = tuple(tuple(group) for group in by_module.values())
+        self._model = model
         self._emit = emit
-        self._with_backward = with_backward
+        self._wanted = wanted
+        self._offsets: list[Tensor | None] = [None] * len(self.modules)
+        self._entered: dict[int, _Execution] = {}
         self._forward = False
         self._expected = [0] * len(self.modules)
-        self._calls: list[list[LinearCall]] = [[] for _ in self.modules]
+        self._calls: list[list[_Execution]] = [[] for _ in self.modules]
         self._ever = [False] * len(self.modules)
         self._open: set[int] = set()
         self._batch: Batch | None = None
@@ -68,8 +111,13 @@ class Taps:
         Raises:
             MeasureError: A map never ran, so that its score would be an empty 0.
         """
-        hook = self._tap if self._with_backward else self._take
-        with watching(self.modules, hook):
+        if self._wanted.outputs:
+            self._offsets = [_offset(module) for module in self.modules]
+        with ExitStack() as stack:
+            if self._wanted.input_gradients:
+                stack.enter_context(entering(self._tapped_before(), self._tap_inputs))
+            hook = self._tap if self._wanted.backward else self._take
+            stack.enter_context(watching(self.modules, hook))
             yield
         for index, ran in enumerate(self._ever):
             if not ran:
@@ -93,7 +141,7 @@ class Taps:
         """Do the forward pass of one batch and return what `run` returns."""
         self._batch = batch
         self._open = set(range(len(self.modules)))
-        if self._with_backward:
+        if self._wanted.backward:
             self._expected = [0] * len(self.modules)
         self._forward = True
         try:
@@ -108,7 +156,11 @@ class Taps:
             MeasureError: A map ran but no gradient came back to it.
         """
         for index in sorted(self._open):
-            if self._with_backward and self._expected[index] and not self._calls[index]:
+            if (
+                self._wanted.backward
+                and self._expected[index]
+                and not self._calls[index]
+            ):
                 raise MeasureError(
                     f"{self.name(index)}: no gradient came back to this module; does "
                     "the model detach its hidden states or run without gradients?"
@@ -120,27 +172,72 @@ class Taps:
         """Path of a watched module."""
         return self._sites[index][0].path
 
+    def _tapped_before(self) -> dict[int, nn.Module]:
+        """Modules of one part each; a fused one sends up a sum over its parts."""
+        return {
+            index: module
+            for index, module in enumerate(self.modules)
+            if any(site.split is None for site in self._sites[index])
+        }
+
+    def _tap_inputs(self, index: int, inputs: Tensor) -> Tensor:
+        execution = _Execution()
+        self._entered[index] = execution
+        return _InputTap.apply(inputs, partial(self._receive_below, index, execution))
+
     def _tap(self, index: int, inputs: Tensor, output: Tensor) -> Tensor:
         if self._forward:
             self._expected[index] += 1
             self._ever[index] = True
-        return _Tap.apply(output, inputs, partial(self._receive, index))
+        execution = self._entered.pop(index, None) or _Execution()
+        receive = partial(self._receive, index, execution)
+        return _Tap.apply(output, inputs, receive, self._wanted.outputs)
 
     def _take(self, index: int, inputs: Tensor, output: Tensor) -> None:
         self._ever[index] = True
-        self._receive(index, inputs, None)
+        # A copy: models add to an output in place (falcon) when it has been seen.
+        outputs = output.clone() if self._wanted.outputs else None
+        self._receive(index, _Execution(), inputs, outputs, None)
 
-    def _receive(self, index: int, inputs: Tensor, gradient: Tensor | None) -> None:
-        X = self._clean(index, "input", inputs)
-        D = None if gradient is None else self._clean(index, "gradient", gradient)
+    def _receive(
+        self,
+        index: int,
+        execution: _Execution,
+        inputs: Tensor,
+        outputs: Tensor | None,
+        gradient: Tensor | None,
+    ) -> None:
+        execution.inputs = self._clean(index, "input", inputs)
+        if gradient is not None:
+            execution.gradient = self._clean(index, "gradient", gradient)
+        if outputs is not None:
+            offset = self._offsets[index]
+            without_bias = outputs if offset is None else outputs - offset
+            execution.outputs = self._clean(index, "output", without_bias)
         if index not in self._open:
             raise MeasureError(
                 f"{self.name(index)}: it ran more often in this batch than in the "
                 "first; give samples one by one"
             )
-        self._calls[index].append(LinearCall(inputs=X, output_gradients=D))
-        if len(self._calls[index]) == self._expected[index]:
-            self._send(index)
+        self._calls[index].append(execution)
+        self._send_if_complete(index)
+
+    def _receive_below(
+        self, index: int, execution: _Execution, gradient: Tensor
+    ) -> None:
+        execution.input_gradient = self._clean(index, "input gradient", gradient)
+        self._send_if_complete(index)
+
+    def _send_if_complete(self, index: int) -> None:
+        calls = self._calls[index]
+        waits_below = self._wanted.input_gradients and any(
+            site.split is None for site in self._sites[index]
+        )
+        if len(calls) < self._expected[index] or (
+            waits_below and any(call.input_gradient is None for call in calls)
+        ):
+            return
+        self._send(index)
 
     def _clean(self, index: int, what: str, values: Tensor) -> Tensor:
         """Bring to `[sample token unit]`, zero at padding, finite elsewhere."""
@@ -172,22 +269,31 @@ class Taps:
         batch = self._batch
         assert batch is not None
         for site in self._sites[index]:
-            calls = tuple(
-                LinearCall(
-                    inputs=call.inputs,
-                    output_gradients=_rows_of(site, call.output_gradients),
-                )
-                for call in self._calls[index]
-            )
             signal = SiteSignal(
                 site=site,
                 sample_ids=batch.sample_ids,
                 sample_index=batch.sample_index,
-                calls=calls,
+                observed=batch.observed,
+                calls=tuple(self._call(site, one) for one in self._calls[index]),
             )
             self._emit(signal)
         self._calls[index] = []
         self._open.discard(index)
+
+    def _call(self, site: Site, execution: _Execution) -> LinearCall:
+        assert execution.inputs is not None
+        gradient = _rows_of(site, execution.gradient)
+        at_inputs = execution.input_gradient
+        if self._wanted.input_gradients and site.split is not None:
+            assert gradient is not None
+            weight = effective_weight(self._model, site)
+            at_inputs = (gradient.to(weight.dtype) @ weight).to(gradient.dtype)
+        return LinearCall(
+            inputs=execution.inputs,
+            output_gradients=gradient,
+            outputs=_rows_of(site, execution.outputs),
+            input_gradients=at_inputs,
+        )
 
 
 class _Tap(torch.autograd.Function):
@@ -196,9 +302,10 @@ class _Tap(torch.autograd.Function):
         ctx: Any,  # noqa: ANN401
         output: Tensor,
         inputs: Tensor,
-        receive: Callable[[Tensor, Tensor], None],
+        receive: Callable[[Tensor, Tensor | None, Tensor], None],
+        with_output: bool,
     ) -> Tensor:
-        ctx.save_for_backward(inputs)
+        ctx.save_for_backward(*([inputs, output] if with_output else [inputs]))
         ctx.receive = receive
         # A copy: torch forbids in-place changes of an output that is its input.
         return output.clone()
@@ -207,17 +314,48 @@ class _Tap(torch.autograd.Function):
     def backward(
         ctx: Any,  # noqa: ANN401
         *gradients: Tensor,
-    ) -> tuple[Tensor, None, None]:
+    ) -> tuple[Tensor, None, None, None]:
         (gradient,) = gradients
-        (inputs,) = ctx.saved_tensors
-        ctx.receive(inputs.detach(), gradient)
-        return gradient, None, None
+        inputs, *output = (saved.detach() for saved in ctx.saved_tensors)
+        ctx.receive(inputs, output[0] if output else None, gradient)
+        return gradient, None, None, None
 
 
-def _rows_of(site: Site, gradient: Tensor | None) -> Tensor | None:
-    if gradient is None or site.split is None:
-        return gradient
+class _InputTap(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,  # noqa: ANN401
+        inputs: Tensor,
+        receive: Callable[[Tensor], None],
+    ) -> Tensor:
+        ctx.receive = receive
+        return inputs.view_as(inputs)
+
+    @staticmethod
+    def backward(
+        ctx: Any,  # noqa: ANN401
+        *gradients: Tensor,
+    ) -> tuple[Tensor, None]:
+        (gradient,) = gradients
+        ctx.receive(gradient)
+        return gradient, None
+
+
+def _offset(module: nn.Module) -> Tensor | None:
+    """What a map adds to W x: its answer to 0, so that adapters' biases count too."""
+    biases = [p for name, p in module.named_parameters() if name.endswith("bias")]
+    if not biases:
+        return None
+    nothing = biases[0].new_zeros(1, map_shape(module)[1])
+    with torch.no_grad():
+        return module(nothing)[0]
+
+
+def _rows_of(site: Site, values: Tensor | None) -> Tensor | None:
+    """Cut what stands at a map's outputs to the site."""
+    if values is None or site.split is None:
+        return values
     blocks = site.split
     if blocks.count == 1:
-        return gradient.narrow(-1, blocks.start, blocks.length)
-    return gradient[..., torch.tensor(blocks.rows(), device=gradient.device)]
+        return values.narrow(-1, blocks.start, blocks.length)
+    return values[..., torch.tensor(blocks.rows(), device=values.device)]

@@ -7,7 +7,7 @@ import torch
 
 from driftmap.core.errors import UsageError
 from driftmap.results.samples import EncodedSample
-from driftmap.signals.batch import Batch
+from driftmap.signals.batch import Batch, Positions, observed_tokens
 
 
 def make_batches(
@@ -17,6 +17,7 @@ def make_batches(
     pad_id: int,
     device: torch.device | str = "cpu",
     padding_side: Literal["left", "right"] = "right",
+    positions: Positions = "response",
 ) -> tuple[Batch, ...]:
     """Put samples of like length together, longest first, and pad them.
 
@@ -29,6 +30,8 @@ def make_batches(
         pad_id: Any valid id; padded places are never read.
         device: Where the tensors go.
         padding_side: `right` for scores, `left` for generation.
+        positions: Tokens whose inputs count: those that predict counted tokens, the
+            counted tokens themselves, or all.
 
     Returns:
         The batches; none for no samples.
@@ -51,34 +54,40 @@ def make_batches(
         raise UsageError(f"--batch-size is {batch_size}; give 1 or more")
     order = sorted(range(len(encoded)), key=lambda i: (-len(encoded[i].token_ids), i))
     return tuple(
-        _pad(encoded, order[start : start + batch_size], pad_id, device, padding_side)
+        _pad(
+            [(index, encoded[index]) for index in order[start : start + batch_size]],
+            pad_id,
+            device,
+            padding_side,
+            positions,
+        )
         for start in range(0, len(order), batch_size)
     )
 
 
 def _pad(
-    encoded: Sequence[EncodedSample],
-    chosen: list[int],
+    chosen: Sequence[tuple[int, EncodedSample]],
     pad_id: int,
     device: torch.device | str,
     padding_side: Literal["left", "right"],
+    positions: Positions,
 ) -> Batch:
-    longest = max(len(encoded[index].token_ids) for index in chosen)
+    longest = max(len(sample.token_ids) for _, sample in chosen)
     shape = len(chosen), longest
     token_ids = torch.full(shape, pad_id, dtype=torch.int64)
     real = torch.zeros(shape, dtype=torch.bool)
     counted = torch.zeros(shape, dtype=torch.bool)
-    for row, index in enumerate(chosen):
-        sample = encoded[index]
+    for row, (_, sample) in enumerate(chosen):
         length = len(sample.token_ids)
         start = 0 if padding_side == "right" else longest - length
         token_ids[row, start : start + length] = torch.tensor(sample.token_ids)
         real[row, start : start + length] = True
         counted[row, start : start + length] = torch.tensor(sample.counted)
     return Batch(
-        sample_ids=tuple(encoded[index].sample_id for index in chosen),
-        sample_index=tuple(chosen),
+        sample_ids=tuple(sample.sample_id for _, sample in chosen),
+        sample_index=tuple(index for index, _ in chosen),
         token_ids=token_ids.to(device),
         real=real.to(device),
         counted=counted.to(device),
+        observed=observed_tokens(real, counted, positions).to(device),
     )

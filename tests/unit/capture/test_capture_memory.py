@@ -12,9 +12,10 @@ from driftmap.capture.memory import default_budget, free_bytes, plan_passes
 from driftmap.core import containers, room
 from driftmap.core.errors import MeasureError
 from driftmap.core.places import Site
+from driftmap.signals.fold import Fold
 
 
-class OneByteAWeight:
+class OneByteAWeight(Fold):
     needs_backward = True
 
     def num_bytes(self, site):

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch.utils.checkpoint import checkpoint
 from transformers import LlamaForCausalLM
 from transformers.modeling_layers import GradientCheckpointingLayer
 
@@ -16,6 +15,7 @@ from driftmap.families.discover import find_layout
 from driftmap.families.matrices import effective_weight, site_weight
 from driftmap.measure.snip import Snip
 from driftmap.signals.batch import Batch
+from driftmap.signals.fold import Fold
 from laws.invariance import (
     assert_batch_invariant,
     assert_close,
@@ -25,7 +25,7 @@ from laws.invariance import (
 )
 from laws.restores import assert_restores_model
 from tiny import tiny_llama
-from tiny_batches import batched, naive_snip, tiny_samples
+from tiny_batches import batched, checkpointed, naive_snip, tiny_samples
 from tiny_families import tiny_family
 
 TRAINED = Path(__file__).parents[3] / "../shared/data/model_stories260K_hf"
@@ -97,7 +97,7 @@ def test_a_trained_model_keeps_the_laws():
 def test_checkpointing_changes_nothing(name, use_reentrant):
     model = tiny_family(name)
     wanted = snip(model, batched(SAMPLES))
-    _checkpoint(_without_dropout(model), use_reentrant)
+    checkpointed(_without_dropout(model), use_reentrant)
     assert_close(snip(model, batched(SAMPLES)), wanted)
 
 
@@ -105,7 +105,7 @@ def test_checkpointing_changes_nothing(name, use_reentrant):
 @pytest.mark.filterwarnings("ignore:None of the inputs have requires_grad:UserWarning")
 def test_a_checkpoint_that_cuts_the_gradients_off_is_refused():
     model = tiny_llama()
-    _checkpoint(model, True)
+    checkpointed(model, True)
     with pytest.raises(MeasureError, match="no gradient came back to this module"):
         snip(model, batched(SAMPLES))
 
@@ -135,7 +135,7 @@ def test_module_used_twice_adds_before_the_absolute_value(use_reentrant):
     model.model.layers[2].mlp = model.model.layers[0].mlp
     sites = [s for s in find_layout(model).sites if s.layer == 0]
     if use_reentrant is not None:
-        _checkpoint(model, use_reentrant)
+        checkpointed(model, use_reentrant)
     found = snip(model, batched(SAMPLES), sites=sites)
     model.eval()
     oracle = naive_snip(model, SAMPLES)
@@ -192,7 +192,7 @@ def test_several_folds_share_one_pass(llama):
     assert_close(rebuilt, weighted)
 
 
-class InputSums:
+class InputSums(Fold):
     """Sum over tokens of every input, and how many calls each sample made."""
 
     needs_backward = False
@@ -328,17 +328,8 @@ def test_shapes_are_checked_under_test(llama):
             token_ids=torch.zeros(1, 3, dtype=torch.long),
             real=torch.ones(1, 2, dtype=torch.bool),
             counted=torch.ones(1, 3, dtype=torch.bool),
+            observed=torch.ones(1, 3, dtype=torch.bool),
         )  # fmt: skip
-
-
-def _checkpoint(model, use_reentrant):
-    """Checkpoint every block; transformers renames its own switch between releases."""
-    func = partial(checkpoint, use_reentrant=use_reentrant)
-    for module in model.modules():
-        if isinstance(module, GradientCheckpointingLayer):
-            module.gradient_checkpointing = True
-            module._gradient_checkpointing_func = func
-    model.train()
 
 
 def _without_dropout(model):

@@ -25,6 +25,7 @@ def batch(rows, *, first_index=0):
         token_ids=ids,
         real=real,
         counted=counted,
+        observed=counted,
     )
 
 

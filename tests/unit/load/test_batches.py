@@ -36,6 +36,34 @@ def test_golden_left_padding():
     assert batch.counted.tolist() == [[False, True, True], [False, False, True]]
 
 
+@pytest.mark.parametrize(
+    ("positions", "wanted"),
+    [
+        ("response", [[False, True, False], [False, False, True, True, False]]),
+        ("labels", [[False, False, True], [False, False, False, True, True]]),
+        ("all", [[True] * 3, [True] * 5]),
+    ],
+)
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_golden_observed_tokens(positions, wanted, side):
+    encoded = [
+        EncodedSample(
+            sample_id=str(length),
+            token_ids=np.arange(length, dtype=np.int32),
+            counted=np.arange(length) >= prompt,
+            prompt_length=prompt,
+        )
+        for length, prompt in ((3, 2), (5, 3))
+    ]
+    (batch,) = make_batches(
+        encoded, batch_size=2, pad_id=0, padding_side=side, positions=positions
+    )
+    pairs = zip(batch.real, batch.observed, strict=True)
+    found = [observed[real].tolist() for real, observed in pairs]
+    assert found == [wanted[index] for index in batch.sample_index]
+    assert not (batch.observed & ~batch.real).any()
+
+
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 100])
 @pytest.mark.parametrize("side", ["left", "right"])
 def test_every_token_of_every_sample_is_there_once(batch_size, side):

@@ -21,6 +21,7 @@ def signal(samples, *, calls=1, tokens=3, first=0, seed=0, dtype=torch.float32):
         site=SITE,
         sample_ids=tuple(f"s{first + n}" for n in range(samples)),
         sample_index=tuple(range(first, first + samples)),
+        observed=torch.ones(samples, tokens, dtype=torch.bool),
         calls=tuple(
             LinearCall(
                 inputs=torch.randn(samples, tokens, 4, generator=draw).to(dtype),
@@ -64,6 +65,7 @@ def test_golden_two_samples_by_hand():
     site = Site(path="map", layer=0, part="q", num_rows=1, num_columns=2)
     shown = SiteSignal(
         site=site, sample_ids=("a", "b"), sample_index=(0, 1),
+        observed=torch.ones(2, 2, dtype=torch.bool),
         calls=(
             LinearCall(
                 inputs=torch.tensor([[[1.0, -5.0], [3.0, 1.0]], [[-1.0, 0.5], [9, 9]]]),
@@ -142,7 +144,10 @@ def test_halves_add_up_and_are_the_even_and_odd_samples():
 
 
 def test_samples_that_never_reach_the_map_count():
-    silent = SiteSignal(site=SITE, sample_ids=("x", "y"), sample_index=(8, 9), calls=())
+    silent = SiteSignal(
+        site=SITE, sample_ids=("x", "y"), sample_index=(8, 9),
+        observed=torch.ones(2, 3, dtype=torch.bool), calls=(),
+    )  # fmt: skip
     assert_close({SITE: scored(signal(2), silent)[SITE] * 2}, scored(signal(2)))
     assert not scored(silent)[SITE].any()
 
@@ -188,6 +193,7 @@ def _only(shown, rows):
         site=shown.site,
         sample_ids=tuple(shown.sample_ids[r] for r in rows),
         sample_index=tuple(shown.sample_index[r] for r in rows),
+        observed=shown.observed[rows],
         calls=tuple(
             LinearCall(
                 inputs=call.inputs[rows], output_gradients=call.output_gradients[rows]
