@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from driftmap.core.errors import FamilyError, ModelError
 from driftmap.core.places import Site
+from driftmap.families.masked import MaskedLora
 from driftmap.families.modules import (
     base_model,
     base_module,
@@ -177,15 +178,21 @@ def _deltas(module: nn.Module, site: Site) -> Iterator[Tensor]:
         return
     for name in layer.active_adapters:
         if name in layer.lora_A:
-            up = _cut(layer.lora_B[name].weight.detach(), site).float()
+            up = layer.lora_B[name].weight.detach().float()
             down = layer.lora_A[name].weight.detach().float()
-            yield (up @ down) * layer.scaling[name]
+            masked = layer.lora_variant.get(name)
+            if isinstance(masked, MaskedLora):
+                yield _cut(masked.change(down, up, layer.scaling[name]), site)
+            else:
+                yield (_cut(up, site) @ down) * layer.scaling[name]
 
 
 def _check_plain_lora(module: nn.Module, site: Site) -> None:
     layer = cast(_LoraLayer, module)
     nested = getattr(module, "base_layer", None) is not base_module(module)
-    if nested or not hasattr(module, "lora_A") or layer.lora_variant:
+    variants = getattr(layer, "lora_variant", {}).values()
+    odd = any(not isinstance(variant, MaskedLora) for variant in variants)
+    if nested or not hasattr(module, "lora_A") or odd:
         kind = type(module)
         raise ModelError(
             f"{site.key}: its adapter ({kind.__module__}.{kind.__name__}) is not "
