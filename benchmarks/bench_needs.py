@@ -78,7 +78,7 @@ def study_of(folder, hidden, layers):
         ScoringOptions,
         TestingOptions,
     )
-    from driftmap.tune.settings import LoraSettings
+    from driftmap.tune.settings import TuningSettings
 
     folder.mkdir()
     make_model(folder / "model", hidden, layers)
@@ -91,7 +91,7 @@ def study_of(folder, hidden, layers):
         tune_on=data[2],
         scoring=ScoringOptions(num_samples=8, score_batch_size=4),
         groups=GroupOptions(share=0.02, p=0.05, q=0.05),
-        lora=LoraSettings(max_steps=2, batch_size=4, grad_accum=1, save_steps=1),
+        lora=TuningSettings(max_steps=2, batch_size=4, grad_accum=1, save_steps=1),
         evaluation=EvaluationOptions(
             num_eval_samples=16, eval_batch_size=16, max_new_tokens=4
         ),

@@ -8,7 +8,7 @@ from driftmap.core.places import RowBlocks, Site
 from driftmap.results.samples import EncodedSample
 from driftmap.tune.adapter import save_adapter
 from driftmap.tune.lora import Follower, tune_lora
-from driftmap.tune.settings import LoraSettings
+from driftmap.tune.settings import TuningSettings
 from tiny import tiny_llama
 
 LLAMA_PARTS = {
@@ -73,7 +73,7 @@ def tiny_samples(count=13, *, seed=0, vocab=40, end=2):
     ]
 
 
-TINY_RUN = LoraSettings(
+TINY_RUN = TuningSettings(
     batch_size=2,
     grad_accum=2,
     num_epochs=2,

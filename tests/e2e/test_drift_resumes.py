@@ -14,7 +14,7 @@ from driftmap.recipes import options
 from driftmap.recipes.drift import Drift
 from driftmap.recipes.steps.reporting import report_step
 from driftmap.store.run_dir import RunDir
-from driftmap.tune.settings import LoraSettings
+from driftmap.tune.settings import TuningSettings
 from study_process import contents, finish, kill_when, start
 from tiny_studies import save_tiny_data, save_tiny_model, study_words
 
@@ -97,7 +97,7 @@ def test_the_library_call_gives_the_same_bytes(place):
         tune_on=str(place.data["tune"]),
         scoring=options.ScoringOptions(num_samples=6),
         groups=options.GroupOptions(share=0.02),
-        lora=LoraSettings(
+        lora=TuningSettings(
             max_steps=4,
             batch_size=2,
             grad_accum=1,

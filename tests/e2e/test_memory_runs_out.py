@@ -21,7 +21,7 @@ from driftmap.load.source import ModelSource
 from driftmap.recipes.steps.bench import Study
 from driftmap.recipes.steps.tuning.training import LiveDrift, tune_step
 from driftmap.store.run_dir import RunDir
-from driftmap.tune.settings import LoraSettings
+from driftmap.tune.settings import TuningSettings
 from tiny_studies import save_tiny_model, write_rows
 
 torch.set_num_threads(1)
@@ -32,7 +32,7 @@ read = read_samples(str(write_rows(home / "rows.jsonl", rows)))
 samples = encode(read.samples, loaded.tokenizer, Encoding(learn_end=True))
 before = {k: v.clone() for k, v in loaded.model.state_dict().items()}
 live = LiveDrift(groups_key="g" * 64, baseline=lambda: None)
-settings = LoraSettings(max_steps=1, batch_size=2, grad_accum=1, drift_every=9)
+settings = TuningSettings(max_steps=1, batch_size=2, grad_accum=1, drift_every=9)
 
 import driftmap.recipes.steps.tuning.training as tuning
 from driftmap.results.table import Table

@@ -12,7 +12,7 @@ from driftmap.recipes.options import (
     ScoringOptions,
     TestingOptions,
 )
-from driftmap.tune.settings import LoraSettings
+from driftmap.tune.settings import TuningSettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +57,7 @@ class Demo:
             tune_on=data["tune"],
             scoring=ScoringOptions(num_samples=self.num_samples),
             groups=GroupOptions(share=0.02, p=0.02, q=0.02),
-            lora=LoraSettings(
+            lora=TuningSettings(
                 learning_rate=1e-3,
                 max_steps=100,
                 batch_size=16,

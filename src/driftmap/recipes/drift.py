@@ -9,7 +9,7 @@ from driftmap.core.scratch import require_scratch
 from driftmap.load.source import ModelSource
 from driftmap.recipes import options, required, trial
 from driftmap.recipes.options import DATA, RUN
-from driftmap.tune.settings import LoraSettings
+from driftmap.tune.settings import TuningSettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +44,7 @@ class Drift:
 
     scoring: options.Scoring = field(default_factory=options.ScoringOptions)
     groups: options.Groups = field(default_factory=options.GroupOptions)
-    lora: options.Tuning = field(default_factory=LoraSettings)
+    lora: options.Tuning = field(default_factory=TuningSettings)
     evaluation: options.Evaluation = field(default_factory=options.EvaluationOptions)
     testing: options.Testing = field(default_factory=options.TestingOptions)
     elsewhere: options.Elsewhere = field(default_factory=options.ElsewhereOptions)

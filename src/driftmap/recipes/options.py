@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 from cyclopts import Group, Parameter
 
 from driftmap.core.errors import UsageError
-from driftmap.tune.settings import LoraSettings
+from driftmap.tune.settings import TuningSettings
 
 
 def section(title: str, order: int) -> Parameter:
@@ -222,7 +222,7 @@ class StudyPlan:
 
     scoring: ScoringOptions
     groups: GroupOptions
-    lora: LoraSettings
+    lora: TuningSettings
     evaluation: EvaluationOptions
     testing: TestingOptions
     elsewhere: ElsewhereOptions
@@ -233,7 +233,7 @@ class StudyPlan:
 
 Scoring = Annotated[ScoringOptions, SCORING]
 Groups = Annotated[GroupOptions, GROUPS]
-Tuning = Annotated[LoraSettings, TUNING]
+Tuning = Annotated[TuningSettings, TUNING]
 Evaluation = Annotated[EvaluationOptions, EVALUATION]
 Testing = Annotated[TestingOptions, TESTING]
 Elsewhere = Annotated[ElsewhereOptions, ELSEWHERE]

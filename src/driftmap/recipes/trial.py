@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from driftmap.recipes.options import EvaluationOptions, ScoringOptions
 from driftmap.tune.schedule import total_steps
-from driftmap.tune.settings import LoraSettings
+from driftmap.tune.settings import TuningSettings
 
 TRIAL_SAMPLES = 16
 TRIAL_TOKENS = 16
@@ -37,7 +37,7 @@ def trial_evaluation(evaluation: EvaluationOptions) -> EvaluationOptions:
     )
 
 
-def trial_lora(lora: LoraSettings, num_samples: int) -> LoraSettings:
+def trial_lora(lora: TuningSettings, num_samples: int) -> TuningSettings:
     """Train for few steps; a run that is as short already keeps its length.
 
     Args:

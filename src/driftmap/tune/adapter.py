@@ -15,12 +15,12 @@ from transformers import PreTrainedModel
 from driftmap.core.errors import ModelError, UsageError
 from driftmap.core.places import Site
 from driftmap.signals.factors import LoraFactors, cut_to_site
-from driftmap.tune.settings import LoraSettings
+from driftmap.tune.settings import TuningSettings
 
 ADAPTER = "default"
 
 
-def tuned_sites(sites: Sequence[Site], settings: LoraSettings) -> tuple[Site, ...]:
+def tuned_sites(sites: Sequence[Site], settings: TuningSettings) -> tuple[Site, ...]:
     """The sites that the settings ask to tune.
 
     Raises:
@@ -48,7 +48,7 @@ def tuned_sites(sites: Sequence[Site], settings: LoraSettings) -> tuple[Site, ..
 
 @contextmanager
 def adapted(
-    model: PreTrainedModel, sites: Sequence[Site], settings: LoraSettings, seed: int
+    model: PreTrainedModel, sites: Sequence[Site], settings: TuningSettings, seed: int
 ) -> Iterator[PeftModel]:
     """Put a fresh float32 adapter on the modules of `sites`; take it off at the end.
 
@@ -96,7 +96,7 @@ def save_adapter(model: PeftModel, folder: Path) -> None:
 
 
 def _wrap(
-    model: PreTrainedModel, sites: Sequence[Site], settings: LoraSettings, seed: int
+    model: PreTrainedModel, sites: Sequence[Site], settings: TuningSettings, seed: int
 ) -> PeftModel:
     torch.manual_seed(seed)
     config = LoraConfig(

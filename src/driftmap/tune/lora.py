@@ -29,7 +29,7 @@ from driftmap.results.training import LossPoint
 from driftmap.signals.factors import LoraFactors
 from driftmap.tune.adapter import adapted, live_factors, tuned_sites
 from driftmap.tune.schedule import checkpoint_steps, drift_steps, total_steps
-from driftmap.tune.settings import LoraSettings
+from driftmap.tune.settings import TuningSettings
 from driftmap.tune.state import RollingState, load_state, save_state
 from driftmap.tune.trainer import (
     Course,
@@ -62,7 +62,7 @@ def tune_lora(
     model: PreTrainedModel,
     sites: Sequence[Site],
     samples: Sequence[EncodedSample],
-    settings: LoraSettings,
+    settings: TuningSettings,
     seed: int,
     follower: Follower,
 ) -> tuple[LossPoint, ...]:
@@ -135,7 +135,7 @@ class _Watch:
         self,
         follower: Follower,
         sites: Sequence[Site],
-        settings: LoraSettings,
+        settings: TuningSettings,
         total: int,
         fingerprint: str,
     ) -> None:
@@ -209,7 +209,7 @@ def _scratch(follower: Follower, state: RollingState) -> str:
 def _fingerprint(
     sites: Sequence[Site],
     samples: Sequence[EncodedSample],
-    settings: LoraSettings,
+    settings: TuningSettings,
     seed: int,
 ) -> str:
     about = {

@@ -2,18 +2,18 @@
 
 from math import ceil
 
-from driftmap.tune.settings import LoraSettings
+from driftmap.tune.settings import TuningSettings
 
 EARLY_STEPS = (10, 30, 100, 300)
 """Roughly even on a log axis: most of the drift happens early."""
 
 
-def total_steps(num_samples: int, settings: LoraSettings) -> int:
+def total_steps(num_samples: int, settings: TuningSettings) -> int:
     """How many optimiser steps a run takes.
 
-    >>> total_steps(200, LoraSettings())
+    >>> total_steps(200, TuningSettings())
     13
-    >>> total_steps(200, LoraSettings(max_steps=50))
+    >>> total_steps(200, TuningSettings(max_steps=50))
     50
     """
     if settings.max_steps > 0:

@@ -10,7 +10,7 @@ TunedPart = Literal["q", "k", "v", "o", "gate", "up", "down"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LoraSettings:
+class TuningSettings:
     """Settings of LoRA fine-tuning (Hu et al. 2021) with AdamW and linear decay.
 
     Raises:
@@ -70,7 +70,7 @@ class LoraSettings:
         )
 
 
-def _require(holds: bool, settings: LoraSettings, name: str, rule: str) -> None:
+def _require(holds: bool, settings: TuningSettings, name: str, rule: str) -> None:
     if not holds:
         flag = "--" + name.replace("_", "-")
         raise UsageError(f"{flag} is {getattr(settings, name)}: it must be {rule}")

@@ -36,7 +36,7 @@ from driftmap.core.errors import ModelError
 from driftmap.core.progress import Progress
 from driftmap.core.seeds import child_seed
 from driftmap.results.samples import EncodedSample
-from driftmap.tune.settings import LoraSettings
+from driftmap.tune.settings import TuningSettings
 from driftmap.tune.state import RollingState
 
 IGNORED = -100
@@ -91,7 +91,7 @@ def build_trainer(
 
 
 def trainer_arguments(
-    settings: LoraSettings, seed: int, folder: Path, *, on_cpu: bool
+    settings: TuningSettings, seed: int, folder: Path, *, on_cpu: bool
 ) -> SFTConfig:
     """Translate our settings for the trainer."""
     return SFTConfig(

@@ -18,7 +18,7 @@ from driftmap.core.progress import Progress
 from driftmap.results.samples import EncodedSample
 from driftmap.tune.adapter import adapted
 from driftmap.tune.lora import own_randomness
-from driftmap.tune.settings import LoraSettings
+from driftmap.tune.settings import TuningSettings
 from driftmap.tune.trainer import (
     Course,
     LoraTrainer,
@@ -33,7 +33,7 @@ from driftmap.tune.trainer import (
 def trial_steps(
     model: PreTrainedModel,
     sites: Sequence[Site],
-    settings: LoraSettings,
+    settings: TuningSettings,
     samples: Sequence[EncodedSample],
 ) -> Iterator[Callable[[Sequence[EncodedSample]], None]]:
     """Put an adapter on the model for as long as the block runs.
@@ -68,7 +68,7 @@ def trial_steps(
 
 def _trainer(
     tuned: PeftModel,
-    settings: LoraSettings,
+    settings: TuningSettings,
     samples: Sequence[EncodedSample],
     folder: Path,
 ) -> LoraTrainer:

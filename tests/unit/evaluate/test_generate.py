@@ -7,7 +7,7 @@ from transformers import GenerationConfig, PreTrainedTokenizerFast
 from driftmap.core.errors import DataError
 from driftmap.evaluate.generate import end_ids, greedy_answers
 from driftmap.tune.adapter import adapted
-from driftmap.tune.settings import LoraSettings
+from driftmap.tune.settings import TuningSettings
 from tiny import tiny_llama
 from tiny_tuning import encoded, llama_sites
 
@@ -77,7 +77,7 @@ def test_settings_of_the_model_play_no_part_and_come_back(tokenizer):
 def test_adapter_takes_part(tokenizer):
     model = tiny_llama()
     plain = greedy_answers(model, tokenizer, PROMPTS, max_new_tokens=9)
-    with adapted(model, llama_sites(model), LoraSettings(), 0) as tuned:
+    with adapted(model, llama_sites(model), TuningSettings(), 0) as tuned:
         assert greedy_answers(tuned, tokenizer, PROMPTS, max_new_tokens=9) == plain
         for name, parameter in tuned.named_parameters():
             if "lora_B" in name:

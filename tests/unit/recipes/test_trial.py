@@ -17,7 +17,7 @@ from driftmap.recipes.trial import (
 )
 from driftmap.store.plain import load_json
 from driftmap.store.recipe_file import load_recipe
-from driftmap.tune.settings import LoraSettings
+from driftmap.tune.settings import TuningSettings
 from tiny_studies import save_tiny_data, save_tiny_model, study_words
 
 
@@ -37,11 +37,11 @@ def test_answers_are_capped(asked, done):
 @pytest.mark.parametrize(
     ("lora", "num_samples", "max_steps"),
     [
-        (LoraSettings(), 52_000, TRIAL_STEPS),
-        (LoraSettings(max_steps=500), 12, TRIAL_STEPS),
-        (LoraSettings(), 12, -1),
-        (LoraSettings(max_steps=4), 52_000, 4),
-        (LoraSettings(num_epochs=40), 12, TRIAL_STEPS),
+        (TuningSettings(), 52_000, TRIAL_STEPS),
+        (TuningSettings(max_steps=500), 12, TRIAL_STEPS),
+        (TuningSettings(), 12, -1),
+        (TuningSettings(max_steps=4), 52_000, 4),
+        (TuningSettings(num_epochs=40), 12, TRIAL_STEPS),
     ],
 )
 def test_steps_are_capped_and_never_more_than_asked(lora, num_samples, max_steps):

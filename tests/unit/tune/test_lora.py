@@ -5,7 +5,7 @@ from safetensors.torch import load_file
 from transformers import GPT2Config, GPT2LMHeadModel, Phi3Config, Phi3ForCausalLM
 
 from driftmap.core.errors import DataError, ModelError, StoreError, UsageError
-from driftmap.tune.settings import LoraSettings
+from driftmap.tune.settings import TuningSettings
 from tiny import tiny_llama
 from tiny_tuning import (
     TINY_RUN,
@@ -32,7 +32,7 @@ def test_loss_is_that_of_counted_tokens_with_eos_and_without_padding(tmp_path, e
     # One step over all samples: its loss is that of the untouched model, since B = 0.
     # The end token 0 is also what padding holds.
     model, samples = tiny_llama(), tiny_samples(5, end=end)
-    settings = LoraSettings(batch_size=2, grad_accum=3, lora_dropout=0.0)
+    settings = TuningSettings(batch_size=2, grad_accum=3, lora_dropout=0.0)
     losses = Watched(tmp_path).run(model=model, samples=samples, settings=settings)
     nll, count = 0.0, 0
     for sample in samples:
@@ -185,19 +185,19 @@ def test_fused_qkv_of_phi3_is_adapted_once_and_cut(tmp_path):
 
 def test_only_the_named_parts_move(tmp_path):
     run = Watched(tmp_path)
-    run.run(settings=LoraSettings(lora_parts=("q", "o"), max_steps=1))
+    run.run(settings=TuningSettings(lora_parts=("q", "o"), max_steps=1))
     assert {site.part for site in run.factors[1]} == {"q", "o"}
 
 
 def test_piece_of_a_fused_map_is_refused(tmp_path):
     sites = fused_sites("model.layers.0.self_attn.qkv_proj", "qkv", 16, 16)
     with pytest.raises(UsageError, match="add k to --lora-parts"):
-        Watched(tmp_path).run(sites=sites, settings=LoraSettings(lora_parts=("q",)))
+        Watched(tmp_path).run(sites=sites, settings=TuningSettings(lora_parts=("q",)))
 
 
 def test_part_that_the_model_lacks_is_refused(tmp_path):
     sites = fused_sites("model.layers.0.self_attn.qkv_proj", "qkv", 16, 16)
-    settings = LoraSettings(lora_parts=("up",))
+    settings = TuningSettings(lora_parts=("up",))
     with pytest.raises(UsageError, match="names up, but the maps of this model are k"):
         Watched(tmp_path).run(sites=sites, settings=settings)
 

@@ -5,11 +5,11 @@ import pytest
 import torch
 
 from driftmap.families.discover import find_layout
-from driftmap.tune.settings import LoraSettings
+from driftmap.tune.settings import TuningSettings
 from tiny_families import FAMILY_NAMES, tiny_family
 from tiny_tuning import Watched, tiny_samples
 
-TWO_STEPS = LoraSettings(max_steps=2, grad_accum=2, batch_size=3, learning_rate=1e-2)
+TWO_STEPS = TuningSettings(max_steps=2, grad_accum=2, batch_size=3, learning_rate=1e-2)
 
 
 @pytest.mark.parametrize("family", FAMILY_NAMES)

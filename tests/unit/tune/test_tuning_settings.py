@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from driftmap.core.errors import UsageError
 from driftmap.tune.schedule import checkpoint_steps, drift_steps, total_steps
-from driftmap.tune.settings import LoraSettings
+from driftmap.tune.settings import TuningSettings
 
 
 @pytest.mark.parametrize(
@@ -22,7 +22,7 @@ from driftmap.tune.settings import LoraSettings
 )
 def test_numbers_outside_their_range_are_refused(field, value, text):
     with pytest.raises(UsageError, match=text):
-        LoraSettings(**{field: value})
+        TuningSettings(**{field: value})
 
 
 def test_settings_import_neither_torch_nor_transformers():
@@ -47,6 +47,6 @@ def test_schedules_hold_both_ends_and_are_ascending(total, save, drift):
 
 
 def test_last_incomplete_batch_is_a_step():
-    settings = LoraSettings(batch_size=2, grad_accum=2, num_epochs=3)
+    settings = TuningSettings(batch_size=2, grad_accum=2, num_epochs=3)
     assert total_steps(13, settings) == 12
     assert total_steps(1, settings) == 3

@@ -18,7 +18,7 @@ from driftmap.recipes.steps.needs import pieces
 from driftmap.results.samples import EncodedSample
 from driftmap.stats.many_tests import needed_permutations
 from driftmap.tune.schedule import total_steps
-from driftmap.tune.settings import LoraSettings
+from driftmap.tune.settings import TuningSettings
 from driftmap.tune.trainer import epoch_order
 
 _FLOAT = 4
@@ -243,7 +243,7 @@ def statistics_memory(
 
 
 def training_shapes(
-    samples: Sequence[EncodedSample], settings: LoraSettings, seeds: Sequence[int]
+    samples: Sequence[EncodedSample], settings: TuningSettings, seeds: Sequence[int]
 ) -> list[BatchShape]:
     """The longest batch of each run, in the order that its seed gives."""
     lengths = [len(sample.token_ids) for sample in samples]

@@ -27,7 +27,7 @@ from driftmap.signals.batch import Batch
 from driftmap.signals.fold import Fold, SiteSignal
 from driftmap.tune.adapter import adapted
 from driftmap.tune.lora import own_randomness
-from driftmap.tune.settings import LoraSettings
+from driftmap.tune.settings import TuningSettings
 from driftmap.tune.trial import trial_steps
 
 _UNLIMITED = 1 << 62
@@ -61,7 +61,7 @@ def scoring_scaling(loaded: LoadedModel, batch_size: int) -> Scaling:
 def tuning_scaling(
     loaded: LoadedModel,
     sites: Sequence[Site],
-    settings: LoraSettings,
+    settings: TuningSettings,
     samples: Sequence[EncodedSample],
 ) -> Scaling:
     """Bytes that a step of tuning holds, beside the adapter and its moments.
@@ -108,7 +108,10 @@ class EvaluationScaling:
 
 
 def evaluation_scaling(
-    loaded: LoadedModel, sites: Sequence[Site], settings: LoraSettings, batch_size: int
+    loaded: LoadedModel,
+    sites: Sequence[Site],
+    settings: TuningSettings,
+    batch_size: int,
 ) -> EvaluationScaling:
     """Bytes that answering and reading hold.
 

@@ -3,7 +3,7 @@
 from driftmap.core.shortage import smaller_batch
 from driftmap.recipes.options import EvaluationOptions, ScoringOptions
 from driftmap.store.run_dir import RunDir
-from driftmap.tune.settings import LoraSettings
+from driftmap.tune.settings import TuningSettings
 
 LESS_OF_ALL = (
     "choose a smaller model, shorter samples or --dtype bfloat16, or a machine with "
@@ -26,7 +26,7 @@ def for_scoring(scoring: ScoringOptions) -> str:
     return f"give the scores less with --memory, or {LESS_OF_ALL}"
 
 
-def for_tuning(settings: LoraSettings, run: RunDir) -> str:
+def for_tuning(settings: TuningSettings, run: RunDir) -> str:
     """What to do when fine-tuning runs out of memory.
 
     Another batch size changes the last digits of what is learnt, so it is another run:

@@ -22,7 +22,7 @@ from driftmap.results.table import Table
 from driftmap.store.files import sha256_of
 from driftmap.store.steps import StepOutcome
 from driftmap.store.tables import save_table
-from driftmap.tune.settings import LoraSettings
+from driftmap.tune.settings import TuningSettings
 
 
 def mobile_sites(study: Study, runs: Sequence[TrainingRun]) -> tuple[Site, ...]:
@@ -91,9 +91,9 @@ def checkpoint_step(study: Study, run: TrainingRun, number: int) -> StepOutcome:
     return study.run.step(f"tune-seed-{number}", inputs, make)
 
 
-def say_ignored(settings: LoraSettings) -> None:
+def say_ignored(settings: TuningSettings) -> None:
     """Say once which options of tuning mean nothing to adapters trained elsewhere."""
-    usual = asdict(LoraSettings())
+    usual = asdict(TuningSettings())
     odd = [
         f.name for f in fields(settings) if getattr(settings, f.name) != usual[f.name]
     ]

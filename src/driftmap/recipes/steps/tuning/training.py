@@ -27,7 +27,7 @@ from driftmap.store.tables import load_table, save_table
 from driftmap.tune.adapter import save_adapter, tuned_sites
 from driftmap.tune.lora import Follower, tune_lora
 from driftmap.tune.schedule import drift_steps, total_steps
-from driftmap.tune.settings import LoraSettings
+from driftmap.tune.settings import TuningSettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -52,7 +52,7 @@ class LiveDrift:
         return f"tables/live/{self.folder}/seed-{number}.parquet"
 
 
-def mobile_sites(study: Study, settings: LoraSettings) -> tuple[Site, ...]:
+def mobile_sites(study: Study, settings: TuningSettings) -> tuple[Site, ...]:
     """Matrices that tuning can move."""
     return tuple(tuned_sites(study.loaded.layout.sites, settings))
 
@@ -72,7 +72,7 @@ def live_drift(study: Study, groups: StepOutcome) -> LiveDrift:
 def tune_step(
     study: Study,
     samples: tuple[Sequence[EncodedSample], str],
-    settings: LoraSettings,
+    settings: TuningSettings,
     live: LiveDrift,
     number: int,
 ) -> StepOutcome:
