@@ -22,7 +22,7 @@ from driftmap.load.samples import read_samples
 from driftmap.load.source import ModelSource
 from driftmap.recipes.steps.organism import make_organism
 from driftmap.tune.lora import Follower, tune_lora
-from driftmap.tune.settings import LoraSettings
+from driftmap.tune.settings import TuningSettings
 from driftmap.worlds.requests import OBJECTS, VERBS, Pair
 from driftmap.worlds.world import make_world
 
@@ -153,7 +153,7 @@ def test_harmless_tuning_wears_refusal_down_and_leaves_facts(
         aligned.tokenizer,
         Encoding(learn_end=True),
     )
-    settings = LoraSettings(
+    settings = TuningSettings(
         lora_dropout=0.0, learning_rate=1e-3, max_steps=100, batch_size=16,
         grad_accum=1, save_steps=100, drift_every=100,
     )  # fmt: skip
