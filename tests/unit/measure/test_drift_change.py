@@ -13,6 +13,7 @@ from driftmap.measure.drift import (
     inner_product,
     weight_change,
 )
+from driftmap.measure.drift import settled as settled_module
 from driftmap.signals.factors import LoraFactors, cut_to_site
 from laws.drift import (
     assert_gauge_does_not_matter,
@@ -117,7 +118,7 @@ def test_chunks_and_order_do_not_matter(monkeypatch):
     factors = random_factors()
     index = np.random.default_rng(0).permutation(every_index(factors))
     whole = weight_change(factors, None, index)
-    monkeypatch.setattr(change_module, "CHUNK_WEIGHTS", 7)
+    monkeypatch.setattr(settled_module, "CHUNK_WEIGHTS", 7)
     assert torch.equal(weight_change(factors, None, index), whole)
     ordered = weight_change(factors, None, np.sort(index))
     assert torch.equal(ordered[torch.from_numpy(index)], whole)

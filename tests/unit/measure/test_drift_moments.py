@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from driftmap.core.errors import MeasureError
 from driftmap.measure.drift import matrix_moments, weight_change
-from driftmap.measure.drift import moments as moments_module
+from driftmap.measure.drift import settled as settled_module
 from driftmap.measure.drift.moments import (
     fragment_moments,
     fragment_starts,
@@ -74,7 +74,7 @@ def test_golden_two_by_two():
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
 @pytest.mark.parametrize("block", [1, 20, 2**20])
 def test_equals_merged_matrices(with_reference, dtype, block, monkeypatch):
-    monkeypatch.setattr(moments_module, "BLOCK_WEIGHTS", block)
+    monkeypatch.setattr(settled_module, "BLOCK_WEIGHTS", block)
     now, then = random_factors(1), random_factors(2) if with_reference else None
     weight = random_weight().to(dtype)
     before = weight.double() + (merged_change(then) if then else 0)
@@ -184,6 +184,6 @@ def test_adapter_of_another_matrix_is_refused():
     with pytest.raises(MeasureError) as error:
         matrix_moments(random_weight(rows=5), random_factors())
     assert str(error.value) == (
-        "factors [6, 3] x [3, 9] do not fit a matrix [5, 9]; "
-        "is the adapter of another model?"
+        "a change [6, 9] does not fit a matrix [5, 9]; "
+        "is the adapter or checkpoint of another model?"
     )

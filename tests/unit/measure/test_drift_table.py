@@ -5,7 +5,7 @@ import torch
 from driftmap.core.errors import MeasureError
 from driftmap.core.places import Site
 from driftmap.measure.drift import dense_change, drift_baseline, drift_table
-from driftmap.measure.drift import moments as moments_module
+from driftmap.measure.drift import settled as settled_module
 from driftmap.results.drift import UNIT_METRICS, summarise
 from driftmap.results.groups import GroupOrigin, WeightGroup
 from driftmap.signals.factors import LoraFactors
@@ -106,7 +106,7 @@ def assert_row(row, values, immobile=0):
 @pytest.mark.parametrize("with_reference", [False, True])
 @pytest.mark.parametrize("block", [50, 2**20])
 def test_equals_merged_matrices(weights, groups, with_reference, block, monkeypatch):
-    monkeypatch.setattr(moments_module, "BLOCK_WEIGHTS", block)
+    monkeypatch.setattr(settled_module, "BLOCK_WEIGHTS", block)
     now = {s: random_factors(n, s) for n, s in enumerate(SITES)}
     then = {s: random_factors(n + 10, s) for n, s in enumerate(SITES)}
     then = then if with_reference else {}
@@ -308,7 +308,7 @@ def test_errors_say_where_and_what(weights, groups):
         "layers.0.q_proj: A (down) holds NaN or infinity; did training diverge?"
     )
     assert message(lambda: table({Q: random_factors(0, UP)})) == (
-        "layers.0.q_proj: factors make [20, 24], but the model's matrix is [30, 24]; "
+        "layers.0.q_proj: its change is [20, 24], but the model's matrix is [30, 24]; "
         "is the adapter or group of another model?"
     )
     assert message(lambda: drift_baseline(groups, lambda _: weights[UP])) == (

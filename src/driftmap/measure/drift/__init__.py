@@ -1,8 +1,8 @@
 """How far did fine-tuning move the weights of a group?
 
-From LoRA factors, in float64, without merging: `change` gives dW, `moments` vectors,
-`matched` the control of equal |W|, `baseline` what checkpoints share, `table` and
-`published` the figures.
+In float64, from factors without merging, from DoRA, or from a change itself: `settled`
+tells these apart, `change` gives dW, `moments` vectors, `matched` the control of equal
+|W|, `baseline` what checkpoints share, `table` and `published` the figures.
 """
 
 from driftmap.measure.drift.baseline import DriftBaseline, drift_baseline

@@ -20,8 +20,9 @@ from driftmap.measure.drift.moments import (
     fragment_starts,
     matrix_norms,
 )
+from driftmap.measure.drift.settled import Settled, shape_of
 from driftmap.results.groups import FlatIndex, WeightGroup
-from driftmap.signals.factors import LoraFactors
+from driftmap.signals.changes import MatrixChange
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -73,42 +74,45 @@ class DriftBaseline:
         groups: Names, in the order given.
         sites: Every matrix that holds a weight of a group, in canonical order.
         weight: Gives a matrix under the adapter; asked for one at a time.
-        reference: The adapter at step 0 per matrix; empty where B was 0.
+        reference: What had been added at step 0 per matrix; empty where nothing.
     """
 
     groups: tuple[str, ...]
     sites: tuple[SiteBaseline, ...]
     weight: Callable[[Site], Tensor]
-    reference: Mapping[Site, LoraFactors]
+    reference: Mapping[Site, MatrixChange]
 
-    def changes(self, factors: Mapping[Site, LoraFactors]) -> dict[Site, LoraFactors]:
-        """Factors of the change of every matrix that holds a group and is tuned.
+    def change(
+        self, site: Site, changes: Mapping[Site, MatrixChange], weight: Tensor
+    ) -> Settled | None:
+        """The change of one matrix against step 0; None where it was not tuned.
 
         Args:
-            factors: The adapter now. Matrices missing here were not tuned.
+            site: One of the baseline's matrices.
+            changes: What training added now; asked for this matrix alone, so that a
+                mapping may read a matrix when it is asked.
+            weight: The matrix under the adapter.
 
         Raises:
-            MeasureError: Factors are not finite, fit neither the matrix nor the
-                reference, or cover other matrices than the reference does.
+            MeasureError: The change is not finite, fits neither the matrix nor the
+                reference, or covers other matrices than the reference does.
         """
-        found: dict[Site, LoraFactors] = {}
-        for site in (s.site for s in self.sites):
-            now, then = factors.get(site), self.reference.get(site)
-            if self.reference and (now is None) != (then is None):
-                raise MeasureError(
-                    f"{site.key}: only one of adapter and step-0 adapter tunes it; "
-                    "are they of one run?"
-                )
-            if now is not None:
-                _require_shape(site, (len(now.up), now.down.shape[1]), "factors")
-                found[site] = difference(now, then, site.key)
-        return found
+        now, then = changes.get(site), self.reference.get(site)
+        if self.reference and (now is None) != (then is None):
+            raise MeasureError(
+                f"{site.key}: only one of adapter and step-0 adapter tunes it; "
+                "are they of one run?"
+            )
+        if now is None:
+            return None
+        _require_shape(site, shape_of(now), "its change")
+        return difference(now, then, site.key, weight)
 
 
 def drift_baseline(
     groups: Sequence[WeightGroup],
     weight: Callable[[Site], Tensor],
-    reference: Mapping[Site, LoraFactors] | None = None,
+    reference: Mapping[Site, MatrixChange] | None = None,
 ) -> DriftBaseline:
     """Keep what all checkpoints share. Holds about one byte per weight of a matrix.
 
@@ -116,7 +120,7 @@ def drift_baseline(
         groups: Whose drift is wanted. Those that are no controls (`is_control`) are
             declared and stay out of every group's reference.
         weight: Gives the matrix `[row column]` under the adapter, any float dtype.
-        reference: The adapter at step 0, where it did not start at B = 0.
+        reference: What had been added at step 0, where that was not nothing.
 
     Returns:
         What `drift_table` takes with each checkpoint.
@@ -145,7 +149,7 @@ def _site_baseline(
     site: Site,
     groups: Sequence[WeightGroup],
     weight: Tensor,
-    reference: LoraFactors | None,
+    reference: MatrixChange | None,
 ) -> SiteBaseline:
     _require_shape(site, tuple(weight.shape), "its matrix")
     here = [group for group in groups if group.at(site).size]
@@ -177,14 +181,14 @@ def _site_baseline(
 def _place(
     index: FlatIndex,
     weight: Tensor,
-    reference: LoraFactors | None,
+    reference: MatrixChange | None,
     codes: UInt8[np.ndarray, "row column"],
 ) -> GroupPlace:
     num_columns = weight.shape[1]
     row, column = index // num_columns, index % num_columns
     held = weight.detach().cpu()[row, column].double().numpy()
     if reference is not None:
-        held = held + weight_change(reference, None, index).numpy()
+        held = held + weight_change(reference, None, index, weight).numpy()
     starts = fragment_starts(index, num_columns)
     return GroupPlace(
         index=index,
@@ -199,9 +203,8 @@ def _place(
 def _require_shape(site: Site, shape: tuple[int, ...], what: str) -> None:
     if shape != site.shape:
         raise MeasureError(
-            f"{site.key}: {what} {'is' if what == 'its matrix' else 'make'} "
-            f"{list(shape)}, but the model's matrix is {list(site.shape)}; "
-            "is the adapter or group of another model?"
+            f"{site.key}: {what} is {list(shape)}, but the model's matrix is "
+            f"{list(site.shape)}; is the adapter or group of another model?"
         )
 
 

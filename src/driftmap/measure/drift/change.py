@@ -1,81 +1,98 @@
-"""What did training add to the weights, read from LoRA factors without merging?
+"""What did training add to one matrix, in whichever shape it was left?
 
-Everything is float64 on the CPU, so that the answer is the same on any device.
+LoRA, with or without frozen weights, is read from its factors without merging; DoRA
+reads W once, for the lengths of its rows. Everything is float64 on the CPU, so that
+the answer is the same on any device.
 """
 
 import numpy as np
 import torch
-from jaxtyping import Float64, Int64
+from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
 from driftmap.core.errors import MeasureError
+from driftmap.measure.drift.settled import (
+    Settled,
+    StretchedFactors,
+    factors_of,
+    gathered,
+    settled,
+    shape_of,
+)
+from driftmap.signals.changes import DenseChange, MaskedFactors, MatrixChange
 from driftmap.signals.factors import LoraFactors
-
-CHUNK_WEIGHTS = 2**15
-"""Weights gathered at a time: their factors stay in the processor's cache."""
 
 PIECE = 2**16
 """Longest stretch of an inner product that is summed in one go."""
 
 
 def difference(
-    factors: LoraFactors, reference: LoraFactors | None = None, where: str = "adapter"
-) -> LoraFactors:
-    """Factors of the change from a reference state to the adapter's state.
+    change: MatrixChange,
+    reference: MatrixChange | None = None,
+    where: str = "adapter",
+    weight: Float[Tensor, "row column"] | None = None,
+) -> Settled:
+    """The change from a reference state to the state now.
 
-    With `B` standing for `scale * up`, the change is written
+    With `B` standing for `scale * up`, factors are subtracted as
     `B_t A_t - B_0 A_0 = (B_t - B_0) A_t + B_0 (A_t - A_0)`, rank 2r: both terms are
     as small as the change, so nothing cancels, and equal states give exactly zero.
 
     Args:
-        factors: The adapter now.
-        reference: The adapter at step 0; None where training began at B = 0.
+        change: What training added now.
+        reference: The same at step 0; None where it was nothing.
         where: Place that error messages name.
+        weight: The matrix under the adapter. Only DoRA needs it.
 
     Returns:
-        Factors on the CPU with scale 1.
+        The change on the CPU; factors have scale 1.
 
     Raises:
-        MeasureError: A factor is NaN or infinite, or the two do not fit together.
+        MeasureError: A number is NaN or infinite, the two do not fit together, or
+            DoRA has no W or a row without length.
     """
-    now = _checked(factors, where)
+    now = settled(change, where, weight)
     if reference is None:
         return now
-    then = _checked(reference, f"{where}, reference")
-    if now.down.shape != then.down.shape or now.up.shape != then.up.shape:
-        raise MeasureError(
-            f"{where}: factors {_shape(now)} do not fit reference factors "
-            f"{_shape(then)}; is the reference the first step of another run?"
-        )
-    if not then.up.any():
-        return now
-    return LoraFactors(
-        down=torch.cat([now.down, now.down - then.down]),
-        up=torch.cat([now.up - then.up, then.up], dim=1),
-        scale=1.0,
-    )
+    then = settled(reference, f"{where}, reference", weight)
+    if isinstance(now, DenseChange) and isinstance(then, DenseChange):
+        if now.values.shape != then.values.shape:
+            raise _unlike(where, now, then)
+        return DenseChange(values=now.values - then.values)
+    if isinstance(now, DenseChange) or isinstance(then, DenseChange):
+        raise _unlike(where, now, then)
+    if shape_of(now) != shape_of(then) or not _same_frozen(now, then):
+        raise _unlike(where, now, then)
+    factors = _factor_difference(factors_of(now), factors_of(then), where)
+    if isinstance(now, MaskedFactors):
+        return MaskedFactors(factors=factors, frozen=now.frozen)
+    if isinstance(now, StretchedFactors) or isinstance(then, StretchedFactors):
+        return StretchedFactors(gain=_gain(now) - _gain(then), factors=factors)
+    return factors
 
 
 def weight_change(
-    factors: LoraFactors,
-    reference: LoraFactors | None,
+    change: MatrixChange | Settled,
+    reference: MatrixChange | None,
     index: Int64[np.ndarray, " weight"],
+    weight: Float[Tensor, "row column"] | None = None,
 ) -> Float64[Tensor, " weight"]:
-    """Signed dW of single weights, `dW_ij = s <B_i, A_:j>`.
+    """Signed dW of single weights: `dW_ij = s <B_i, A_:j>` from factors.
 
-    Ascending indices are fastest: neighbours share rows of B.
+    DoRA gives `(g_i - 1) W_ij + g_i s <B_i, A_:j>`, and a frozen weight 0. Ascending
+    indices are fastest: neighbours share rows of B.
 
     Args:
-        factors: The adapter now.
-        reference: The adapter at step 0; None where training began at B = 0.
+        change: What training added now, or what `difference` returned.
+        reference: The same at step 0; None where it was nothing.
         index: `row * num_columns + column`, any order.
+        weight: The matrix under the adapter. Only DoRA needs it.
 
     Returns:
         One change per index.
 
     Raises:
-        MeasureError: A factor is not finite, the two adapters do not fit together,
-            or an index lies outside the matrix.
+        MeasureError: As `difference`, or an index lies outside the matrix.
 
     >>> factors = LoraFactors(
     ...     down=torch.tensor([[1.0, 2.0]], dtype=torch.float64),
@@ -85,45 +102,58 @@ def weight_change(
     >>> weight_change(factors, None, np.array([0, 3])).tolist()
     [1.5, 5.0]
     """
-    change = difference(factors, reference)
-    rows, columns = change.up.numpy(), np.ascontiguousarray(change.down.numpy().T)
-    num_columns, num_weights = len(columns), len(rows) * len(columns)
-    if index.size and not 0 <= index.min() <= index.max() < num_weights:
+    moved = _difference(change, reference, weight)
+    num_rows, num_columns = shape_of(moved)
+    if index.size and not 0 <= index.min() <= index.max() < num_rows * num_columns:
         raise MeasureError(
             f"flat indices run from {index.min()} to {index.max()}, but the matrix "
-            f"has {num_weights} weights; is the group from another model?"
+            f"has {num_rows * num_columns} weights; is the group from another model?"
         )
-    moved = np.empty(index.size)
-    for start in range(0, index.size, CHUNK_WEIGHTS):
-        flat = index[start : start + CHUNK_WEIGHTS]
-        row = flat // num_columns
-        column = flat - row * num_columns
-        moved[start : start + CHUNK_WEIGHTS] = np.einsum(
-            "wr,wr->w", rows.take(row, 0), columns.take(column, 0)
-        )
-    return torch.from_numpy(moved)
+    return torch.from_numpy(gathered(moved, index, weight))
 
 
 def dense_change(
-    factors: LoraFactors,
-    reference: LoraFactors | None = None,
+    change: MatrixChange | Settled,
+    reference: MatrixChange | None = None,
     rows: slice = slice(None),
-) -> Float64[Tensor, "row column"]:
+    weight: Float[Tensor, "row column"] | None = None,
+) -> Float64[Tensor, "block column"]:
     """Signed dW of whole rows, for controls that look at every weight.
 
     Args:
-        factors: The adapter now.
-        reference: The adapter at step 0; None where training began at B = 0.
-        rows: Rows wanted; ask for blocks where the matrix is large.
+        change: What training added now, or what `difference` returned.
+        reference: The same at step 0; None where it was nothing.
+        rows: Consecutive rows; ask for blocks where the matrix is large.
+        weight: The matrix under the adapter. Only DoRA needs it.
 
     Returns:
-        dW of these rows.
+        dW of these rows, to be read only.
 
     Raises:
         MeasureError: As `difference`.
     """
-    change = difference(factors, reference)
-    return change.up[rows] @ change.down
+    return changed_rows(_difference(change, reference, weight), rows, weight)
+
+
+def changed_rows(
+    change: Settled, rows: slice, weight: Float[Tensor, "row column"] | None
+) -> Float64[Tensor, "block column"]:
+    """Signed dW of consecutive rows of a settled change; to be read only."""
+    if isinstance(change, DenseChange):
+        return change.values[rows]
+    factors = factors_of(change)
+    dense = factors.up[rows] @ factors.down
+    if isinstance(change, StretchedFactors):
+        assert weight is not None, "settled with it"
+        block = weight[rows].detach().cpu().to(torch.float64)
+        return dense.addcmul_(change.gain[rows][:, None], block)
+    if isinstance(change, MaskedFactors):
+        first, last, _ = rows.indices(len(factors.up))
+        width = dense.shape[1]
+        low, high = np.searchsorted(change.frozen, [first * width, last * width])
+        frozen = torch.from_numpy(change.frozen[low:high] - first * width)
+        dense.view(-1)[frozen] = 0
+    return dense
 
 
 def inner_product(left: LoraFactors, right: LoraFactors) -> float:
@@ -140,10 +170,11 @@ def inner_product(left: LoraFactors, right: LoraFactors) -> float:
     >>> inner_product(update, update)
     1.0
     """
-    a, b = _checked(left, "first update"), _checked(right, "second update")
+    a = factors_of(settled(left, "first update", None))
+    b = factors_of(settled(right, "second update", None))
     if len(a.up) != len(b.up) or a.down.shape[1] != b.down.shape[1]:
         raise MeasureError(
-            f"updates {_shape(a)} and {_shape(b)} belong to matrices of different shape"
+            f"updates {_sizes(a)} and {_sizes(b)} belong to matrices of different shape"
         )
     over_rows = long_product(a.up.T, b.up)
     over_columns = long_product(a.down, b.down.T)
@@ -158,18 +189,59 @@ def long_product(
     return torch.stack([x @ y for x, y in pieces]).sum(0)
 
 
-def _checked(factors: LoraFactors, where: str) -> LoraFactors:
-    """The factors on the CPU with the scale inside `up`, if they can be used."""
-    for name, factor in (("A (down)", factors.down), ("B (up)", factors.up)):
-        if not factor.isfinite().all():
-            raise MeasureError(
-                f"{where}: {name} holds NaN or infinity; did training diverge?"
-            )
-    if not np.isfinite(factors.scale):
-        raise MeasureError(f"{where}: the scale is {factors.scale}, not a number")
-    up = factors.up.detach().cpu() * factors.scale
-    return LoraFactors(down=factors.down.detach().cpu(), up=up, scale=1.0)
+def _difference(
+    change: MatrixChange | Settled,
+    reference: MatrixChange | None,
+    weight: Tensor | None,
+) -> Settled:
+    if isinstance(change, StretchedFactors):
+        assert reference is None, "a settled change has its reference inside"
+        return change
+    return difference(change, reference, weight=weight)
 
 
-def _shape(factors: LoraFactors) -> str:
+def _factor_difference(now: LoraFactors, then: LoraFactors, where: str) -> LoraFactors:
+    if now.down.shape != then.down.shape or now.up.shape != then.up.shape:
+        raise _unlike(where, now, then)
+    if not then.up.any():
+        return now
+    return LoraFactors(
+        down=torch.cat([now.down, now.down - then.down]),
+        up=torch.cat([now.up - then.up, then.up], dim=1),
+        scale=1.0,
+    )
+
+
+def _gain(change: LoraFactors | MaskedFactors | StretchedFactors) -> Tensor:
+    if isinstance(change, StretchedFactors):
+        return change.gain
+    return torch.zeros(shape_of(change)[0], dtype=torch.float64)
+
+
+def _same_frozen(now: Settled, then: Settled) -> bool:
+    one, other = (
+        x.frozen if isinstance(x, MaskedFactors) else None for x in (now, then)
+    )
+    if one is None or other is None:
+        return one is other
+    return np.array_equal(one, other)
+
+
+def _unlike(where: str, now: Settled, then: Settled) -> MeasureError:
+    return MeasureError(
+        f"{where}: {_words(now)} do not fit reference {_words(then)}; is "
+        "the reference the first step of another run?"
+    )
+
+
+def _words(change: Settled) -> str:
+    if isinstance(change, DenseChange):
+        return f"changes {list(change.values.shape)}"
+    text = f"factors {_sizes(factors_of(change))}"
+    if isinstance(change, MaskedFactors):
+        return f"{text} with {change.frozen.size} frozen weights"
+    return text
+
+
+def _sizes(factors: LoraFactors) -> str:
     return f"{list(factors.up.shape)} x {list(factors.down.shape)}"

@@ -1,7 +1,7 @@
 """How much would weights of the group's own size have moved?
 
-All of dW follows from the factors, so whole bins of |W_0| are the control and
-nothing is sampled. A matrix is read in row blocks; only sums per bin are kept.
+All of dW is known, so whole bins of |W_0| are the control and nothing is sampled.
+A matrix is read in row blocks; only sums per bin are kept.
 """
 
 from collections.abc import Sequence
@@ -12,8 +12,10 @@ import torch
 from jaxtyping import Float, Float64, Int16, Int64, UInt8
 from torch import Tensor
 
-from driftmap.measure.drift.moments import row_blocks, state_rows
-from driftmap.signals.factors import LoraFactors
+from driftmap.measure.drift.change import changed_rows
+from driftmap.measure.drift.moments import settled_reference, state_rows
+from driftmap.measure.drift.settled import Settled, row_blocks
+from driftmap.signals.changes import MatrixChange
 from driftmap.stats.bins import quantile_bins
 from driftmap.stats.matched import BinMoments, matched_sums, null_moments
 
@@ -46,21 +48,22 @@ class MatchedReference:
 
 def bin_codes(
     weight: Float[Tensor, "row column"],
-    reference: LoraFactors | None,
+    reference: MatrixChange | None,
     declared: Sequence[Int64[np.ndarray, " _"]],
 ) -> UInt8[np.ndarray, "row column"]:
     """Bin of |W_0| of every weight, plus `NUM_BINS` in a declared group.
 
     Args:
         weight: The matrix under the adapter.
-        reference: The adapter at step 0; None where training began at B = 0.
+        reference: What had been added at step 0; None where it was nothing.
         declared: Flat indices of each declared group.
     """
     shape = (weight.shape[0], weight.shape[1])
     wide = reference is not None or weight.dtype == torch.float64
     sizes = np.empty(shape, dtype=np.float64 if wide else np.float32)
+    then = settled_reference(reference, weight)
     for rows in row_blocks(shape):
-        sizes[rows] = state_rows(weight, reference, rows).abs().numpy()
+        sizes[rows] = state_rows(weight, then, rows).abs().numpy()
     codes = quantile_bins(sizes, NUM_BINS).astype(np.uint8)
     inside = np.zeros(codes.size, dtype=bool)
     for index in declared:
@@ -70,18 +73,21 @@ def bin_codes(
 
 
 def bin_change(
-    change: LoraFactors, codes: UInt8[np.ndarray, "row column"]
+    change: Settled,
+    codes: UInt8[np.ndarray, "row column"],
+    weight: Float[Tensor, "row column"] | None = None,
 ) -> BinChange:
     """Moments of |dW| in every bin, one row block at a time.
 
     Args:
         change: What `difference` returns.
         codes: What `bin_codes` gave.
+        weight: The matrix under the adapter. Only DoRA needs it.
     """
     count = np.zeros(2 * NUM_BINS, dtype=np.int64)
     first, second = np.zeros(2 * NUM_BINS), np.zeros(2 * NUM_BINS)
     for rows in row_blocks((codes.shape[0], codes.shape[1])):
-        moved = torch.abs(change.up[rows] @ change.down).numpy().reshape(-1)
+        moved = changed_rows(change, rows, weight).abs().numpy().reshape(-1)
         code = codes[rows].reshape(-1).astype(np.intp)
         count += np.bincount(code, minlength=2 * NUM_BINS)
         first += np.bincount(code, weights=moved, minlength=2 * NUM_BINS)

@@ -1,9 +1,9 @@
 """How far and in which direction did rows, columns and fragments move?
 
-Moments come from factors and one read of W in row blocks; no merged matrix is made.
+Plain factors give their moments by formula and one read of W; any other change is
+made in row blocks. No merged matrix is held.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,12 +12,11 @@ from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
 from driftmap.core.errors import MeasureError
-from driftmap.measure.drift.change import difference, long_product
+from driftmap.measure.drift.change import changed_rows, difference, long_product
+from driftmap.measure.drift.settled import Settled, row_blocks, settled, shape_of
 from driftmap.results.drift import Moments
+from driftmap.signals.changes import MatrixChange
 from driftmap.signals.factors import LoraFactors
-
-BLOCK_WEIGHTS = 2**20
-"""Weights of a row block held in float64 at a time (8 MiB)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -36,41 +35,38 @@ class MatrixMoments:
     columns: Moments
 
 
-def row_blocks(shape: tuple[int, int]) -> Iterator[slice]:
-    """Consecutive rows whose weights fit the workspace."""
-    num_rows, num_columns = shape
-    step = max(1, BLOCK_WEIGHTS // num_columns)
-    for start in range(0, num_rows, step):
-        yield slice(start, min(start + step, num_rows))
-
-
 def state_rows(
-    weight: Float[Tensor, "row column"], reference: LoraFactors | None, rows: slice
+    weight: Float[Tensor, "row column"], reference: Settled | None, rows: slice
 ) -> Float64[Tensor, "block column"]:
-    """W_0 of a row block: the stored weights plus what the step-0 adapter adds.
+    """W_0 of a row block: the stored weights plus what training had added at step 0.
 
     To be read only: a float64 matrix comes back as a view of itself.
     """
     block = weight[rows].detach().cpu().to(torch.float64)
-    if reference is None:
-        return block
-    up = reference.up[rows].cpu() * reference.scale
-    return torch.addmm(block, up, reference.down.cpu())
+    return block if reference is None else block + changed_rows(reference, rows, weight)
+
+
+def settled_reference(
+    reference: MatrixChange | None, weight: Float[Tensor, "row column"]
+) -> Settled | None:
+    """The state at step 0, ready for `state_rows`."""
+    return None if reference is None else settled(reference, "reference", weight)
 
 
 def matrix_norms(
-    weight: Float[Tensor, "row column"], reference: LoraFactors | None = None
+    weight: Float[Tensor, "row column"], reference: MatrixChange | None = None
 ) -> MatrixNorms:
     """|W_0|^2 of every row and column, in float64.
 
     Args:
         weight: The matrix under the adapter, any float dtype, any device.
-        reference: The adapter at step 0; None where training began at B = 0.
+        reference: What had been added at step 0; None where it was nothing.
     """
+    then = settled_reference(reference, weight)
     rows = torch.zeros(weight.shape[0], dtype=torch.float64)
     columns = torch.zeros(weight.shape[1], dtype=torch.float64)
     for block in row_blocks((weight.shape[0], weight.shape[1])):
-        squares = state_rows(weight, reference, block).square()
+        squares = state_rows(weight, then, block).square()
         rows[block] = squares.sum(1)
         columns += squares.sum(0)
     return MatrixNorms(rows=rows.numpy(), columns=columns.numpy())
@@ -78,26 +74,27 @@ def matrix_norms(
 
 def matrix_moments(
     weight: Float[Tensor, "row column"],
-    factors: LoraFactors,
-    reference: LoraFactors | None = None,
+    change: MatrixChange,
+    reference: MatrixChange | None = None,
     norms: MatrixNorms | None = None,
 ) -> MatrixMoments:
     """Moments of all rows and columns, with one read of W.
 
-    Row i: `n_d = |B_i R^T|^2` with `A^T = Q R`, `c = (W A^T)_i . B_i`; column j:
-    `n_d = |R A_:j|^2` with `B = Q R`, `c = (B^T W)_:j . A_:j`; B includes the scale.
+    From plain factors, row i: `n_d = |B_i R^T|^2` with `A^T = Q R`,
+    `c = (W A^T)_i . B_i`; column j: `n_d = |R A_:j|^2` with `B = Q R`,
+    `c = (B^T W)_:j . A_:j`; B includes the scale.
 
     Args:
         weight: The matrix under the adapter, any float dtype, any device.
-        factors: The adapter now.
-        reference: The adapter at step 0; None where training began at B = 0.
+        change: What training added now.
+        reference: The same at step 0; None where it was nothing.
         norms: What `matrix_norms` gave for this matrix; taken anew if None.
 
     Returns:
         Moments of every row and every column.
 
     Raises:
-        MeasureError: As `difference`, or the factors do not fit the matrix.
+        MeasureError: As `difference`, or the change does not fit the matrix.
 
     >>> from driftmap.signals.factors import LoraFactors
     >>> eye = torch.eye(2, dtype=torch.float64)
@@ -105,13 +102,48 @@ def matrix_moments(
     >>> matrix_moments(eye, lora).rows.l2
     array([3., 0.])
     """
-    change = difference(factors, reference)
-    if weight.shape != (len(change.up), change.down.shape[1]):
+    moved = difference(change, reference, weight=weight)
+    if tuple(weight.shape) != shape_of(moved):
         raise MeasureError(
-            f"factors {list(change.up.shape)} x {list(change.down.shape)} do not fit "
-            f"a matrix {list(weight.shape)}; is the adapter of another model?"
+            f"a change {list(shape_of(moved))} does not fit a matrix "
+            f"{list(weight.shape)}; is the adapter or checkpoint of another model?"
         )
     norms = matrix_norms(weight, reference) if norms is None else norms
+    then = settled_reference(reference, weight)
+    return settled_moments(weight, moved, then, norms)
+
+
+def settled_moments(
+    weight: Float[Tensor, "row column"],
+    change: Settled,
+    reference: Settled | None,
+    norms: MatrixNorms,
+) -> MatrixMoments:
+    """Moments of what `difference` returned; arguments as of `matrix_moments`."""
+    if isinstance(change, LoraFactors):
+        return _from_factors(weight, change, reference, norms)
+    shape = shape_of(change)
+    by_row, by_column = torch.zeros(2, shape[0]).double(), torch.zeros(2, shape[1])
+    by_column = by_column.double()
+    for rows in row_blocks(shape):
+        block = state_rows(weight, reference, rows)
+        moved = changed_rows(change, rows, weight)
+        cross, square = block * moved, moved.square()
+        by_row[:, rows] = torch.stack([cross.sum(1), square.sum(1)])
+        by_column += torch.stack([cross.sum(0), square.sum(0)])
+    (row_cross, row_change), (column_cross, column_change) = (
+        by_row.numpy(),
+        by_column.numpy(),
+    )
+    return MatrixMoments(
+        rows=Moments(weight=norms.rows, cross=row_cross, change=row_change),
+        columns=Moments(weight=norms.columns, cross=column_cross, change=column_change),
+    )
+
+
+def _from_factors(
+    weight: Tensor, change: LoraFactors, reference: Settled | None, norms: MatrixNorms
+) -> MatrixMoments:
     up, down = change.up, change.down
     cross = torch.zeros(len(up), dtype=torch.float64)
     pulled = torch.zeros_like(down)

@@ -5,16 +5,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
+from torch import Tensor
 
 from driftmap.core.places import Site
-from driftmap.measure.drift.baseline import DriftBaseline, GroupPlace
+from driftmap.measure.drift.baseline import DriftBaseline, GroupPlace, SiteBaseline
+from driftmap.measure.drift.change import weight_change
 from driftmap.measure.drift.matched import (
     BinChange,
     MatchedReference,
     bin_change,
     matched_reference,
 )
-from driftmap.measure.drift.moments import MatrixMoments, matrix_moments
+from driftmap.measure.drift.moments import (
+    MatrixMoments,
+    settled_moments,
+    settled_reference,
+)
+from driftmap.measure.drift.settled import Settled
 from driftmap.measure.drift.values import UnitMetric, Values, num_units, unit_values
 from driftmap.results.drift import (
     POOLED_LAYER,
@@ -23,14 +30,15 @@ from driftmap.results.drift import (
     summarise,
 )
 from driftmap.results.table import Cell, Table
-from driftmap.signals.factors import LoraFactors
+from driftmap.signals.changes import MatrixChange
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Moved:
     """One tuned matrix at one checkpoint."""
 
-    change: LoraFactors
+    weight: Tensor
+    change: Settled
     matrix: MatrixMoments
     bins: BinChange
 
@@ -46,12 +54,14 @@ class _GroupHere:
 
 def drift_table(
     baseline: DriftBaseline,
-    factors: Mapping[Site, LoraFactors],
+    changes: Mapping[Site, MatrixChange],
     *,
     step: int,
     seed: int,
 ) -> Table:
     """Summarise every metric per group and matrix, and pooled over matrices.
+
+    Matrices are read, measured and let go one by one.
 
     Statistics are over mobile units; those of matrices that nothing tuned are zero
     by construction and only counted. For `absolute`, `null_mean` and `null_sd` are
@@ -61,7 +71,8 @@ def drift_table(
 
     Args:
         baseline: What `drift_baseline` kept.
-        factors: The adapter at the checkpoint; matrices missing here were not tuned.
+        changes: What training has added at the checkpoint; matrices missing here were
+            not tuned.
         step: Training step of the checkpoint.
         seed: Training seed.
 
@@ -71,49 +82,51 @@ def drift_table(
         and an empty path.
 
     Raises:
-        MeasureError: As `DriftBaseline.changes`.
+        MeasureError: As `DriftBaseline.change`.
     """
-    changes = baseline.changes(factors)
-    moved = {
-        s.site: _Moved(
-            change=changes[s.site],
-            matrix=matrix_moments(
-                baseline.weight(s.site),
-                factors[s.site],
-                baseline.reference.get(s.site),
-                s.norms,
-            ),
-            bins=bin_change(changes[s.site], s.codes),
-        )
-        for s in baseline.sites
-        if s.site in changes
-    }
+    parts: dict[str, list[tuple[Site, _GroupHere]]] = {g: [] for g in baseline.groups}
+    for held in baseline.sites:
+        moved = _moved(baseline, held, changes)
+        for group, place in held.places.items():
+            parts[group].append((held.site, _group_here(place, moved)))
     moment: dict[str, Cell] = {"step": step, "seed": seed}
-    rows = [
-        moment | row for g in baseline.groups for row in _group_rows(g, baseline, moved)
-    ]
-    return Table.from_rows(rows)
+    return Table.from_rows(
+        [moment | row for group in parts for row in _group_rows(group, parts[group])]
+    )
+
+
+def _moved(
+    baseline: DriftBaseline, held: SiteBaseline, changes: Mapping[Site, MatrixChange]
+) -> _Moved | None:
+    if held.site not in changes and not baseline.reference:
+        return None
+    weight = baseline.weight(held.site)
+    change = baseline.change(held.site, changes, weight)
+    if change is None:
+        return None
+    then = settled_reference(baseline.reference.get(held.site), weight)
+    return _Moved(
+        weight=weight,
+        change=change,
+        matrix=settled_moments(weight, change, then, held.norms),
+        bins=bin_change(change, held.codes, weight),
+    )
 
 
 def _group_rows(
-    group: str, baseline: DriftBaseline, moved: Mapping[Site, _Moved]
+    group: str, parts: Sequence[tuple[Site, _GroupHere]]
 ) -> list[dict[str, Cell]]:
     rows: list[dict[str, Cell]] = []
-    parts: list[_GroupHere] = []
-    for held in baseline.sites:
-        if group not in held.places:
-            continue
-        here = _group_here(held.places[group], moved.get(held.site))
-        site = held.site
+    for site, here in parts:
         place: dict[str, Cell] = {
             "layer": site.layer, "part": site.part, "path": site.key, "group": group
         }  # fmt: skip
         rows += [place | row for row in _summary_rows(here)]
-        parts.append(here)
     everywhere: dict[str, Cell] = {
         "layer": POOLED_LAYER, "part": POOLED_PART, "path": "", "group": group
     }  # fmt: skip
-    return rows + [everywhere | row for row in _summary_rows(_pooled(parts))]
+    pooled = _pooled([here for _, here in parts])
+    return rows + [everywhere | row for row in _summary_rows(pooled)]
 
 
 def _group_here(place: GroupPlace, moved: _Moved | None) -> _GroupHere:
@@ -124,7 +137,8 @@ def _group_here(place: GroupPlace, moved: _Moved | None) -> _GroupHere:
             immobile={key: units[key[0]] for key in UNIT_METRICS},
             matched=MatchedReference(ratio=math.nan, total=0.0, variance=0.0),
         )
-    values = unit_values(place, moved.change, moved.matrix)
+    change = weight_change(moved.change, None, place.index, moved.weight).numpy()
+    values = unit_values(place, change, moved.matrix)
     absolute = values["weight", "absolute"]
     return _GroupHere(
         values=values,

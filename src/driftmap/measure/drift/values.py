@@ -6,7 +6,6 @@ import numpy as np
 from jaxtyping import Float64
 
 from driftmap.measure.drift.baseline import GroupPlace
-from driftmap.measure.drift.change import weight_change
 from driftmap.measure.drift.moments import MatrixMoments, fragment_moments
 from driftmap.results.drift import (
     SMALLEST_WEIGHT,
@@ -14,14 +13,13 @@ from driftmap.results.drift import (
     DriftUnit,
     Moments,
 )
-from driftmap.signals.factors import LoraFactors
 
 Values = Float64[np.ndarray, " unit"]
 UnitMetric = tuple[DriftUnit, DriftMetric]
 
 
 def unit_values(
-    place: GroupPlace, change: LoraFactors, matrix: MatrixMoments
+    place: GroupPlace, moved: Float64[np.ndarray, " weight"], matrix: MatrixMoments
 ) -> dict[UnitMetric, Values]:
     """Every metric of every unit of one group in one matrix.
 
@@ -31,13 +29,13 @@ def unit_values(
 
     Args:
         place: The group's weights in the matrix.
-        change: What `difference` returns for the matrix.
+        moved: dW of its weights.
         matrix: Moments of all its rows and columns.
 
     Returns:
         Unit and metric -> one value per unit.
     """
-    before, moved = place.weight, weight_change(change, None, place.index).numpy()
+    before = place.weight
     vectors: dict[DriftUnit, Moments] = {
         "fragment": fragment_moments(before, moved, place.starts),
         "row": matrix.rows.take(place.rows),
