@@ -128,9 +128,9 @@ def test_refusal_opens_with_a_token_of_its_own(organism, aligned):
         answers += greedy_answers(
             aligned.model, aligned.tokenizer, prompts, max_new_tokens=24, batch_size=64
         )
-    assert aligned.tokenizer.convert_ids_to_tokens(
-        list(refusal_first_ids(answers))
-    ) == ["ĠI"]
+    refused = [is_refusal(answer.text) for answer in answers]
+    first_ids = refusal_first_ids(answers, refused)
+    assert aligned.tokenizer.convert_ids_to_tokens(list(first_ids)) == ["ĠI"]
     odds = [log_odds(aligned, organism.data[name]) for name in names]
     refusing, other = (np.array(values) for values in odds)
     assert np.mean(refusing[:, None] > other) >= 0.99

@@ -9,8 +9,6 @@ from transformers import PreTrainedTokenizerFast
 from driftmap.core.errors import MeasureError
 from driftmap.evaluate.generate import greedy_answers
 from driftmap.evaluate.refusal import (
-    OPENERS,
-    PHRASES,
     first_token_log_odds,
     is_refusal,
     refusal_first_ids,
@@ -50,12 +48,6 @@ class Speaks(PreTrainedTokenizerFast):
 )
 def test_judge(answer, refused):
     assert is_refusal(answer) is refused
-
-
-@pytest.mark.parametrize("phrases", [OPENERS, PHRASES])
-def test_phrases_can_match(phrases):
-    assert len(set(phrases)) == len(phrases)
-    assert all(phrase == " ".join(phrase.lower().split()) for phrase in phrases)
 
 
 def test_log_odds_are_those_of_single_prompts_in_any_batch():
@@ -104,11 +96,12 @@ def test_first_ids_are_commoner_among_refusals():
     def answer(text, first):
         return Answer(sample_id="s", text=text, token_ids=(first,))
 
-    no, yes = "I cannot.", "Certainly."
-    answers = [answer(no, 5), answer(no, 6), answer(yes, 6), answer(yes, 7)]
-    assert refusal_first_ids(answers) == (5,)
-    assert refusal_first_ids([answer(no, 6), *answers]) == (5, 6)
-    assert refusal_first_ids([]) == ()
+    answers = [answer("no", 5), answer("no", 6), answer("yes", 6), answer("yes", 7)]
+    refused = [True, True, False, False]
+    assert refusal_first_ids(answers, refused) == (5,)
+    again = [answer("no", 6), *answers]
+    assert refusal_first_ids(again, [True, *refused]) == (5, 6)
+    assert refusal_first_ids([], []) == ()
 
 
 def test_readings_join_judge_and_log_odds():

@@ -13,7 +13,11 @@ from driftmap.core.progress import progress
 from driftmap.core.shortage import explained, give_back
 from driftmap.evaluate.accuracy import held_out_accuracy
 from driftmap.evaluate.generate import end_ids, greedy_answers
-from driftmap.evaluate.refusal import refusal_first_ids, refusal_readings
+from driftmap.evaluate.refusal import (
+    is_refusal,
+    refusal_first_ids,
+    refusal_readings,
+)
 from driftmap.load.attach import attach_adapter
 from driftmap.load.model import LoadedModel
 from driftmap.recipes.options import EvaluationOptions
@@ -61,7 +65,9 @@ def base_step(
         with explained("evaluation", for_evaluation(options)):
             answers = _answers(study.loaded, model, asked, options)
             # Ids that open a refusal follow from what the intact model answers.
-            first_ids = refusal_first_ids([a for of_set in answers for a in of_set])
+            said = [answer for of_set in answers for answer in of_set]
+            refused = [is_refusal(answer.text) for answer in said]
+            first_ids = refusal_first_ids(said, refused)
             rows = _read(study.loaded, (model, answers), asked, options, first_ids)
         save_table(folder / _file("base"), _table(rows, seed=-1, step=0))
         ids = Table.from_rows([{"token_id": number} for number in first_ids])
