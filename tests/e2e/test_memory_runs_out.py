@@ -27,7 +27,7 @@ from tiny_studies import save_tiny_model, write_rows
 torch.set_num_threads(1)
 home = Path(sys.argv[1])
 loaded = load_model(ModelSource(model=str(save_tiny_model(home / "m")), device="cpu"))
-rows = [{"prompt": f"{n}", "response": "word " * 15} for n in range(32)]
+rows = [{"prompt": f"{n}", "response": "word " * 15} for n in range(96)]
 read = read_samples(str(write_rows(home / "rows.jsonl", rows)))
 samples = encode(read.samples, loaded.tokenizer, Encoding(learn_end=True))
 before = {k: v.clone() for k, v in loaded.model.state_dict().items()}
@@ -41,7 +41,7 @@ tuning.drift_table = lambda *a, **k: Table.from_rows([{"step": 0}])
 with RunDir.open(home / "run", {"seed": 0}, "drift") as run:
     study = Study(run=run, loaded=loaded, seed=0)
     tune_step(study, (samples, "warm"), settings, live, 9)
-    large = replace(settings, batch_size=32)
+    large = replace(settings, batch_size=96)
     size = int(Path("/proc/self/statm").read_text().split()[0])
     limit = size * resource.getpagesize() + (48 << 20)
     resource.setrlimit(resource.RLIMIT_AS, (limit, resource.RLIM_INFINITY))
@@ -76,8 +76,8 @@ def test_memory_that_runs_out_in_tuning_names_a_smaller_batch(tmp_path):
     )  # fmt: skip
     lines = done.stdout.splitlines()
     assert lines == [
-        "SAID fine-tuning ran out of memory; use --batch-size 16 --grad-accum 2, which "
-        "are the same 32 samples a step, with another --out",
+        "SAID fine-tuning ran out of memory; use --batch-size 48 --grad-accum 2, which "
+        "are the same 96 samples a step, with another --out",
         "RESTORED True False",
         "RESUMED True",
     ], done.stdout + done.stderr[-2000:]
