@@ -46,7 +46,7 @@ def groups_step(study: Study, source: Path, mobile: Sequence[Site]) -> StepOutco
     }
 
     def make(folder: Path) -> None:
-        read = [_read(study, group, sha256[group.file.name]) for group in found]
+        read = [read_group(study, group, sha256[group.file.name]) for group in found]
         _say_unproven(read)
         _require_mobile(read[0], mobile)
         scored = [group for group in read if not group.is_control]
@@ -61,7 +61,18 @@ def groups_step(study: Study, source: Path, mobile: Sequence[Site]) -> StepOutco
     return study.run.step("groups", inputs, make)
 
 
-def _read(study: Study, found: FoundGroup, sha256: str) -> WeightGroup:
+def read_group(study: Study, found: FoundGroup, sha256: str) -> WeightGroup:
+    """Read one group, and refuse it where it is not of the study's model.
+
+    Args:
+        study: Whose model it must fit.
+        found: Its name and file.
+        sha256: Hash of the file.
+
+    Raises:
+        StoreError: The file is damaged or of another shape.
+        DataError: The group is empty or of another model.
+    """
     sites, identity = study.loaded.layout.sites, study.loaded.identity
     if found.file.suffix == ".json":
         origin = GroupOrigin(
