@@ -11,9 +11,9 @@ from driftmap.core.places import Site
 from driftmap.measure.select import (
     difference,
     matched,
-    members,
     overlap,
     random_weights,
+    ranked,
     top,
 )
 from driftmap.stats.bins import quantile_bins
@@ -51,7 +51,7 @@ def test_top_equals_a_sort_with_ties_by_index(values, share):
 @pytest.mark.parametrize("share", [0.0005, 0.01, 0.3, 1.0])
 @pytest.mark.parametrize("stripes", [False, True])
 def test_top_of_a_large_matrix_equals_a_sort(monkeypatch, share, stripes):
-    monkeypatch.setattr(members, "_SAMPLE_SIZE", 64)
+    monkeypatch.setattr(ranked, "_SAMPLE_SIZE", 64)
     large = site(100, 100)
     values = torch.rand(100, 100, generator=torch.Generator().manual_seed(1))
     values = (values * 50).round() if not stripes else values * (torch.arange(100) == 3)
@@ -61,7 +61,9 @@ def test_top_of_a_large_matrix_equals_a_sort(monkeypatch, share, stripes):
 
 def test_top_counts_as_the_published_sets_do():
     shapes = [(4096, 4096)] * 4 + [(11008, 4096)] * 2 + [(4096, 11008)]
-    count = 32 * sum(members.count_of(0.001, site(*shape)) for shape in shapes)
+    count = 32 * sum(
+        ranked.Cut(share=0.001).count(site(*shape).num_weights) for shape in shapes
+    )
     assert count == 6_475_904
 
 

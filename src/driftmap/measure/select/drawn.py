@@ -8,12 +8,7 @@ from jaxtyping import Bool, Int16, Int64, Shaped
 
 from driftmap.core.places import Site
 from driftmap.core.seeds import child_seed
-from driftmap.measure.select.members import (
-    FlatIndex,
-    Members,
-    count_of,
-    require_share,
-)
+from driftmap.measure.select.ranked import Cut, FlatIndex, Members
 from driftmap.stats.bins import quantile_bins
 
 NUM_BINS = 40
@@ -60,11 +55,11 @@ def random_weights(sites: Sequence[Site], share: float, seed: int) -> Members:
     Returns:
         Flat indices per site, ascending.
     """
-    require_share(share)
+    cut = Cut(share=share, at_least=1)
     members: Members = {}
     for site in sites:
         generator = np.random.default_rng(child_seed(seed, "random", site.key))
-        count = max(1, count_of(share, site))
+        count = cut.count(site.num_weights)
         drawn = generator.choice(site.num_weights, count, replace=False, shuffle=False)
         members[site] = np.sort(drawn)
     return members

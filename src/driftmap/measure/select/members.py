@@ -1,32 +1,39 @@
-"""Which weights of a matrix does a rule take, given a score for each of them?
+"""Which weights belong to a group, given a score for each of them?
 
-Every rule has one right answer: order is score descending, then flat index
-ascending, on every device.
+Order is score descending, then canonical order of the matrices, then flat index
+ascending, on every device; scores are compared as float32.
 """
 
-from collections.abc import Mapping
+from typing import Literal
 
 import numpy as np
-from jaxtyping import Float, Int64
+import torch
+from jaxtyping import Float32
 from torch import Tensor
 
 from driftmap.core.errors import MeasureError
-from driftmap.core.places import Site
+from driftmap.measure.select.picking import Picker
+from driftmap.measure.select.ranked import (
+    Cut,
+    FlatIndex,
+    Members,
+    Per,
+    ScoreOf,
+    positions,
+    sorting_keys,
+)
 
-# Axes of mappings stay unnamed: one name has one size in all matrices of a call.
-FlatIndex = Int64[np.ndarray, " _"]
-Members = dict[Site, FlatIndex]
-ScoreOf = Mapping[Site, Float[Tensor, "_ _"]]
-
-_SAMPLE_SIZE = 1 << 16
+_BLOCK = 1 << 22
 
 
-def top(scores: ScoreOf, share: float) -> Members:
-    """Take the highest scores of every matrix, at least one.
+def top(scores: ScoreOf, share: float, *, per: Per = "matrix") -> Members:
+    """Take the highest scores, at least one wherever a share is taken.
 
     Args:
         scores: Non-negative scores per matrix.
-        share: Part of each matrix to take, 0 to 1; the count is rounded down.
+        share: Part to take, 0 to 1; the count is rounded down.
+        per: Of what: each matrix, each row, the matrices of a layer together, or all
+            matrices together.
 
     Returns:
         Flat indices per site, ascending.
@@ -35,55 +42,104 @@ def top(scores: ScoreOf, share: float) -> Members:
         MeasureError: A score is negative or not finite, or the share is none.
 
     >>> import torch
+    >>> from driftmap.core.places import Site
     >>> site = Site(path="map", layer=0, part="q", num_rows=2, num_columns=2)
     >>> top({site: torch.tensor([[1.0, 3.0], [3.0, 3.0]])}, 0.5)[site]
     array([1, 2])
     """
-    require_share(share)
-    return {
-        site: highest(site, score, max(1, count_of(share, site)))
-        for site, score in scores.items()
-    }
+    return _taken(scores, Cut(share=share, at_least=1), per, "highest")
 
 
-def require_share(share: float) -> None:
-    """Refuse what is no part of a matrix."""
-    if not 0 <= share <= 1:
-        raise MeasureError(f"a share of {share} is none: give a number from 0 to 1")
+def lowest(scores: ScoreOf, share: float, *, per: Per = "matrix") -> Members:
+    """Take the lowest scores, as pruning does; of equals the first.
+
+    Wanda and SNIP are pruned `per="row"` (Sun et al. 2024, section 3), magnitude
+    `per="matrix"`.
+
+    Args:
+        scores: Non-negative scores per matrix.
+        share: Part to take, 0 to 1; the count is rounded down, and may be 0.
+        per: Of what: each matrix, each row, the matrices of a layer together, or all
+            matrices together.
+
+    Returns:
+        Flat indices per site, ascending.
+
+    Raises:
+        MeasureError: A score is negative or not finite, or the share is none.
+
+    >>> import torch
+    >>> from driftmap.core.places import Site
+    >>> site = Site(path="map", layer=0, part="q", num_rows=2, num_columns=2)
+    >>> lowest({site: torch.tensor([[1.0, 3.0], [3.0, 3.0]])}, 0.5, per="row")[site]
+    array([0, 2])
+    """
+    return _taken(scores, Cut(share=share), per, "lowest")
 
 
-def count_of(share: float, site: Site) -> int:
-    """Weights in a share of a matrix, rounded down."""
-    return int(share * site.num_weights)
+def n_of_m(
+    scores: ScoreOf, n: int, m: int, end: Literal["highest", "lowest"] = "lowest"
+) -> Members:
+    """Take n of every m consecutive inputs of a row, as n:m pruning does.
 
+    Args:
+        scores: Non-negative scores per matrix.
+        n: Weights to take, 1 to m - 1.
+        m: Length of a piece, of which the number of columns is a multiple.
+        end: Which n: those of the lowest scores, which leaves m - n of every piece, or
+            those of the highest.
 
-def highest(site: Site, score: Tensor, count: int) -> FlatIndex:
-    """Take so many of one matrix: score descending, then index ascending."""
-    values = score.detach().reshape(-1)
-    assert values.numel() == site.num_weights, site.key
-    low, high = (bound.item() for bound in values.aminmax())
-    if not (low >= 0 and high < float("inf")):
-        raise MeasureError(
-            f"{site.key}: a score is negative or not finite ({low} to {high}); "
-            "are the model's weights damaged?"
+    Returns:
+        Flat indices per site, ascending.
+
+    Raises:
+        MeasureError: A score is negative or not finite, rows cannot be cut into
+            pieces of m, or n is not below m.
+
+    >>> import torch
+    >>> from driftmap.core.places import Site
+    >>> site = Site(path="map", layer=0, part="q", num_rows=1, num_columns=4)
+    >>> n_of_m({site: torch.tensor([[4.0, 1.0, 2.0, 2.0]])}, 2, 4)[site]
+    array([1, 2])
+    """
+    if not 0 < n < m:
+        raise MeasureError(f"{n}:{m} is none: give n from 1 to below m, as in 2:4")
+    members: Members = {}
+    for site, score in scores.items():
+        if site.num_columns % m:
+            raise MeasureError(
+                f"{site.key}: {site.num_columns} columns cannot be cut into pieces of "
+                f"{m}; give an m of which {site.num_columns} is a multiple"
+            )
+        keys = sorting_keys(site, score, lowest=end == "lowest").reshape(-1)
+        members[site] = np.concatenate(
+            [
+                start + _first_of_pieces(keys[start : start + _BLOCK * m], n, m)
+                for start in range(0, keys.numel(), _BLOCK * m)
+            ]
         )
-    if count == 0:
-        return np.empty(0, dtype=np.int64)
-    border = _kth_highest(values, count)
-    above = (values > border).cpu().numpy()
-    ties = np.flatnonzero((values == border).cpu().numpy())
-    above[ties[: count - int(np.count_nonzero(above))]] = True
-    return np.flatnonzero(above)
+    return members
 
 
-def _kth_highest(values: Tensor, count: int) -> Tensor:
-    """Find the exact k-th value among the few that a strided sample lets through."""
-    stride = values.numel() // _SAMPLE_SIZE | 1  # odd: meets every column
-    sample = values[::stride]
-    expected = count / values.numel() * sample.numel()
-    rank = min(sample.numel(), int(1.1 * expected + 6 * expected**0.5) + 8)
-    floor = sample.topk(rank, sorted=True).values[-1]
-    likely = values[values >= floor]
-    if likely.numel() < count:
-        likely = values
-    return likely.kthvalue(likely.numel() - count + 1).values
+def _taken(
+    scores: ScoreOf, cut: Cut, per: Per, end: Literal["highest", "lowest"]
+) -> Members:
+    picker = Picker(tuple(scores), [cut], per=per, lowest=end == "lowest")
+    members: Members = {}
+    for site, score in scores.items():
+        picked = picker.add(site, score)
+        members |= {one: ranked.taken() for one, ranked in picked.items()}
+    return members
+
+
+def _first_of_pieces(keys: Float32[Tensor, " weight"], n: int, m: int) -> FlatIndex:
+    """Count for each weight who comes before it in its piece."""
+    pieces = keys.reshape(-1, m).T.contiguous()
+    before = torch.zeros(pieces.shape, dtype=torch.uint8, device=keys.device)
+    for here in range(m):
+        for other in range(m):
+            if other < here:
+                before[here] += pieces[other] >= pieces[here]
+            elif other > here:
+                before[here] += pieces[other] > pieces[here]
+    return positions((before < n).T.reshape(-1))
