@@ -2,12 +2,12 @@
 
 SNIP (Lee et al. 2019; per sample as in Wei et al. 2024, section 3.1):
 `|W_ij| * 1/N * sum_n |G_n,ij|` with `G_n = sum_t D_nt^T X_nt`. The absolute
-value is taken per sample, before the sum over samples. Nothing but the inputs X
-and the output gradients D of a map is needed, so that one pass over the data
-scores all matrices.
+value is taken per sample, before the sum over samples; `batch` takes it after the
+sum, which is another measure. Nothing but the inputs X and the output gradients D
+of a map is needed, so that one pass over the data scores all matrices.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,11 +18,9 @@ from torch import Tensor
 from driftmap.core.errors import MeasureError
 from driftmap.core.places import Site
 from driftmap.signals.fold import Fold, SiteSignal
+from driftmap.signals.scores import HalfScores, Scores, WeightOf
 
-# Axes of mappings stay unnamed: one name has one size in all matrices of a call.
-WeightOf = Callable[[Site], Float[Tensor, "_ _"]]
-Factor = Literal["weight", "none"]
-Scores = dict[Site, Float32[Tensor, "_ _"]]
+Factor = Literal["weight", "difference", "none"]
 
 # Product, absolute value and sum of one block of rows stay in the cache of a
 # core; an accelerator wants few large products instead.
@@ -32,7 +30,7 @@ _ACCELERATOR_WORKSPACE_BYTES = 256 << 20
 
 @dataclass(slots=True, eq=False)
 class GradientSums:
-    """Sum over samples of the absolute gradient of one matrix.
+    """Sum over samples of the gradient of one matrix, or of its size.
 
     Args:
         total: The sum; None as long as no product was added.
@@ -44,21 +42,27 @@ class GradientSums:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class HalfScores:
-    """The shares of two disjoint halves of the samples in one matrix's score.
+class SnipKind:
+    """Which of the SNIP scores is meant.
 
     Args:
-        even: Part of the score that samples with an even index contribute.
-        odd: Part that the others contribute.
+        factor: What the gradient is multiplied by: `weight` for |W|, `difference`
+            for |W - W_base|, `none` for 1.
+        base: Gives W_base for `difference`.
+        batch: Take the size of the mean gradient in place of the mean size.
     """
 
-    even: Float32[Tensor, "row column"]
-    odd: Float32[Tensor, "row column"]
+    factor: Factor = "weight"
+    base: WeightOf | None = None
+    batch: bool = False
 
-    @property
-    def score(self) -> Float32[Tensor, "row column"]:
-        """The score itself: both parts together."""
-        return self.even + self.odd
+    def __post_init__(self) -> None:
+        """Refuse a difference to nothing."""
+        assert (self.factor == "difference") == (self.base is not None), self.factor
+
+
+SNIP = SnipKind()
+SNIP_BATCH = SnipKind(batch=True)
 
 
 class Snip(Fold[GradientSums, Scores]):
@@ -67,13 +71,14 @@ class Snip(Fold[GradientSums, Scores]):
     Args:
         weight: Gives the scored matrix W, `[row column]`; asked once per site,
             at the end.
-        factor: `weight` for SNIP; `none` for the mean absolute gradient.
+        kind: Which of the SNIP scores; the one of Wei et al. by default.
     """
 
-    def __init__(self, weight: WeightOf, *, factor: Factor = "weight") -> None:
-        self.needs_backward = True
+    needs_backward = True
+
+    def __init__(self, weight: WeightOf, kind: SnipKind = SNIP) -> None:
         self._weight = weight
-        self._factor: Factor = factor
+        self._kind = kind
 
     def num_bytes(self, site: Site) -> int:
         """Memory of one float32 accumulator."""
@@ -84,8 +89,9 @@ class Snip(Fold[GradientSums, Scores]):
         return GradientSums()
 
     def update(self, state: GradientSums, signal: SiteSignal) -> GradientSums:
-        """Add the absolute gradient of every sample of a batch."""
-        return _add(state, signal, range(len(signal.sample_index)))
+        """Add the gradient of every sample of a batch, or its size."""
+        rows = range(len(signal.sample_index))
+        return _add(state, signal, rows, self._kind)
 
     def merge(self, left: GradientSums, right: GradientSums) -> GradientSums:
         """Add the sums of disjoint samples."""
@@ -99,8 +105,8 @@ class Snip(Fold[GradientSums, Scores]):
         """
         scores: Scores = {}
         for site, state in states.items():
-            scale = _scale(self._weight, self._factor, site, state.num_samples)
-            scores[site] = _scaled(site, state, *scale)
+            scale = _scale(self._weight, self._kind, site, state.num_samples)
+            scores[site] = _scaled(site, state, *scale).abs_()
         return scores
 
 
@@ -111,10 +117,11 @@ class SnipHalves(Fold[tuple[GradientSums, GradientSums], dict[Site, HalfScores]]
     selections (the noise that N samples leave).
     """
 
-    def __init__(self, weight: WeightOf, *, factor: Factor = "weight") -> None:
-        self.needs_backward = True
+    needs_backward = True
+
+    def __init__(self, weight: WeightOf, kind: SnipKind = SNIP) -> None:
         self._weight = weight
-        self._factor: Factor = factor
+        self._kind = kind
 
     def num_bytes(self, site: Site) -> int:
         """Memory of two float32 accumulators."""
@@ -130,7 +137,7 @@ class SnipHalves(Fold[tuple[GradientSums, GradientSums], dict[Site, HalfScores]]
         """Add every sample to the half that its index says."""
         for parity, half in enumerate(state):
             rows = [r for r, i in enumerate(signal.sample_index) if i % 2 == parity]
-            _add(half, signal, rows)
+            _add(half, signal, rows, self._kind)
         return state
 
     def merge(
@@ -152,7 +159,7 @@ class SnipHalves(Fold[tuple[GradientSums, GradientSums], dict[Site, HalfScores]]
         scores: dict[Site, HalfScores] = {}
         for site, (even, odd) in states.items():
             num_samples = even.num_samples + odd.num_samples
-            scale = _scale(self._weight, self._factor, site, num_samples)
+            scale = _scale(self._weight, self._kind, site, num_samples)
             scores[site] = HalfScores(
                 even=_scaled(site, even, *scale), odd=_scaled(site, odd, *scale)
             )
@@ -196,8 +203,28 @@ def _row_blocks(total: Tensor) -> Iterator[slice]:
         yield slice(start, min(start + height, total.shape[0]))
 
 
+@torch.no_grad()
+def add_products(
+    total: Float32[Tensor, "row column"],
+    output_gradients: Float[Tensor, "sample token row"],
+    inputs: Float[Tensor, "sample token column"],
+) -> None:
+    """Add `sum_n D_n^T X_n` to `total`, with its sign, in float32.
+
+    Args:
+        total: The accumulator, changed in place.
+        output_gradients: D, any float dtype.
+        inputs: X, any float dtype.
+    """
+    D, X = output_gradients.float(), inputs.float()
+    total.addmm_(D.flatten(0, 1).T, X.flatten(0, 1))
+
+
 def _add(
-    state: GradientSums, signal: SiteSignal, rows: range | list[int]
+    state: GradientSums,
+    signal: SiteSignal,
+    rows: range | list[int],
+    kind: SnipKind,
 ) -> GradientSums:
     state.num_samples += len(rows)
     if not signal.calls or not rows:
@@ -210,7 +237,8 @@ def _add(
         state.total = torch.zeros(
             signal.site.shape, dtype=torch.float32, device=X.device
         )
-    add_absolute_products(state.total, D, X)
+    add = add_products if kind.batch else add_absolute_products
+    add(state.total, D, X)
     return state
 
 
@@ -233,15 +261,18 @@ def _joined(left: GradientSums, right: GradientSums) -> GradientSums:
 
 
 def _scale(
-    weight: WeightOf, factor: Factor, site: Site, num_samples: int
+    weight: WeightOf, kind: SnipKind, site: Site, num_samples: int
 ) -> tuple[Tensor | None, int]:
     if num_samples == 0:
         raise MeasureError(
             f"{site.key}: no sample was scored, or its scores were taken already"
         )
-    if factor == "none":
+    if kind.factor == "none":
         return None, num_samples
-    return weight(site).detach().abs().float(), num_samples
+    W = weight(site).detach().float()
+    if kind.base is not None:
+        W = W - kind.base(site).detach().float().to(W.device)
+    return W.abs(), num_samples
 
 
 def _scaled(

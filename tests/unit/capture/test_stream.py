@@ -13,7 +13,7 @@ from driftmap.core.errors import MeasureError
 from driftmap.core.progress import Listener, listening
 from driftmap.families.discover import find_layout
 from driftmap.families.matrices import effective_weight, site_weight
-from driftmap.measure.snip import Snip
+from driftmap.measure.snip import SNIP, Snip, SnipKind
 from driftmap.signals.batch import Batch
 from driftmap.signals.fold import Fold
 from laws.invariance import (
@@ -183,7 +183,10 @@ def test_passes_change_nothing_and_are_announced(llama):
 def test_several_folds_share_one_pass(llama):
     calls = []
     hook = llama.register_forward_pre_hook(lambda *_: calls.append(1))
-    folds = [Snip(partial(site_weight, llama), factor=f) for f in ("weight", "none")]
+    folds = [
+        Snip(partial(site_weight, llama), kind)
+        for kind in (SNIP, SnipKind(factor="none"))
+    ]
     sites = find_layout(llama).sites
     weighted, plain = run_folds(llama, sites, batched(SAMPLES, 2), folds)
     hook.remove()

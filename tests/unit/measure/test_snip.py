@@ -8,7 +8,13 @@ from hypothesis import strategies as st
 from driftmap.core.errors import MeasureError
 from driftmap.core.places import Site
 from driftmap.measure import snip as snip_module
-from driftmap.measure.snip import Snip, SnipHalves, add_absolute_products
+from driftmap.measure.snip import (
+    SNIP_BATCH,
+    Snip,
+    SnipHalves,
+    SnipKind,
+    add_absolute_products,
+)
 from driftmap.signals.fold import Fold, LinearCall, SiteSignal
 from laws.invariance import assert_close, assert_shards_merge
 
@@ -153,8 +159,52 @@ def test_samples_that_never_reach_the_map_count():
 
 
 def test_factor_none_leaves_the_weight_out():
-    plain = scored(signal(3), fold=Snip(weight, factor="none"))
+    plain = scored(signal(3), fold=Snip(weight, SnipKind(factor="none")))
     assert_close({SITE: plain[SITE] * weight(SITE).abs()}, scored(signal(3)))
+
+
+def test_factor_difference_takes_the_distance_from_the_base():
+    def base(site):
+        return weight(site).flip(0) / 2
+
+    kind = SnipKind(factor="difference", base=base)
+    plain = scored(signal(3), fold=Snip(weight, SnipKind(factor="none")))[SITE]
+    wanted = plain * (weight(SITE) - base(SITE)).abs()
+    assert_close(scored(signal(3), fold=Snip(weight, kind)), {SITE: wanted})
+    halves = scored(signal(3), fold=SnipHalves(weight, kind))[SITE]
+    assert_close({SITE: halves.score}, {SITE: wanted})
+
+
+def signed(*signals):
+    """Mean gradient of every weight, with its sign."""
+    products = [
+        sum(
+            call.output_gradients[n].double().T @ call.inputs[n].double()
+            for call in shown.calls
+        )
+        for shown in signals
+        for n in range(len(shown.sample_ids))
+    ]
+    return sum(products) / len(products)
+
+
+def test_batch_takes_the_size_of_the_mean_gradient():
+    shown = [signal(3, seed=1, calls=2), signal(2, first=3, seed=2)]
+    wanted = {SITE: weight(SITE).abs() * signed(*shown).abs()}
+    found = scored(*shown, fold=Snip(weight, SNIP_BATCH))
+    assert_close(found, wanted)
+    assert (found[SITE] <= scored(*shown)[SITE] * (1 + 1e-6)).all()
+    assert not torch.allclose(found[SITE], scored(*shown)[SITE])
+
+
+def test_halves_of_batch_join_with_their_signs():
+    shown = [signal(3, seed=1), signal(4, first=3, seed=2)]
+    halves = scored(*shown, fold=SnipHalves(weight, SNIP_BATCH))[SITE]
+    assert_close({SITE: halves.score}, scored(*shown, fold=Snip(weight, SNIP_BATCH)))
+    assert (halves.even < 0).any()
+    even = [_only(shown[0], [0, 2]), _only(shown[1], [1, 3])]
+    alone = weight(SITE).abs() * signed(*even).abs() * 4 / 7
+    assert_close({SITE: halves.alone[0]}, {SITE: alone})
 
 
 def test_bfloat16_is_multiplied_and_summed_in_float32():

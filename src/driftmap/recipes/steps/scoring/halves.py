@@ -15,7 +15,7 @@ from driftmap.core.scratch import scratch_folder
 from driftmap.core.units import format_bytes
 from driftmap.families.matrices import effective_weight
 from driftmap.load.model import LoadedModel
-from driftmap.measure.snip import GradientSums, HalfScores, Snip, SnipHalves
+from driftmap.measure.snip import GradientSums, Snip, SnipHalves
 from driftmap.recipes.options import ScoringOptions
 from driftmap.recipes.steps.bench import batches_of
 from driftmap.recipes.steps.scoring.passes import (
@@ -27,6 +27,7 @@ from driftmap.recipes.steps.scoring.passes import (
 from driftmap.results.samples import EncodedSample
 from driftmap.signals.batch import Batch
 from driftmap.signals.fold import Fold, SiteSignal
+from driftmap.signals.scores import HalfScores
 from driftmap.store.scores import ScoreHalves, growing_halves, open_halves
 
 Data = Sequence[Sequence[EncodedSample]]
