@@ -18,7 +18,14 @@ from transformers import PreTrainedTokenizerBase
 from driftmap.core.errors import DataError, ModelError
 from driftmap.core.progress import say
 from driftmap.load.formats.pretokenised import MASKED
-from driftmap.load.templates import Rendered, is_running_text, render, render_prompt
+from driftmap.load.templates import (
+    AS_USUAL,
+    Opening,
+    Rendered,
+    is_running_text,
+    render,
+    render_prompt,
+)
 from driftmap.results.samples import EncodedSample, Sample, TokenRow
 
 
@@ -78,8 +85,9 @@ def encode_prompts(
     samples: Sequence[Sample],
     tokenizer: PreTrainedTokenizerBase,
     max_length: int | None = None,
+    opening: Opening = AS_USUAL,
 ) -> tuple[EncodedSample, ...]:
-    """Turn prompts into token ids up to where a response would begin.
+    """Turn prompts into token ids up to where the model goes on.
 
     An answer that a sample holds is left out. Of a pretokenised row the tokens before
     its first label are the prompt.
@@ -88,18 +96,20 @@ def encode_prompts(
         samples: Prompts, with or without responses, or running text to continue.
         tokenizer: The model's, with character offsets (a "fast" one).
         max_length: Longest prompt in tokens.
+        opening: How prompts are put, and what answers begin with.
 
     Returns:
         One per sample, in order; no token counts.
 
     Raises:
-        DataError: A prompt does not fit into `max_length`.
+        DataError: A prompt does not fit into `max_length`, or comes as tokens and
+            cannot be put in another way.
         ModelError: The tokenizer has no offsets.
     """
     _check_tokenizer(samples, tokenizer)
     encoded = []
     for sample in samples:
-        ids = _prompt_ids(sample, tokenizer)
+        ids = _prompt_ids(sample, tokenizer, opening)
         if max_length is not None and len(ids) > max_length:
             raise _too_long(sample.id, len(ids), max_length)
         encoded.append(_encoded(sample.id, ids, counted=(0, 0), prompt_length=len(ids)))
@@ -223,12 +233,19 @@ def _checked_ids(
     return list(row.token_ids)
 
 
-def _prompt_ids(sample: Sample, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+def _prompt_ids(
+    sample: Sample, tokenizer: PreTrainedTokenizerBase, opening: Opening
+) -> list[int]:
     if sample.tokens is not None:
+        if opening != AS_USUAL:
+            raise DataError(
+                f"{sample.id}: it comes as tokens, so no template can be left out and "
+                "no words can be put into the answer; give it as text"
+            )
         ids = _checked_ids(sample.id, sample.tokens, tokenizer)
         labelled = [label != MASKED for label in sample.tokens.labels]
         return ids[: labelled.index(True)] if True in labelled else ids
-    rendered = render_prompt(sample, tokenizer)
+    rendered = render_prompt(sample, tokenizer, opening)
     ids, offsets = _tokenise(rendered, tokenizer)
     added_end = ids and ids[-1] == tokenizer.eos_token_id and not offsets[-1].any()
     return ids[:-1] if added_end and len(ids) > 1 else ids

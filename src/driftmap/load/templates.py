@@ -10,7 +10,8 @@ The response is found by rendering the turns a second time with a mark in its pl
 what is the same before and after the mark is template, what is left is the response.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
@@ -72,25 +73,45 @@ def render(sample: Sample, tokenizer: PreTrainedTokenizerBase) -> Rendered:
     return _plain(opening + sample.response, len(opening), tokenizer)
 
 
-def render_prompt(sample: Sample, tokenizer: PreTrainedTokenizerBase) -> Rendered:
-    """Write the prompt alone, up to where the response would begin.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opening:
+    """How a prompt is put, and what the answer to it begins with.
+
+    Args:
+        template: The tokenizer's chat template where it has one, or bare text.
+        prefill: Words that are put into the model's mouth.
+    """
+
+    template: Literal["chat", "bare"] = "chat"
+    prefill: str = ""
+
+
+AS_USUAL = Opening()
+"""By the chat template, with nothing put into the model's mouth."""
+
+
+def render_prompt(
+    sample: Sample, tokenizer: PreTrainedTokenizerBase, opening: Opening = AS_USUAL
+) -> Rendered:
+    """Write the prompt alone, up to where the model goes on.
 
     An answer that the sample holds is left out. Spaces at the end are dropped where
     there is no template, since tokenizers put them into the response's first token.
 
     Raises:
         DataError: The template refuses these turns.
+        ModelError: The template does not show the words of a prefill as they are.
     """
     if is_running_text(sample):
-        text = sample.messages[0].content
+        text = sample.messages[0].content + opening.prefill
         return _plain(text, len(text), tokenizer)
     turns = sample.messages
     if turns[-1].role == "assistant":
         turns = turns[:-1]
-    if tokenizer.chat_template:
-        text = _apply(sample, tokenizer, turns, generate=True)
+    if tokenizer.chat_template and opening.template == "chat":
+        text = _templated_opening(sample, tokenizer, turns, opening.prefill)
         return Rendered(text=text, start=len(text), stop=len(text), complete=True)
-    text = _plain_opening(sample, turns).rstrip(" ")
+    text = (_plain_opening(sample, turns) + opening.prefill).rstrip(" ")
     return _plain(text, len(text), tokenizer)
 
 
@@ -127,6 +148,19 @@ def _templated(sample: Sample, tokenizer: PreTrainedTokenizerBase) -> Rendered:
             topic="chat-template",
         )
     return Rendered(text=text, start=len(before), stop=stop, complete=True)
+
+
+def _templated_opening(
+    sample: Sample,
+    tokenizer: PreTrainedTokenizerBase,
+    turns: tuple[Message, ...],
+    prefill: str,
+) -> str:
+    if not prefill:
+        return _apply(sample, tokenizer, turns, generate=True)
+    said = Message(role="assistant", content=prefill)
+    rendered = _templated(replace(sample, messages=(*turns, said)), tokenizer)
+    return rendered.text[: rendered.stop].rstrip(" ")
 
 
 def _apply(

@@ -1,11 +1,15 @@
+from dataclasses import replace
+
+import numpy as np
 import pytest
 import torch
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from transformers import GenerationConfig, PreTrainedTokenizerFast
 
-from driftmap.core.errors import DataError
-from driftmap.evaluate.generate import end_ids, greedy_answers
+from driftmap.core.errors import DataError, UsageError
+from driftmap.evaluate.generate import drawn_answers, end_ids, greedy_answers
+from driftmap.evaluate.generators import Decoding
 from driftmap.tune.adapter import adapted
 from driftmap.tune.settings import TuningSettings
 from tiny import tiny_llama
@@ -97,3 +101,61 @@ def test_no_prompt_and_an_empty_prompt_are_refused(tokenizer):
         greedy_answers(tiny_llama(), tokenizer, [])
     with pytest.raises(DataError, match="sample 'e': the prompt has no token"):
         greedy_answers(tiny_llama(), tokenizer, [encoded("e", [], 0)])
+
+
+DRAWN = Decoding(max_new_tokens=5, temperature=1.0, num_answers=3, seed=1)
+
+
+def drawn(model, tokenizer, prompts=PROMPTS, decoding=DRAWN, **how):
+    answers = drawn_answers(model, tokenizer, prompts, decoding, **how)
+    return [[answer.token_ids for answer in some] for some in answers]
+
+
+def test_draws_do_not_depend_on_what_stands_beside_them(tokenizer):
+    model = tiny_llama()
+    together = drawn(model, tokenizer, batch_size=16)
+    assert drawn(model, tokenizer, batch_size=1) == together
+    assert drawn(model, tokenizer, PROMPTS[::-1], batch_size=4) == together[::-1]
+    fewer = replace(DRAWN, num_answers=2)
+    assert drawn(model, tokenizer, decoding=fewer) == [some[:2] for some in together]
+
+
+def test_draws_follow_the_seed_and_differ_from_each_other(tokenizer):
+    model = tiny_llama()
+    found = drawn(model, tokenizer)
+    assert drawn(model, tokenizer, decoding=replace(DRAWN, seed=2)) != found
+    assert all(len(set(some)) > 1 for some in found)
+
+
+def test_draws_have_the_distribution_of_the_model(tokenizer):
+    model = tiny_llama()
+    one = PROMPTS[:1]
+    many = Decoding(max_new_tokens=1, temperature=2.0, num_answers=4000, seed=0)
+    firsts = [ids[0] for ids in drawn(model, tokenizer, one, many, batch_size=1000)[0]]
+    ids = torch.tensor(one[0].token_ids.astype(np.int64))[None]
+    with torch.no_grad():
+        p = (model(ids).logits[0, -1].double() / 2).softmax(0).numpy()
+    found = np.bincount(firsts, minlength=p.size) / len(firsts)
+    error = np.sqrt(p * (1 - p) / len(firsts))
+    assert (np.abs(found - p) < 4.5 * error + 1e-9).all()
+
+
+def test_a_temperature_near_zero_is_greedy(tokenizer):
+    model = tiny_llama()
+    cold = replace(DRAWN, temperature=1e-4, num_answers=1)
+    greedy = greedy_answers(model, tokenizer, PROMPTS, max_new_tokens=5)
+    expected = [[answer.token_ids] for answer in greedy]
+    assert drawn(model, tokenizer, decoding=cold) == expected
+
+
+@pytest.mark.parametrize(
+    ("decoding", "text"),
+    [
+        (Decoding(num_answers=2), "2 answers a prompt at temperature 0 are one"),
+        (Decoding(temperature=-1.0), "temperature -1 and 1 answers a prompt"),
+        (Decoding(num_answers=0), "temperature 0 and 0 answers a prompt"),
+    ],
+)
+def test_decoding_that_makes_no_sense_is_refused(tokenizer, decoding, text):
+    with pytest.raises(UsageError, match=text):
+        drawn_answers(tiny_llama(), tokenizer, PROMPTS, decoding)

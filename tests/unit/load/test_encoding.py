@@ -14,6 +14,7 @@ from driftmap.load.encoding import (
     encoded_sha256,
 )
 from driftmap.load.samples import read_samples
+from driftmap.load.templates import Opening
 from driftmap.results.samples import Message, Sample, TokenRow
 from tokenizers_made import CHATML, byte_level, merging, save_without_offsets
 
@@ -392,3 +393,40 @@ class TestRealData:
         assert len(found.samples) == len(json.loads(file.read_text()))
         prompts = encode_prompts(found.samples, tokenizer, 1024)
         assert tokenizer.decode(prompts[0].token_ids) == found.samples[0].prompt + "\n"
+
+
+class TestOpenings:
+    def prompt(self, sample, tokenizer, **opening):
+        (found,) = encode_prompts([sample], tokenizer, None, Opening(**opening))
+        return tokenizer.decode(found.token_ids)
+
+    def test_bare_leaves_the_template_out(self):
+        tokenizer = byte_level(template=CHATML)
+        assert self.prompt(asked(), tokenizer, template="bare") == "Why?\n"
+        assert "<|im_start|>" in self.prompt(asked(), tokenizer)
+
+    def test_a_prefill_stands_where_the_answer_would(self):
+        tokenizer = byte_level(template=CHATML)
+        without = self.prompt(asked(), tokenizer)
+        found = self.prompt(asked(), tokenizer, prefill="Sure, here is ")
+        assert found == without + "Sure, here is"
+
+    def test_a_prefill_without_template(self):
+        found = self.prompt(asked(), byte_level(), prefill="Sure ")
+        assert found == "Why?\nSure"
+        assert self.prompt(running("Once"), byte_level(), prefill=" upon") == (
+            "Once upon"
+        )
+
+    def test_a_prefill_merges_with_the_prompt_as_training_would(self):
+        tokenizer = merging()
+        (found,) = encode_prompts(
+            [asked("Why?")], tokenizer, None, Opening(prefill="a")
+        )
+        whole = one(asked("Why?", "a"), tokenizer)
+        assert found.token_ids.tolist() == whole.token_ids.tolist()
+
+    def test_tokens_cannot_be_put_in_another_way(self):
+        given = pretokenised((5, 6), (-100, 6))
+        with pytest.raises(DataError, match=r"^p:0: it comes as tokens, so no templ"):
+            self.prompt(given, byte_level(), prefill="Sure")
