@@ -1,15 +1,20 @@
 """What is a named set of weights of one model, and how was it chosen?"""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float32, Int64
 
 from driftmap.core.errors import DataError
 from driftmap.core.places import Site
+from driftmap.results.positions import common, united, without
 
 FlatIndex = Int64[np.ndarray, " weight"]
+
+Per = Literal["matrix", "row", "layer", "global"]
+"""Among which weights a share is meant."""
 
 DECLARED = "difference"
 """The group of the one test that is declared before training, where a run chose it."""
@@ -28,13 +33,16 @@ class GroupOrigin:
     Args:
         model_sha256: Identity of the scored model.
         base_sha256: Identity of the model under its adapter, if it had one.
-        rule: How weights were taken: `top`, `difference`, `random`, `matched`, or
-            `imported` where another program chose them.
+        rule: How weights were taken: `top`, `lowest`, `difference`, `random`,
+            `matched`, `imported` where another program chose them; `union`,
+            `intersection` or `without` of two groups.
         score: Which score ordered them; empty for `random`.
         shares: Named shares of the rule: `{"p": .02, "q": .02}`.
         seed: Seed of a random rule; None for a deterministic one.
         samples_sha256: Data set name -> hash of its samples.
         positions: Which tokens counted: `response`, `labels` or `all`.
+        per: Of what the shares are: each `matrix`, each `row`, each `layer`, all
+            matrices (`global`), or pieces of a row as in `2:4`.
         source: File that the group was read from; empty where the run chose it.
         source_sha256: Hash of that file.
     """
@@ -47,6 +55,7 @@ class GroupOrigin:
     seed: int | None = None
     samples_sha256: Mapping[str, str] = field(default_factory=dict)
     positions: str = ""
+    per: str = "matrix"
     source: str = ""
     source_sha256: str = ""
 
@@ -54,6 +63,8 @@ class GroupOrigin:
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class WeightGroup:
     """Weights as `row * num_columns + column` per matrix, ascending and unique.
+
+    Groups of one model are sets: `a | b`, `a & b` and `a - b` are groups again.
 
     Args:
         name: What the group is called in tables and reports.
@@ -93,3 +104,53 @@ class WeightGroup:
                 f"({self.origin.base_sha256[:12]}, not {base_sha256[:12]}); "
                 "score this model and select again"
             )
+
+    def __or__(self, other: "WeightGroup") -> "WeightGroup":
+        """Weights of either group.
+
+        Raises:
+            DataError: The groups belong to different base models.
+        """
+        return self._with(other, united, ("|", "union"))
+
+    def __and__(self, other: "WeightGroup") -> "WeightGroup":
+        """Weights of both groups.
+
+        Raises:
+            DataError: The groups belong to different base models.
+        """
+        return self._with(other, common, ("&", "intersection"))
+
+    def __sub__(self, other: "WeightGroup") -> "WeightGroup":
+        """Weights of this group that are not of the other.
+
+        Raises:
+            DataError: The groups belong to different base models.
+        """
+        return self._with(other, without, ("-", "without"))
+
+    def _with(
+        self,
+        other: "WeightGroup",
+        join: Callable[[FlatIndex, FlatIndex, int], FlatIndex],
+        words: tuple[str, str],
+    ) -> "WeightGroup":
+        sign, rule = words
+        if other.origin.base_sha256 != self.origin.base_sha256:
+            raise DataError(
+                f"{self.name!r} {sign} {other.name!r}: the groups were chosen on "
+                f"different models ({self.origin.base_sha256[:12]} and "
+                f"{other.origin.base_sha256[:12]}); choose both on one"
+            )
+        sites = dict.fromkeys([*self.members, *other.members])
+        models = {self.origin.model_sha256, other.origin.model_sha256}
+        base = self.origin.base_sha256
+        return WeightGroup(
+            name=f"{self.name} {sign} {other.name}",
+            members={s: join(self.at(s), other.at(s), s.num_weights) for s in sites},
+            origin=GroupOrigin(
+                model_sha256=models.pop() if len(models) == 1 else base,
+                base_sha256=base,
+                rule=rule,
+            ),
+        )

@@ -29,7 +29,7 @@ from driftmap.store.codec import (
 GROUP_KIND = "driftmap.group"
 _DENSE = 16
 _NARROW = 65_536
-_OF_IMPORTED = ("source", "source_sha256")
+_UNLESS_SAID = {"per": "matrix", "source": "", "source_sha256": ""}
 
 
 class GroupFile:
@@ -124,10 +124,10 @@ def load_group(path: Path) -> WeightGroup:
 
 
 def _origin_to_plain(origin: GroupOrigin) -> Plain:
-    """Fields of imported groups alone stay out of the files of all others."""
+    """What holds for most groups stays out of their files."""
     held = asdict(origin)
-    for name in _OF_IMPORTED:
-        if not held[name]:
+    for name, usual in _UNLESS_SAID.items():
+        if held[name] == usual:
             del held[name]
     return to_plain(held)
 
@@ -184,8 +184,7 @@ def _name_and_origin(file: TensorFile) -> tuple[str, GroupOrigin]:
     if not isinstance(name, str) or not isinstance(origin, dict):
         raise _damaged(file.path, "the group's origin")
     try:
-        whole = {**dict.fromkeys(_OF_IMPORTED, ""), **origin}
-        return name, from_plain(GroupOrigin, whole)
+        return name, from_plain(GroupOrigin, {**_UNLESS_SAID, **origin})
     except DataError as error:
         raise _damaged(file.path, "the group's origin") from error
 

@@ -20,7 +20,7 @@ from driftmap.measure.select.overlap import (
     standing,
 )
 from driftmap.measure.select.picking import Picker
-from driftmap.measure.select.ranked import Cut, Members, Per, Ranked, ScoreOf
+from driftmap.measure.select.ranked import Cut, Members, Ranked, ScoreOf
 from driftmap.measure.select.sets import (
     GridCell,
     GridTally,
@@ -35,7 +35,6 @@ __all__ = [
     "MatchedMembers",
     "Members",
     "Overlap",
-    "Per",
     "Picker",
     "Ranked",
     "ScoreOf",

@@ -17,11 +17,11 @@ from driftmap.measure.select.ranked import (
     Cut,
     FlatIndex,
     Members,
-    Per,
     ScoreOf,
     positions,
     sorting_keys,
 )
+from driftmap.results.groups import Per
 
 _BLOCK = 1 << 22
 

@@ -8,13 +8,13 @@ from torch import Tensor
 from driftmap.core.places import Site
 from driftmap.measure.select.ranked import (
     Cut,
-    Per,
     Ranked,
     rank_matrix,
     rank_rows,
     sorting_keys,
 )
 from driftmap.measure.select.stream import RunningTop
+from driftmap.results.groups import Per
 
 
 class Picker:

@@ -6,7 +6,6 @@ position ascending: one right answer on every device.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
@@ -20,7 +19,6 @@ from driftmap.core.places import Site
 FlatIndex = Int64[np.ndarray, " _"]
 Members = dict[Site, FlatIndex]
 ScoreOf = Mapping[Site, Float[Tensor, "_ _"]]
-Per = Literal["matrix", "row", "layer", "global"]
 
 MOST_CUTS = 200
 _SAMPLE_SIZE = 1 << 16

@@ -16,10 +16,10 @@ from driftmap.measure.select.picking import Picker
 from driftmap.measure.select.ranked import (
     Cut,
     Members,
-    Per,
     Ranked,
     ScoreOf,
 )
+from driftmap.results.groups import Per
 from driftmap.results.positions import without
 
 
