@@ -4,14 +4,15 @@ Each class is a block of flat options: the text under a field is the help of its
 option, on the command line and in the reference.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from cyclopts import Group, Parameter
+from cyclopts import Group, Parameter, Token
 
 from driftmap.core.errors import UsageError
+from driftmap.results.groups import Per
 from driftmap.tune.settings import TuningSettings
 
 
@@ -95,27 +96,70 @@ class ScoringOptions:
             require_at_least("--memory", self.memory, 1e-6)
 
 
+def _listed(_kind: object, tokens: Sequence[Token]) -> tuple[float, ...]:
+    """Read numbers with commas between them, given once or several times."""
+    return tuple(float(one) for token in tokens for one in token.value.split(","))
+
+
+Shares = Annotated[tuple[float, ...], Parameter(converter=_listed)]
+
+MOST_IN_GRID = 50
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GroupOptions:
     """Which weights make a group."""
 
     share: float = 0.01
-    """Share of each matrix in the groups `top`, `utility` and `random` (0 to 1)."""
+    """Share in the groups `top` and `utility`, highest by either score, and in `random`
+    (0 to 1)."""
 
     p: float = 0.1
-    """Share of each matrix, highest by utility score, that `difference` leaves out
-    (0 to 1)."""
+    """Share, highest by utility score, that `difference` leaves out (0 to 1)."""
 
     q: float = 0.1
-    """Share of each matrix, highest by behaviour score, that `difference` draws from
-    (0 to 1)."""
+    """Share, highest by behaviour score, that `difference` draws from (0 to 1)."""
+
+    per: Per = "matrix"
+    """What a share by score is of: each matrix, each row, the matrices of each layer
+    together, or all matrices together (kind of place)."""
+
+    p_grid: Shares = ()
+    """Further values of `--p` for a table of what `difference` would be (shares as in
+    `.01,.03`, may be repeated); by default none."""
+
+    q_grid: Shares = ()
+    """Further values of `--q` for the same table (shares as in `.01,.03`, may be
+    repeated); by default none."""
 
     def __post_init__(self) -> None:
         """Refuse shares that are no shares."""
         require_share("--share", self.share)
-        require_share("--q", self.q)
-        if not 0 <= self.p < 1:
-            raise UsageError(f"--p is {self.p}; give a share from 0 to below 1")
+        for q in (self.q, *self.q_grid):
+            require_share("--q-grid" if q in self.q_grid else "--q", q)
+        for p in (self.p, *self.p_grid):
+            if not 0 <= p < 1:
+                option = "--p-grid" if p in self.p_grid else "--p"
+                raise UsageError(f"{option} is {p}; give a share from 0 to below 1")
+        for option, grid in (("--p-grid", self.p_grid), ("--q-grid", self.q_grid)):
+            if len(grid) > MOST_IN_GRID:
+                raise UsageError(
+                    f"{option} has {len(grid)} values; give at most {MOST_IN_GRID}"
+                )
+
+    @property
+    def grid(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Values of p and of q in the table, ascending; none where none was asked for.
+
+        >>> GroupOptions(p_grid=(0.3, 0.01)).grid
+        ((0.01, 0.1, 0.3), (0.1,))
+        """
+        if not self.p_grid and not self.q_grid:
+            return (), ()
+        return (
+            tuple(sorted({self.p, *self.p_grid})),
+            tuple(sorted({self.q, *self.q_grid})),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -57,7 +57,7 @@ def _words(file: Path, flag: str, value: object) -> list[str]:
         return [f"--{flag}" if value else f"--no-{flag}"]
     if isinstance(value, str | int | float):
         return [f"--{flag}={value}"]
-    if isinstance(value, list) and all(isinstance(v, str | int) for v in value):
+    if isinstance(value, list) and all(isinstance(v, str | int | float) for v in value):
         return [f"--{flag}={v}" for v in value]
     raise UsageError(f"{file}: {flag} is {value!r}; give one plain value")
 
