@@ -1,4 +1,4 @@
-"""What does an adapter's configuration promise, and is it plain or rank-scaled LoRA?"""
+"""What does an adapter's configuration promise, and is it LoRA, rsLoRA or DoRA?"""
 
 import json
 import math
@@ -15,7 +15,7 @@ REWRITING_STARTS = ("pissa", "olora", "corda", "lora_ga", "loftq")
 
 # Options that change what is added to a matrix, or which matrix there is.
 _NOT_PLAIN = (
-    "use_dora", "use_qalora", "use_bdlora", "alora_invocation_tokens", "arrow_config",
+    "use_qalora", "use_bdlora", "alora_invocation_tokens", "arrow_config",
     "kasa_config", "monteclora_config", "velora_config", "layer_replication",
     "target_parameters", "megatron_config",
 )  # fmt: skip
@@ -101,7 +101,7 @@ def read_adapter_config(folder: Path) -> AdapterConfig:
 
 
 def must_be_lora(config: AdapterConfig) -> None:
-    """Refuse, by name, what is not plain or rank-scaled LoRA.
+    """Refuse, by name, what is not plain or rank-scaled LoRA, or DoRA.
 
     Raises:
         ModelError: Another kind of adapter, or an option that changes its arithmetic.
@@ -109,7 +109,8 @@ def must_be_lora(config: AdapterConfig) -> None:
     if config.peft_type != "LORA":
         raise ModelError(
             f"{config.folder}: a {config.peft_type} adapter cannot be measured from "
-            "its factors; tune with plain LoRA"
+            "its factors; tune with LoRA or DoRA, or merge it in float32 and give the "
+            "merged model as a checkpoint"
         )
     for option in _NOT_PLAIN:
         if config.settings.get(option):

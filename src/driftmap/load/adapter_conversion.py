@@ -46,12 +46,19 @@ def convert_adapter(
             f"{folder}: its start `{start}` replaced the base by a rounded one, so "
             "there is no published model that it changes; tune with another start"
         )
+    if config.settings.get("use_dora"):
+        raise ModelError(
+            f"{folder}: DoRA that starts with `{start}` is no sum of factors, and "
+            "cannot become a plain adapter; convert on saving with "
+            "`path_initial_model_for_weight_conversion`, or tune with another start"
+        )
     adapter = read_adapter(folder, sites, reference=reference)
     assert reference is not None, "read_adapter refuses without"
-    if adapter.other_parts:
+    others = [*adapter.other_parts, *(site.path for site in adapter.whole)]
+    if others:
         raise ModelError(
             f"{folder}: with the start `{start}` it also changes "
-            f"{adapter.other_parts[0]}, which cannot be converted; convert on saving "
+            f"{others[0]}, which cannot be converted; convert on saving "
             "with `path_initial_model_for_weight_conversion`"
         )
     begun = read_adapter_config(reference)

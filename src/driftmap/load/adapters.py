@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import torch
+from jaxtyping import Float
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
@@ -19,13 +21,17 @@ from driftmap.load.adapter_config import (
     read_adapter_config,
 )
 from driftmap.load.tensor_files import weight_files
+from driftmap.signals.changes import DoraFactors, cut_magnitude
 from driftmap.signals.factors import LoraFactors, cut_to_site
 
 PREFIX = "base_model.model."
-_FACTOR = re.compile(r"(?P<path>.+)\.lora_(?P<side>[AB])\.weight")
+_FACTOR = re.compile(
+    r"(?P<path>.+)\.lora_(?P<side>[AB]\.weight|magnitude_vector)(?:\.weight)?"
+)
+_SIDES = {"A.weight": "A", "B.weight": "B", "magnitude_vector": "magnitude"}
 _OTHER_PART = re.compile(
     r"(?!.*\.lora_).+\.(bias|weight|trainable_tokens_delta)"
-    r"|.+\.(lora_B\.bias|lora_embedding_[AB]|lora_[AB]\.weight)"
+    r"|.+\.(lora_B\.bias|lora_embedding_[AB]|lora_[AB]\.weight|lora_magnitude_vector)"
 )
 
 
@@ -34,14 +40,17 @@ class Adapter:
     """What one saved adapter adds to a model.
 
     Args:
-        factors: Per tuned site, in the order the sites were given.
+        factors: Per site tuned by LoRA or DoRA, in the order the sites were given.
+        whole: Matrices that it replaces as a whole (modules_to_save), after training,
+            in the file's own type.
         base_name: Model that the adapter says it was made for; empty if it does not.
         peft_type: `LORA`.
         other_parts: Stored names of what else it changes: biases, embeddings, whole
             modules outside the sites.
     """
 
-    factors: Mapping[Site, LoraFactors]
+    factors: Mapping[Site, LoraFactors | DoraFactors]
+    whole: Mapping[Site, Float[Tensor, "row column"]]
     base_name: str
     peft_type: str
     other_parts: tuple[str, ...]
@@ -54,41 +63,56 @@ class _Pair:
     sides: dict[str, Tensor] = field(default_factory=dict)
 
 
+@dataclass(slots=True)
+class _Found:
+    """What a file holds, by module path."""
+
+    pairs: dict[str, _Pair] = field(default_factory=dict)
+    whole: dict[str, Tensor] = field(default_factory=dict)
+    other: list[str] = field(default_factory=list)
+
+
 def read_adapter(
     folder: Path, sites: Sequence[Site], *, reference: Path | None = None
 ) -> Adapter:
-    """Read the factors of a saved LoRA adapter, cut to the sites of a model.
+    """Read the factors of a saved LoRA or DoRA adapter, cut to the sites of a model.
 
     Args:
         folder: Holds `adapter_config.json` and `adapter_model.safetensors`.
         sites: All scored matrices of the model; those the adapter leaves alone are
             absent from the result.
-        reference: Folder of the same run's step-0 adapter. Needed only for starts that
+        reference: Folder of the same run's step-0 adapter. Needed for starts that
             rewrite the base model (PiSSA and the like), whose factors are not a change
-            by themselves: subtract the reference's.
+            by themselves: subtract the reference's. For DoRA it tells which lengths
+            the rows began with, rounding included.
 
     Returns:
         The factors in float64.
 
     Raises:
         ModelError: The folder holds no adapter, a broken one, one of another model, or
-            one whose change is not scale * B @ A.
+            one whose change is not known here.
     """
     config = read_adapter_config(folder)
     must_be_lora(config)
     _must_start_from_zero(config, reference)
-    pairs, other = _collect(folder, _tensors(folder), {site.path for site in sites})
-    _must_fit(folder, pairs, other, sites)
-    factors = {
-        site: _factors(config, site, pairs[site.path])
-        for site in sites
-        if site.path in pairs
-    }
+    found = _collect(folder, _tensors(folder), {site.path for site in sites})
+    _must_fit(config, found, sites)
+    begun = _begun(config, reference, sites)
     return Adapter(
-        factors=factors,
+        factors={
+            site: _change(config, site, found.pairs[site.path], begun.get(site))
+            for site in sites
+            if site.path in found.pairs
+        },
+        whole={
+            site: _matrix(folder, site, found.whole[site.path])
+            for site in sites
+            if site.path in found.whole
+        },
         base_name=config.base_name,
         peft_type=config.peft_type,
-        other_parts=tuple(other),
+        other_parts=tuple(found.other),
     )
 
 
@@ -121,51 +145,102 @@ def _tensors(folder: Path) -> dict[str, Tensor]:
         ) from error
 
 
-def _collect(
-    folder: Path, tensors: Mapping[str, Tensor], paths: set[str]
-) -> tuple[dict[str, _Pair], list[str]]:
-    pairs: dict[str, _Pair] = {}
-    other: list[str] = []
+def _collect(folder: Path, tensors: Mapping[str, Tensor], paths: set[str]) -> _Found:
+    found = _Found()
     for key, tensor in tensors.items():
         name = key.removeprefix(PREFIX)
         factor = _FACTOR.fullmatch(name)
         if factor is not None and factor["path"] in paths:
-            pairs.setdefault(factor["path"], _Pair()).sides[factor["side"]] = tensor
+            pair = found.pairs.setdefault(factor["path"], _Pair())
+            pair.sides[_SIDES[factor["side"]]] = tensor
         elif key == name or not _OTHER_PART.fullmatch(name):
             raise ModelError(
                 f"{folder}: `{key}` is no tensor of a LoRA adapter that is known here; "
-                "tune with plain LoRA"
+                "tune with plain LoRA or DoRA"
             )
         elif name.removesuffix(".weight") in paths:
-            raise ModelError(
-                f"{folder}: it replaces the whole matrix `{name}` (modules_to_save), "
-                "which has no factors; tune it with LoRA instead"
-            )
+            found.whole[name.removesuffix(".weight")] = tensor
         else:
-            other.append(name)
-    return pairs, other
+            found.other.append(name)
+    return found
 
 
-def _must_fit(
-    folder: Path,
-    pairs: Mapping[str, _Pair],
-    other: Sequence[str],
-    sites: Sequence[Site],
-) -> None:
+def _must_fit(config: AdapterConfig, found: _Found, sites: Sequence[Site]) -> None:
     """Refuse an adapter that names blocks which this model does not have."""
-    known = {_numberless(site.path) for site in sites}
-    for name in other:
+    folder, known = config.folder, {_numberless(site.path) for site in sites}
+    for name in found.other:
         factor = _FACTOR.fullmatch(name)
-        if factor is not None and _numberless(factor["path"]) in known:
-            raise _other_model(folder, f"it tunes {factor['path']}", sites)
-    if not pairs:
-        seen = other[0] if other else "nothing"
+        path = factor["path"] if factor else name.removesuffix(".weight")
+        if _numberless(path) in known:
+            raise _other_model(folder, f"it tunes {path}", sites)
+    if not found.pairs and not found.whole:
+        seen = found.other[0] if found.other else "nothing"
         raise _other_model(folder, f"it tunes no weight matrix (only {seen})", sites)
-    for path, pair in pairs.items():
-        if len(pair.sides) != 2:
+    for path, pair in found.pairs.items():
+        if not {"A", "B"} <= pair.sides.keys():
             raise ModelError(
                 f"{folder}: {path} has only one of lora_A and lora_B; save it again"
             )
+        if ("magnitude" in pair.sides) != bool(config.settings.get("use_dora")):
+            missing = "no" if config.settings.get("use_dora") else "a"
+            raise ModelError(
+                f"{folder}: {path} has {missing} lora_magnitude_vector, but `use_dora` "
+                f"is {bool(config.settings.get('use_dora'))} in adapter_config.json; "
+                "copy both from one run"
+            )
+        if path in found.whole:
+            raise ModelError(
+                f"{folder}: {path} has both factors and a whole matrix; save it again"
+            )
+
+
+def _begun(
+    config: AdapterConfig, reference: Path | None, sites: Sequence[Site]
+) -> Mapping[Site, Tensor]:
+    """Lengths that the rows had before training, where DoRA says so."""
+    if reference is None or not config.settings.get("use_dora"):
+        return {}
+    begun = read_adapter(reference, sites).factors
+    for site, change in begun.items():
+        if not isinstance(change, DoraFactors) or change.factors.up.any():
+            raise ModelError(
+                f"{reference}: its {site.path} is no DoRA adapter from before training "
+                f"(B is not 0); give the step-0 adapter of the run of {config.folder}"
+            )
+    return {
+        site: change.magnitude
+        for site, change in begun.items()
+        if isinstance(change, DoraFactors)
+    }
+
+
+def _change(
+    config: AdapterConfig, site: Site, pair: _Pair, start: Tensor | None
+) -> LoraFactors | DoraFactors:
+    factors = _factors(config, site, pair)
+    magnitude = pair.sides.get("magnitude")
+    if magnitude is None:
+        return factors
+    if magnitude.numel() != len(pair.sides["B"]) or not magnitude.isfinite().all():
+        raise ModelError(
+            f"{config.folder}: the lora_magnitude_vector of {site.path} is "
+            f"{list(magnitude.shape)} for {len(pair.sides['B'])} rows, or holds NaN or "
+            "infinity; take an earlier checkpoint or save it again"
+        )
+    return DoraFactors(
+        factors=factors, magnitude=cut_magnitude(magnitude, site), start=start
+    )
+
+
+def _matrix(folder: Path, site: Site, stored: Tensor) -> Float[Tensor, "row column"]:
+    """One site of a matrix that was saved whole."""
+    matrix = stored.T if site.transposed else stored
+    rows = site.split.rows() if site.split is not None else range(site.num_rows)
+    fits = matrix.ndim == 2 and matrix.shape[1] == site.num_columns
+    if not fits or rows[-1] >= len(matrix) or not stored.is_floating_point():
+        found = f"its {site.path} is {list(stored.shape)} of {stored.dtype}"
+        raise _other_model(folder, found, [site])
+    return matrix if site.split is None else matrix[torch.tensor(rows)]
 
 
 def _factors(config: AdapterConfig, site: Site, pair: _Pair) -> LoraFactors:

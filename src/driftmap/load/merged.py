@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from driftmap.core.errors import ModelError
 from driftmap.core.places import Site
 from driftmap.load.adapters import read_adapter
+from driftmap.signals.changes import DoraFactors
 from driftmap.signals.factors import LoraFactors
 
 ROWS_AT_A_TIME = 512
@@ -22,7 +23,7 @@ ROWS_AT_A_TIME = 512
 def merged_tensors(
     model: nn.Module, sites: Sequence[Site], folder: Path
 ) -> dict[str, Tensor]:
-    """Merge a saved LoRA adapter: every tensor of the model, by name.
+    """Merge a saved LoRA or DoRA adapter: every tensor of the model, by name.
 
     Needs memory for one more copy of the tuned matrices, on the CPU, in the model's
     own number type. Sums are taken in float64 and rounded once.
@@ -44,16 +45,19 @@ def merged_tensors(
     if adapter.other_parts:
         raise ModelError(
             f"{folder}: `{adapter.other_parts[0]}` cannot be merged here, where only "
-            "LoRA of the block's matrices is; leave --merged out, and merge this "
+            "the blocks' matrices are; leave --merged out, and merge this "
             "adapter with `merge_and_unload` of peft"
         )
     changed: dict[str, Tensor] = {}
-    for site, factors in adapter.factors.items():
+    for site in (*adapter.factors, *adapter.whole):
         name = f"{site.path}.weight"
         if name not in changed:
             changed[name] = _copy(state[name], name)
         matrix = changed[name].T if site.transposed else changed[name]
-        _add(matrix, site, factors)
+        if site in adapter.whole:
+            matrix[_rows(site)] = adapter.whole[site].to(matrix.dtype)
+        else:
+            _add(matrix, site, adapter.factors[site])
     return state | changed
 
 
@@ -67,13 +71,24 @@ def _copy(tensor: Tensor, name: str) -> Tensor:
     return tensor.detach().to("cpu", copy=True)
 
 
-def _add(matrix: Tensor, site: Site, factors: LoraFactors) -> None:
-    """Add `scale * up @ down` to the site's rows of the module's matrix."""
-    rows = torch.arange(site.num_rows)
-    if site.split is not None:
-        rows = torch.tensor(site.split.rows())
+def _add(matrix: Tensor, site: Site, change: LoraFactors | DoraFactors) -> None:
+    """Put `W + V` into the site's rows, `V = scale * up @ down`, or `g (W + V)`."""
+    rows, magnitude = _rows(site), None
+    factors = change if isinstance(change, LoraFactors) else change.factors
+    if isinstance(change, DoraFactors):
+        magnitude = change.magnitude.cpu()
     up, down = factors.up.cpu() * factors.scale, factors.down.cpu()
     for start in range(0, site.num_rows, ROWS_AT_A_TIME):
         block = slice(start, start + ROWS_AT_A_TIME)
         summed = matrix[rows[block]].double() + up[block] @ down
+        if magnitude is not None:
+            lengths = torch.linalg.vector_norm(summed, dim=1)
+            summed *= (magnitude[block] / lengths)[:, None]
         matrix[rows[block]] = summed.to(matrix.dtype)
+
+
+def _rows(site: Site) -> Tensor:
+    """Rows of the module's matrix that are the site's."""
+    if site.split is None:
+        return torch.arange(site.num_rows)
+    return torch.tensor(site.split.rows())

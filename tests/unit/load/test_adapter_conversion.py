@@ -106,3 +106,9 @@ def test_a_rounded_base_is_refused(pissa, sites, tmp_path):
         for name in ("checkpoint-4", "checkpoint-0")
     )
     refused(now, then, sites, "replaced the base by a rounded one")
+
+
+def test_dora_is_refused(pissa, sites, tmp_path):
+    dora = changed(pissa / "checkpoint-4", tmp_path / "dora", use_dora=True)
+    begun = pissa / "checkpoint-0"
+    refused(dora, begun, sites, "DoRA that starts with `pissa` is no sum of factors")

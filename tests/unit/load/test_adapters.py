@@ -11,7 +11,9 @@ from driftmap.core.errors import ModelError
 from driftmap.core.places import RowBlocks, Site
 from driftmap.families.discover import find_layout
 from driftmap.families.matrices import effective_weight, site_weight
-from driftmap.load.adapters import read_adapter
+from driftmap.load.adapters import PREFIX, read_adapter
+from driftmap.measure.drift import dense_change
+from driftmap.signals.changes import DoraFactors
 from tiny import tiny_llama
 
 
@@ -137,6 +139,63 @@ def test_a_whole_module_outside_the_sites_is_an_other_part(tmp_path):
     assert read_adapter(tmp_path, sites).other_parts == ("lm_head.weight",)
 
 
+@pytest.mark.parametrize(
+    ("make", "settings"),
+    [(tiny_llama, PLAIN), (tiny_llama, PATTERNS), (tiny_gpt2, SCALED)],
+)
+def test_dora_gives_what_peft_merges(tmp_path, make, settings):
+    base = make().double()
+    layout = find_layout(base)
+    before = {site: site_weight(base, site).clone() for site in layout.sites}
+    if make is tiny_gpt2:
+        settings = {**settings, "target_modules": ["c_attn"], "fan_in_fan_out": True}
+    model = adapted(tmp_path, base, use_dora=True, **settings)
+    adapter = read_adapter(tmp_path, layout.sites)
+    assert adapter.other_parts == ()
+    merged = model.merge_and_unload()
+    for site, change in adapter.factors.items():
+        assert isinstance(change, DoraFactors)
+        assert change.start is None
+        moved = site_weight(merged, site).double() - before[site]
+        got = dense_change(change, weight=before[site])
+        torch.testing.assert_close(got, moved, rtol=1e-4, atol=1e-5)
+    assert len(adapter.factors) == (4 if make is tiny_llama else 6)
+
+
+def test_dora_is_counted_from_the_lengths_it_began_with(tmp_path):
+    base = tiny_llama().bfloat16()
+    sites = find_layout(base).sites
+    config = LoraConfig(r=3, use_dora=True, target_modules=["q_proj"])
+    get_peft_model(base, config).save_pretrained(tmp_path)
+    alone = read_adapter(tmp_path, sites).factors
+    begun = read_adapter(tmp_path, sites, reference=tmp_path).factors
+    assert len(begun) == 2
+    for site in begun:
+        weight = tiny_llama().bfloat16().get_submodule(site.path).weight
+        assert torch.equal(begun[site].start, alone[site].magnitude)
+        assert dense_change(alone[site], weight=weight).abs().max() > 0
+        assert not dense_change(begun[site], weight=weight).any()
+
+
+@pytest.mark.parametrize("make", [tiny_llama, tiny_gpt2])
+def test_whole_matrices_are_cut_to_their_sites(tmp_path, make):
+    base, name = make(), "o_proj" if make is tiny_llama else "c_attn"
+    sites = find_layout(base).sites
+    targets = ["q_proj"] if make is tiny_llama else ["c_fc"]
+    options = {"target_modules": targets, "fan_in_fan_out": make is tiny_gpt2}
+    model = adapted(tmp_path, base, modules_to_save=[name], **options)
+    adapter = read_adapter(tmp_path, sites)
+    assert {site.path.rpartition(".")[2] for site in adapter.whole} == {name}
+    assert not set(adapter.whole) & set(adapter.factors)
+    assert all(part.endswith("c_attn.bias") for part in adapter.other_parts)
+    for site, matrix in adapter.whole.items():
+        stored = model.get_base_model().get_submodule(site.path)
+        weight = stored.modules_to_save["default"].weight.detach()
+        weight = weight.T if site.transposed else weight
+        rows = slice(None) if site.split is None else site.split.rows()
+        assert torch.equal(matrix, weight[rows])
+
+
 class TestRefused:
     @pytest.fixture
     def sites(self):
@@ -148,9 +207,39 @@ class TestRefused:
         assert "\n" not in str(caught.value)
         return str(caught.value)
 
-    def test_dora(self, tmp_path, sites):
+    def test_dora_without_its_lengths(self, tmp_path, sites):
         adapted(tmp_path, tiny_llama(), use_dora=True)
-        assert "LoRA with `use_dora` adds something other" in self.refused(
+        change_config(tmp_path, use_dora=False)
+        error = self.refused(tmp_path, sites)
+        assert "has a lora_magnitude_vector, but `use_dora` is False in" in error
+        adapted(tmp_path, tiny_llama())
+        change_config(tmp_path, use_dora=True)
+        error = self.refused(tmp_path, sites)
+        assert "has no lora_magnitude_vector, but `use_dora` is True in" in error
+
+    def test_dora_with_lengths_of_another_matrix(self, tmp_path, sites):
+        adapted(tmp_path, tiny_llama(), use_dora=True)
+        key = f"{PREFIX}{sites[0].path}.lora_magnitude_vector"
+        change_tensors(tmp_path, lambda t: t.update({key: torch.ones(3)}))
+        error = self.refused(tmp_path, sites)
+        assert (
+            f"the lora_magnitude_vector of {sites[0].path} is [3] for 16 rows" in error
+        )
+
+    def test_dora_counted_from_a_later_step(self, tmp_path, sites):
+        adapted(tmp_path / "a", tiny_llama(), use_dora=True)
+        error = self.refused(tmp_path / "a", sites, reference=tmp_path / "a")
+        assert "is no DoRA adapter from before training (B is not 0)" in error
+        adapted(tmp_path / "b", tiny_llama())
+        error = self.refused(tmp_path / "a", sites, reference=tmp_path / "b")
+        assert error.startswith(
+            f"{tmp_path / 'b'}: its model.layers.0.self_attn.q_proj"
+        )
+
+    def test_an_option_that_changes_the_arithmetic(self, tmp_path, sites):
+        adapted(tmp_path, tiny_llama())
+        change_config(tmp_path, use_qalora=True)
+        assert "LoRA with `use_qalora` adds something other" in self.refused(
             tmp_path, sites
         )
 
@@ -171,10 +260,22 @@ class TestRefused:
         change_config(tmp_path / "b", init_lora_weights=start)
         read_adapter(tmp_path / "a", sites, reference=tmp_path / "b")
 
-    def test_a_whole_matrix(self, tmp_path, sites):
+    def test_a_whole_matrix_of_another_model(self, tmp_path, sites):
         adapted(tmp_path, tiny_llama(), modules_to_save=["o_proj"])
+        key = f"{PREFIX}model.layers.0.self_attn.o_proj.weight"
+        for wrong in (torch.ones(16, 8), torch.ones(3, 16), torch.ones(16, 16).int()):
+            change_tensors(tmp_path, lambda t, wrong=wrong: t.update({key: wrong}))
+            error = self.refused(tmp_path, sites)
+            assert "another model: its model.layers.0.self_attn.o_proj is" in error
+
+    def test_a_whole_matrix_of_a_block_that_is_missing(self, tmp_path, sites):
+        adapted(tmp_path, tiny_llama(layers=3), modules_to_save=["o_proj"])
+        change_tensors(
+            tmp_path,
+            lambda t: [t.pop(k) for k in list(t) if "layers.2" in k and "lora" in k],
+        )
         error = self.refused(tmp_path, sites)
-        assert "`model.layers.0.self_attn.o_proj.weight` (modules_to_save)" in error
+        assert "it tunes model.layers.2.self_attn.o_proj, while this one" in error
 
     @pytest.mark.parametrize(
         "key", ["base_model.model.a.lora_Z.weight", "model.layers.0.bias"]
