@@ -6,7 +6,7 @@ is edited, its adapter is taken into the weight and switched off meanwhile, sinc
 once to the model's number type, as merging would.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Protocol, TypeAlias, cast, runtime_checkable
 
@@ -57,10 +57,26 @@ def edited(model: nn.Module, regions: Regions, edit: Edit) -> Iterator[None]:
     """
     ordered = sorted(regions, key=canonical_order)
     with ExitStack() as undo:
-        for path in dict.fromkeys(site.path for site in _adapted(model, ordered)):
-            undo.enter_context(_adapter_taken_in(model, path))
+        undo.enter_context(adapters_taken_in(model, ordered))
         for site in ordered:
             undo.enter_context(_written(model, site, regions[site], edit))
+        yield
+
+
+@contextmanager
+def adapters_taken_in(model: nn.Module, sites: Sequence[Site]) -> Iterator[None]:
+    """Have adapters in the weights themselves for as long as the block runs.
+
+    Args:
+        model: With or without PEFT adapters.
+        sites: Matrices whose adapters are taken in.
+
+    Raises:
+        ModelError: An adapter cannot be taken in.
+    """
+    with ExitStack() as undo:
+        for path in dict.fromkeys(site.path for site in _adapted(model, sites)):
+            undo.enter_context(_adapter_taken_in(model, path))
         yield
 
 
@@ -114,7 +130,7 @@ def _is_adapted(model: nn.Module, site: Site) -> bool:
     return not getattr(module, "disable_adapters", False)
 
 
-def _adapted(model: nn.Module, sites: list[Site]) -> list[Site]:
+def _adapted(model: nn.Module, sites: Sequence[Site]) -> list[Site]:
     return [site for site in sites if _is_adapted(model, site)]
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import cast
 
 import driftmap
 from driftmap.recipes.steps.groups.cards import STATISTICS_KIND, group_cards
@@ -12,7 +11,7 @@ from driftmap.recipes.steps.groups.files import (
     MODEL_KIND,
     read_groups,
 )
-from driftmap.recipes.steps.pages import write_report
+from driftmap.recipes.steps.pages import flat_settings, versions_of, write_report
 from driftmap.render.drift_page import drift_page
 from driftmap.results.drift_study import DriftStudy
 from driftmap.results.plain import from_plain
@@ -20,7 +19,6 @@ from driftmap.results.provenance import ModelIdentity
 from driftmap.results.statistics import DriftStatistics
 from driftmap.results.table import Table
 from driftmap.store.plain import load_json
-from driftmap.store.provenance import read_provenance
 from driftmap.store.recipe_file import load_recipe
 from driftmap.store.run_dir import RunDir
 from driftmap.store.steps import StepOutcome
@@ -36,7 +34,7 @@ def report_step(run: RunDir) -> StepOutcome:
 
     inputs = {
         "of": [step.key for step in steps.values()],
-        "settings": _flat(load_recipe(run.path).settings),
+        "settings": flat_settings(load_recipe(run.path).settings),
         "driftmap": driftmap.__version__,
     }
     return run.step("report", inputs, make)
@@ -72,7 +70,7 @@ def read_study(run: RunDir, steps: Mapping[str, StepOutcome]) -> DriftStudy:
         for number in range(found.num_seeds)
     ]
     return DriftStudy(
-        settings=_flat(load_recipe(run.path).settings),
+        settings=flat_settings(load_recipe(run.path).settings),
         model=model,
         groups=group_cards(
             read_groups(groups),
@@ -84,26 +82,10 @@ def read_study(run: RunDir, steps: Mapping[str, StepOutcome]) -> DriftStudy:
         behaviour=load_table(steps["behaviour"].path("tables/behaviour.parquet")),
         losses=Table.joined(losses),
         statistics=found,
-        versions=_versions(run.path),
+        versions=versions_of(run.path),
     )
 
 
 def _statistics(steps: Mapping[str, StepOutcome]) -> DriftStatistics:
     file = steps["statistics"].path("statistics.json")
     return from_plain(DriftStatistics, load_json(file, STATISTICS_KIND))
-
-
-def _flat(settings: object) -> dict[str, object]:
-    flat: dict[str, object] = {}
-    for name, value in cast(dict[str, object], settings).items():
-        if isinstance(value, dict):
-            flat |= _flat(value)
-        else:
-            flat[name] = value
-    return flat
-
-
-def _versions(root: Path) -> dict[str, str]:
-    environments = read_provenance(root / "provenance.json")["environments"]
-    last = cast(list[dict[str, object]], environments)[-1]
-    return cast(dict[str, str], last["versions"]) | {"python": str(last["python"])}

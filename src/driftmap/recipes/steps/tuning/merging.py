@@ -40,7 +40,7 @@ def merge_step(study: Study, tuned: StepOutcome, number: int) -> StepOutcome:
         last = max(checkpoint_folders(tuned, number).items())[1]
         merged = merged_tensors(model, study.loaded.layout.sites, last)
         home = folder / f"merged/seed-{number}"
-        with _as_it_was(model), no_bars():
+        with as_it_was(model), no_bars():
             model.save_pretrained(home, state_dict=merged, max_shard_size=LARGEST_FILE)
         if model.can_generate() and model.generation_config is not None:
             model.generation_config.to_json_file(home / _GENERATION_FILE)
@@ -52,7 +52,7 @@ def merge_step(study: Study, tuned: StepOutcome, number: int) -> StepOutcome:
 
 
 @contextmanager
-def _as_it_was(model: PreTrainedModel) -> Iterator[None]:
+def as_it_was(model: PreTrainedModel) -> Iterator[None]:
     """Undo what saving writes into the model's configuration.
 
     Generation settings that contradict each other, as some published ones do, load
