@@ -10,6 +10,7 @@ from cyclopts import App, Parameter
 import driftmap
 from driftmap.cli.environment import fill_in, without_defaults
 from driftmap.core.errors import UsageError
+from driftmap.recipes.check_judge import CheckJudge
 from driftmap.recipes.clean import Clean
 from driftmap.recipes.data_list import DataList
 from driftmap.recipes.demo import Demo
@@ -57,6 +58,14 @@ app.command(
     help_epilogue="",
 )
 app.command(Score, name="score", sort_key=3)
+app.command(
+    CheckJudge,
+    name="check-judge",
+    sort_key=4,
+    usage="Usage: driftmap evaluate --check-judge --labelled PATH [OPTIONS]",
+    show=False,  # a person says `evaluate --check-judge`, a run.yaml says this
+    help_epilogue="",
+)
 app.command(Report, name="report", sort_key=4)
 app.command(Clean, name="clean", sort_key=5)
 data = App(
@@ -90,17 +99,23 @@ def run(
 
 
 def meant(words: Sequence[str]) -> list[str]:
-    """Find the command behind the words: drift logs are a study of their own.
+    """Find the command behind the words, where an option makes another one of it.
+
+    Drift logs are a study of their own, and so is a check of judges.
 
     Raises:
         UsageError: Options of the study of a model stand beside `--drift-logs`.
 
     >>> meant(["drift", "--drift-logs", "logs", "--out=here"])
     ['drift-logs', '--drift-logs', 'logs', '--out=here']
+    >>> meant(["evaluate", "--check-judge", "--labelled=x.csv"])
+    ['check-judge', '--labelled=x.csv']
     >>> meant(["drift", "--model=m"])
     ['drift', '--model=m']
     """
     flags = [word.partition("=")[0] for word in words if re.match("--?[a-z]", word)]
+    if words[:1] == ["evaluate"] and "--check-judge" in words:
+        return ["check-judge", *(w for w in words[1:] if w != "--check-judge")]
     if words[:1] != ["drift"] or "--drift-logs" not in flags:
         return list(words)
     known = {"--drift-logs", "--out", "--help", "-h"}

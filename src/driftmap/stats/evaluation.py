@@ -4,7 +4,8 @@ The unit is the prompt: however many answers it has, it counts once.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 import numpy as np
 from jaxtyping import Bool, Float64
@@ -23,6 +24,7 @@ from driftmap.stats.refusal_rates import any_of_n, corrected_rate, mcnemar
 
 _MODELS: tuple[Which, ...] = ("this", "compared")
 _SETS: tuple[Asked, ...] = ("harmful", "harmless")
+_PerPrompt: TypeAlias = Float64[np.ndarray, " prompt"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,14 +105,7 @@ def adjusted(comparisons: Sequence[PairedComparison]) -> tuple[PairedComparison,
     raw = [comparison.rates.p_value for comparison in comparisons]
     corrected = false_discovery_control(raw)
     return tuple(
-        PairedComparison(
-            asked=one.asked,
-            before=one.before,
-            after=one.after,
-            rates=one.rates,
-            change=one.change,
-            p_adjusted=float(p),
-        )
+        replace(one, p_adjusted=float(p))
         for one, p in zip(comparisons, corrected, strict=True)
     )
 
@@ -128,57 +123,68 @@ def _frames(answers: Table) -> Iterator[Table]:
 def _of_frame(
     frame: Table, model: Which, asked: Asked, how: Tallying
 ) -> Iterator[RefusalRate]:
-    def rate(
-        rows: Table, reading: str, per_prompt: Float64[np.ndarray, " prompt"], name: str
-    ) -> RefusalRate:
-        refused = wilson_interval(float(per_prompt.sum()), per_prompt.size)
-        single = reading == "greedy" or reading.startswith("mean of")
-        log_p = _mean_or_none(rows["log_p"])
-        return RefusalRate(
-            model=model,
-            asked=asked,
-            template=str(rows["template"][0]),
-            has_system=bool(rows["has_system"][0]),
-            attack=name,
-            reading=reading,
-            refused=refused,
-            corrected=corrected_rate(refused, how.errors)
-            if single and how.errors is not None
-            else None,
-            num_partial=int((rows["ruling"] == "partial").sum()),
-            log_p=log_p,
-            is_collapsed=log_p is not None and log_p < how.floor,
-        )
-
-    suffixes = {}
+    counted = _Counted(model=model, asked=asked, how=how)
+    suffixes: dict[str, tuple[Table, _PerPrompt]] = {}
     for attack in map(str, frame.unique("attack")):
         rows = frame.where(attack=attack)
         by_prompt = _by_prompt(rows)
-        num = by_prompt.shape[1]
-        if attack != "sampled":
-            per_prompt = by_prompt[:, 0].astype(np.float64)
-            yield rate(rows, "greedy", per_prompt, attack)
-            if attack.startswith("suffix"):
-                suffixes[attack] = (rows, per_prompt)
+        if attack == "sampled":
+            yield from _sampled(rows, by_prompt, counted)
             continue
-        yield rate(rows, f"mean of {num}", by_prompt.mean(1), attack)
-        answered = num - by_prompt.sum(1)
-        for n in how.any_of:
-            all_refused = 1 - any_of_n(answered, num, n)
-            yield rate(rows, f"all of {n}", all_refused, attack)
+        per_prompt = by_prompt[:, 0].astype(np.float64)
+        yield counted.rate(rows, attack, "greedy", per_prompt)
+        if attack.startswith("suffix"):
+            suffixes[attack] = (rows, per_prompt)
     if len(suffixes) > 1:
         strongest = min(suffixes, key=lambda name: suffixes[name][1].mean())
-        yield rate(*_named(suffixes[strongest], f"strongest: {strongest}"))
+        rows, per_prompt = suffixes[strongest]
+        yield counted.rate(rows, "suffix", f"strongest: {strongest}", per_prompt)
         joined = Table.joined([rows for rows, _ in suffixes.values()])
         every = np.min([refused for _, refused in suffixes.values()], axis=0)
-        yield rate(joined, "every suffix", every, "suffix")
+        yield counted.rate(joined, "suffix", "every suffix", every)
 
 
-def _named(
-    found: tuple[Table, Float64[np.ndarray, " prompt"]], reading: str
-) -> tuple[Table, str, Float64[np.ndarray, " prompt"], str]:
-    rows, refused = found
-    return rows, reading, refused, "suffix"
+def _sampled(
+    rows: Table, by_prompt: Bool[np.ndarray, "prompt answer"], counted: "_Counted"
+) -> Iterator[RefusalRate]:
+    """The mean over a prompt's draws, and whether all of n draws refuse."""
+    num = by_prompt.shape[1]
+    yield counted.rate(rows, "sampled", f"mean of {num}", by_prompt.mean(1))
+    answered = num - by_prompt.sum(1)
+    for n in counted.how.any_of:
+        all_refused = 1 - any_of_n(answered, num, n)
+        yield counted.rate(rows, "sampled", f"all of {n}", all_refused)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Counted:
+    """What the rates of one model and set have in common."""
+
+    model: Which
+    asked: Asked
+    how: Tallying
+
+    def rate(
+        self, rows: Table, attack: str, reading: str, per_prompt: _PerPrompt
+    ) -> RefusalRate:
+        refused = wilson_interval(float(per_prompt.sum()), per_prompt.size)
+        # A prompt with several rulings errs where any of them does.
+        is_single = reading == "greedy" or reading.startswith("mean of")
+        errors = self.how.errors if is_single else None
+        log_p = _mean_or_none(rows["log_p"])
+        return RefusalRate(
+            model=self.model,
+            asked=self.asked,
+            template=str(rows["template"][0]),
+            has_system=bool(rows["has_system"][0]),
+            attack=attack,
+            reading=reading,
+            refused=refused,
+            corrected=None if errors is None else corrected_rate(refused, errors),
+            num_partial=int((rows["ruling"] == "partial").sum()),
+            log_p=log_p,
+            is_collapsed=log_p is not None and log_p < self.how.floor,
+        )
 
 
 def _by_prompt(rows: Table) -> Bool[np.ndarray, "prompt answer"]:

@@ -1,0 +1,55 @@
+"""How often does a judge of refusal err, against people?"""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated
+
+from driftmap.recipes.options import DATA, RUN, options
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckJudge:
+    """Compare judges of refusal with people's labels.
+
+    Every built-in list of phrases judges the labelled answers, and the judge that
+    `--judge` names beside them. What they say is printed as a table, and kept in the
+    run folder.
+    """
+
+    labelled: Annotated[str, DATA]
+    """Answers that people have judged: columns prompt, completion and final_label, as
+    XSTest publishes them (file or hub name)."""
+
+    judge: Annotated[str | None, options("Evaluation", 6)] = None
+    """Who judges beside the built-in lists: FILE.py:FUNCTION, a function of prompt and
+    answer that returns refusal, partial or compliance (judge)."""
+
+    out: Annotated[Path, RUN] = Path("runs/check-judge")
+    """Run folder; one with the same settings is reused (path)."""
+
+    def run(self) -> str:
+        """Judge what is not judged yet.
+
+        Returns:
+            The report as text, and where it lies.
+        """
+        from driftmap.recipes.steps.evaluating.checking import (
+            KIND,
+            check_report_step,
+            check_step,
+        )
+        from driftmap.recipes.steps.evaluating.judging import read_labelled
+        from driftmap.recipes.steps.logbook import logged
+        from driftmap.recipes.steps.pages import REPORT
+        from driftmap.store.run_dir import RunDir
+
+        labelled = read_labelled(self.labelled)
+        with (
+            RunDir.open(self.out, asdict(self), KIND, free=("out",)) as run,
+            logged(self.out, KIND),
+        ):
+            run.note_inputs({"labelled": labelled.sha256})
+            check_step(run, labelled, self.judge)
+            report = check_report_step(run)
+            text = report.path("report.txt").read_text(encoding="utf-8")
+            return f"{text}\n{report.path(REPORT)}"
