@@ -14,7 +14,9 @@ from driftmap.measure.select import (
     Cut,
     Picker,
     difference,
+    drawn,
     lowest,
+    matched,
     n_of_m,
     ranked,
     stream,
@@ -296,3 +298,35 @@ def test_half_precision_scores_are_compared_exactly():
     scores = {one: torch.tensor([[1.0, 3.0, 2.0, 3.0]], dtype=torch.bfloat16)}
     for per in PERS:
         assert top(scores, 0.25, per=per)[one].tolist() == [1]
+
+
+def test_matched_draws_the_same_whatever_the_blocks(monkeypatch):
+    one = site(0, "up", 40, 50)
+    draw = np.random.default_rng(1)
+    sizes = np.abs(draw.normal(size=one.shape))
+    group = {one: np.sort(draw.choice(2000, 300, replace=False))}
+    taken = {one: np.sort(draw.choice(2000, 1500, replace=False))}
+    whole = matched(group, lambda _: sizes, [taken], 5)
+    monkeypatch.setattr(drawn, "_BLOCK", 64)
+    parts = matched(group, lambda _: sizes, [taken], 5)
+    assert np.array_equal(whole.members[one], parts.members[one])
+    assert whole.shortfalls == parts.shortfalls
+    assert 0 < whole.members[one].size < 300  # some bins ran short
+
+
+def test_matched_draws_every_free_weight_of_a_bin_alike():
+    one = site(0, "up", 10, 40)
+    sizes = np.repeat(np.arange(4.0), 100)
+    group = {one: np.array([0, 1, 350])}
+    counts = np.zeros(400)
+    for seed in range(800):
+        counts[matched(group, lambda _: sizes, [], seed).members[one]] += 1
+    assert counts[100:300].sum() == counts[[0, 1, 350]].sum() == 0
+    for bin_of, drawn_each, num_free in (
+        (slice(2, 100), 2, 98),
+        (slice(300, 400), 1, 99),
+    ):
+        expected = 800 * drawn_each / num_free
+        found = counts[bin_of][counts[bin_of] > 0]
+        assert found.size == num_free
+        assert np.abs(found - expected).max() < 5 * expected**0.5

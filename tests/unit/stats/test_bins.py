@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from driftmap.core.errors import MeasureError
+from driftmap.stats import bins
 from driftmap.stats.bins import quantile_bins
 
 FINITE = st.floats(-10, 10, width=32)
@@ -64,3 +65,30 @@ def test_nan_is_refused():
 def test_impossible_number_of_bins_is_refused(num_bins):
     with pytest.raises(MeasureError, match="from 1 to 32767"):
         quantile_bins(np.ones(3), num_bins)
+
+
+@pytest.mark.parametrize("many", [100, 640])
+@pytest.mark.parametrize("kind", ["normal", "few values", "zeros", "one huge"])
+def test_many_numbers_fall_into_the_same_bins_as_few(monkeypatch, many, kind):
+    draw = np.random.default_rng(many)
+    values = np.abs(draw.normal(size=1000)).astype(np.float32)
+    match kind:
+        case "few values":
+            values = np.round(values, 1)
+        case "zeros":
+            values[draw.random(1000) < 0.6] = 0
+        case "one huge":
+            values[17] = np.finfo(np.float32).max
+    wanted = [quantile_bins(values, num_bins) for num_bins in (2, 40, 999)]
+    monkeypatch.setattr(bins, "_MANY", many)
+    for number, num_bins in enumerate((2, 40, 999)):
+        found = quantile_bins(values.reshape(40, 25), num_bins)
+        assert np.array_equal(found.reshape(-1), wanted[number])
+        assert found.dtype == np.int16
+
+
+def test_many_numbers_with_a_sign_are_sorted_as_well(monkeypatch):
+    values = np.random.default_rng(0).normal(size=500).astype(np.float32)
+    wanted = quantile_bins(values)
+    monkeypatch.setattr(bins, "_MANY", 64)
+    assert np.array_equal(quantile_bins(values), wanted)

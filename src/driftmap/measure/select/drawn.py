@@ -1,10 +1,10 @@
 """Which weights stand beside a group by chance alone?"""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Int16, Int64, Shaped
+from jaxtyping import Bool, Int16, Int64, Shaped, UInt8
 
 from driftmap.core.places import Site
 from driftmap.core.seeds import child_seed
@@ -12,6 +12,7 @@ from driftmap.measure.select.ranked import Cut, FlatIndex, Members
 from driftmap.stats.bins import quantile_bins
 
 NUM_BINS = 40
+_BLOCK = 1 << 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,14 +119,59 @@ def _draw_by_bin(
 ) -> FlatIndex:
     """Draw `wanted` free weights of each bin, or all that there are."""
     generator = np.random.default_rng(seed)
-    candidates = np.flatnonzero(free)
-    sizes = np.bincount(bins[candidates], minlength=wanted.size)
-    pools = np.split(
-        candidates[np.argsort(bins[candidates], kind="stable")], np.cumsum(sizes)[:-1]
+    kept = np.where(free, bins, wanted.size).astype(np.uint8)
+    counts = np.stack([_counts(block, wanted.size) for block in _blocks(kept)])
+    ends = np.cumsum(counts, axis=0)
+    blocks, ranks, numbers = [], [], []
+    for number in np.flatnonzero(wanted):
+        size = int(ends[-1, number])
+        # The rank of a weight within its bin stands for the weight.
+        rank = generator.choice(
+            size, min(int(wanted[number]), size), replace=False, shuffle=False
+        )
+        block = np.searchsorted(ends[:, number], rank, side="right")
+        blocks.append(block)
+        ranks.append(rank - (ends - counts)[block, number])
+        numbers.append(np.full(rank.size, number))
+    if not blocks:
+        return np.empty(0, dtype=np.int64)
+    return _places(
+        kept,
+        counts,
+        (np.concatenate(blocks), np.concatenate(numbers)),
+        np.concatenate(ranks),
     )
-    drawn = [
-        generator.choice(pool, min(count, pool.size), replace=False, shuffle=False)
-        for pool, count in zip(pools, wanted.tolist(), strict=True)
-        if count
-    ]
-    return np.sort(np.concatenate([np.empty(0, dtype=np.int64), *drawn]))
+
+
+def _places(
+    kept: UInt8[np.ndarray, " weight"],
+    counts: Int64[np.ndarray, "block bin"],
+    of: tuple[Int64[np.ndarray, " drawn"], Int64[np.ndarray, " drawn"]],
+    ranks: Int64[np.ndarray, " drawn"],
+) -> FlatIndex:
+    """Find weights by block, bin and rank among the block's weights of that bin."""
+    blocks, numbers = of
+    order = np.argsort(blocks, kind="stable")
+    first = np.searchsorted(blocks[order], np.arange(len(counts) + 1))
+    starts = np.cumsum(counts, axis=1) - counts
+    found = []
+    for number, block in enumerate(_blocks(kept)):
+        drawn = order[first[number] : first[number + 1]]
+        if drawn.size:
+            by_bin = np.argsort(block, kind="stable")
+            places = by_bin[starts[number, numbers[drawn]] + ranks[drawn]]
+            found.append(number * _BLOCK + np.sort(places))
+    return np.concatenate([np.empty(0, dtype=np.int64), *found])
+
+
+def _blocks(
+    kept: UInt8[np.ndarray, " weight"],
+) -> Iterator[UInt8[np.ndarray, " _"]]:
+    for start in range(0, kept.size, _BLOCK):
+        yield kept[start : start + _BLOCK]
+
+
+def _counts(
+    block: UInt8[np.ndarray, " weight"], num_bins: int
+) -> Int64[np.ndarray, " bin"]:
+    return np.bincount(block, minlength=num_bins + 1)[:num_bins]
