@@ -18,8 +18,10 @@ from driftmap.families.modules import (
     base_model,
     base_module,
     is_linear_map,
+    is_transposed,
     map_shape,
 )
+from driftmap.families.quantised import is_four_bit_map, rounded_weight
 
 
 class _LoraLayer(Protocol):
@@ -67,6 +69,8 @@ def site_module(model: nn.Module, site: Site) -> nn.Module:
 def site_weight(model: nn.Module, site: Site) -> Float[Tensor, "row column"]:
     """The base weight of a site in the model's own dtype; often a view of it.
 
+    Of a 4-bit map it is what the map computes with: the rounded weight.
+
     Args:
         model: With or without PEFT adapters, which are looked through.
         site: One of the model's sites.
@@ -76,8 +80,8 @@ def site_weight(model: nn.Module, site: Site) -> Float[Tensor, "row column"]:
 
     Raises:
         FamilyError: The site is not of this model.
-        ModelError: The weight is quantised, not in memory, or has an adapter
-            merged into it.
+        ModelError: The weight is in 8 bits, not in memory, or has an adapter merged
+            into it.
     """
     module = site_module(model, site)
     _refuse_merged(module, site)
@@ -96,10 +100,16 @@ def set_site_weight(
 
     Raises:
         FamilyError: The site is not of this model.
-        ModelError: As for `site_weight`, or `values` has another shape or dtype.
+        ModelError: As for `site_weight`, the map is 4-bit, or `values` has another
+            shape or dtype.
     """
     module = site_module(model, site)
     _refuse_merged(module, site)
+    if is_four_bit_map(module):
+        raise ModelError(
+            f"{site.key}: the weight is kept in 4 bits, which hold no other values; "
+            "load the model in float32 or bfloat16"
+        )
     stored = _stored(module, site)
     if values.shape != site.shape or values.dtype != stored.dtype:
         raise ModelError(
@@ -138,7 +148,9 @@ def effective_weight(model: nn.Module, site: Site) -> Float32[Tensor, "row colum
 
 
 def _stored(module: nn.Module, site: Site) -> Tensor:
-    """The whole stored matrix as an `[out in]` view."""
+    """The whole stored matrix as an `[out in]` view; a copy where it is 4-bit."""
+    if is_four_bit_map(module):
+        return rounded_weight(module, site.key)
     weight = cast(Tensor, base_module(module).weight).detach()
     if weight.is_meta:
         raise ModelError(
@@ -150,7 +162,7 @@ def _stored(module: nn.Module, site: Site) -> Tensor:
             f"{site.key}: the weight is kept as {weight.dtype}; quantised weights "
             "have no coordinates, so load the model in float32, bfloat16 or float16"
         )
-    return weight.T if site.transposed else weight
+    return weight.T if is_transposed(module) else weight
 
 
 def _cut(matrix: Tensor, site: Site) -> Tensor:
