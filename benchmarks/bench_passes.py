@@ -21,6 +21,7 @@ from driftmap.load.model import load_model
 from driftmap.load.source import ModelSource
 from driftmap.recipes.options import ScoringOptions
 from driftmap.recipes.steps.scoring import halves as scoring
+from driftmap.recipes.steps.scoring.kinds import bare_measure
 from driftmap.recipes.steps.scoring.passes import GIB, Spill
 from driftmap.results.samples import EncodedSample
 from driftmap.worlds.tokenizer import make_tokenizer, save_tokenizer
@@ -74,7 +75,9 @@ def make_samples(seed):
 
 
 def score(loaded, data, options, spill=None):
-    for _site, sets in scoring.snip_halves(loaded, data, options, spill):
+    for _site, sets in scoring.score_halves(
+        loaded, data, options, bare_measure(loaded, options, 0), spill
+    ):
         for halves in sets:
             halves.even.max()
 

@@ -182,7 +182,7 @@ def test_kept_scores_spare_the_scoring(place, of_q, monkeypatch):
     def refuse(*_):
         raise AssertionError("scored again")
 
-    monkeypatch.setattr("driftmap.recipes.steps.scoring.kept.snip_halves", refuse)
+    monkeypatch.setattr("driftmap.recipes.steps.scoring.kept.score_halves", refuse)
     changed = place.again("--q=0.3", "--keep")
     assert place.steps_of(*changed) == REDONE
     found = contents(place.study)

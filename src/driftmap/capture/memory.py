@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from math import ceil
-from typing import Any
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import nn
@@ -11,7 +11,15 @@ from driftmap.core.errors import MeasureError
 from driftmap.core.places import Site
 from driftmap.core.room import free_memory
 from driftmap.core.units import format_bytes
-from driftmap.signals.fold import Fold
+
+
+@runtime_checkable
+class TakesMemory(Protocol):
+    """What holds something for every site: a fold, or finished scores."""
+
+    def num_bytes(self, site: Site) -> int:
+        """Memory for one site, in bytes."""
+        ...
 
 
 def default_budget(model: nn.Module, share: float = 0.6) -> int:
@@ -30,14 +38,14 @@ def free_bytes(device: torch.device) -> int:
 
 
 def plan_passes(
-    sites: Sequence[Site], folds: Sequence[Fold[Any, Any]], memory_bytes: int
+    sites: Sequence[Site], folds: Sequence[TakesMemory], memory_bytes: int
 ) -> tuple[tuple[Site, ...], ...]:
     """Divide the sites so that all states of one part fit into the memory.
 
     Args:
         sites: In canonical order; parts are runs of neighbours where that needs
             no additional pass.
-        folds: The measures that share a pass.
+        folds: The measures that share a pass, or what else is held by site.
         memory_bytes: Memory for the states of one part.
 
     Returns:

@@ -72,6 +72,10 @@ class Drift:
         )
         named = (self.behaviour, self.utility, self.tune_on)
         required.require_sources(named, self.elsewhere, self.evaluation)
+        if self.elsewhere.groups is None:
+            required.require_contrast(
+                self.scoring, self.groups, keeps_scores=self.output.keep
+            )
 
     def run(self) -> Path:
         """Run all phases that are not done yet.

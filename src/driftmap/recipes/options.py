@@ -69,16 +69,39 @@ MAY_CHANGE = (*FREE, *REDOES)
 """All settings that may differ from those a run was begun with."""
 
 
+Score = Literal["snip", "snip_batch", "wanda", "magnitude", "difference", "random"]
+
+WITHOUT_SAMPLES = ("magnitude", "difference", "random")
+"""Scores that are the same whatever the samples are."""
+
+WITH_FACTOR = ("snip", "snip_batch")
+"""Scores that multiply a gradient by a factor."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoringOptions:
     """How much each weight matters to the samples."""
+
+    score: Score = "snip"
+    """What a weight is scored by: `snip` (weight times mean size of its gradient),
+    `snip_batch` (weight times size of its mean gradient), `wanda` (weight times size of
+    its inputs), `magnitude`, `difference` to `--base`, or `random` (name)."""
+
+    factor: Literal["weight", "difference", "none"] = "weight"
+    """What `snip` and `snip_batch` multiply the gradient by: the size of the weight, of
+    its difference to `--base`, or nothing (name)."""
+
+    base: str | None = None
+    """Model that differences are taken to, such as the one before alignment (folder or
+    hub id); by default none."""
 
     num_samples: int = 128
     """Samples drawn from each data set for scoring (count)."""
 
     positions: Literal["response", "labels", "all"] = "response"
-    """Tokens whose loss counts: those of the response, or all but the first (kind of
-    tokens); for SNIP `labels` equals `response`."""
+    """Tokens that count: the loss of the response's tokens, or of all but the first;
+    `wanda` reads the inputs at tokens that predict the response (`response`), that hold
+    it (`labels`, as published), or at every token (`all`) (kind of tokens)."""
 
     score_batch_size: int = 8
     """Samples per forward and backward pass; changes speed and memory, not scores
@@ -94,6 +117,35 @@ class ScoringOptions:
         require_at_least("--score-batch-size", self.score_batch_size, 1)
         if self.memory is not None:
             require_at_least("--memory", self.memory, 1e-6)
+        self._require_base()
+
+    @property
+    def score_name(self) -> str:
+        """The score with its factor, as in file names: `wanda`, `snip-difference`."""
+        suffix = "" if self.factor == "weight" else f"-{self.factor}"
+        return f"{self.score}{suffix}"
+
+    @property
+    def reads_samples(self) -> bool:
+        """Whether other samples would give other scores."""
+        return self.score not in WITHOUT_SAMPLES
+
+    def _require_base(self) -> None:
+        if self.factor != "weight" and self.score not in WITH_FACTOR:
+            raise UsageError(
+                f"--factor {self.factor} goes with a gradient; use --score snip or "
+                f"snip_batch, or leave it out for {self.score}"
+            )
+        wants_base = "difference" in (self.score, self.factor)
+        if wants_base and self.base is None:
+            raise UsageError(
+                "a difference needs a model to differ from; give it as --base"
+            )
+        if self.base is not None and not wants_base:
+            raise UsageError(
+                f"--base {self.base} is read by --score difference and --factor "
+                "difference alone; give one of them, or leave it out"
+            )
 
 
 def _listed(_kind: object, tokens: Sequence[Token]) -> tuple[float, ...]:

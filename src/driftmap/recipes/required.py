@@ -2,7 +2,12 @@
 
 from driftmap.core.errors import UsageError
 from driftmap.load.source import ModelSource
-from driftmap.recipes.options import ElsewhereOptions, EvaluationOptions
+from driftmap.recipes.options import (
+    ElsewhereOptions,
+    EvaluationOptions,
+    GroupOptions,
+    ScoringOptions,
+)
 
 
 def require_sources(
@@ -35,6 +40,33 @@ def require_sources(
     ):
         if source is None and not is_made_up:
             raise UsageError(f"{option} is missing: name samples, or give {instead}")
+
+
+def require_contrast(
+    scoring: ScoringOptions, groups: GroupOptions, *, keeps_scores: bool
+) -> None:
+    """Refuse to tell behaviour from utility by a score that reads no sample.
+
+    Args:
+        scoring: Which score.
+        groups: Which shares are taken.
+        keeps_scores: Whether scores are to be written.
+
+    Raises:
+        UsageError: The group `difference` would be empty, or there is nothing to keep.
+    """
+    if scoring.reads_samples:
+        return
+    if groups.p > 0:
+        raise UsageError(
+            f"--score {scoring.score} reads no sample, so that behaviour and utility "
+            "claim the same weights; use --p 0, and `difference` is the top --q"
+        )
+    if keeps_scores:
+        raise UsageError(
+            f"--keep spares the passes over samples, and --score {scoring.score} takes "
+            "none; leave it out"
+        )
 
 
 def require_tunable(source: ModelSource, *, is_tuned_elsewhere: bool) -> None:

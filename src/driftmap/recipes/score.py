@@ -2,7 +2,7 @@
 
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from driftmap.core.progress import phase
 from driftmap.load.source import ModelSource
@@ -39,9 +39,6 @@ class Score:
     columns: Annotated[str | None, DATA] = None
     """Your file's columns by the names that driftmap knows, as in
     `prompt=question,response=answer` (pairs); by default they are recognised."""
-
-    score: Annotated[Literal["snip"], options("Scoring", 3)] = "snip"
-    """Which score: snip is |weight| times mean |gradient| per sample (name)."""
 
     scoring: Annotated[ScoringOptions, SCORING] = field(default_factory=ScoringOptions)
 

@@ -24,7 +24,8 @@ from driftmap.recipes.steps.scoring import halves as scoring
 from driftmap.recipes.steps.scoring import kept as kept_scores
 from driftmap.recipes.steps.scoring import passes as scoring_passes
 from driftmap.recipes.steps.scoring.kept import ScorePlaces
-from driftmap.recipes.steps.scoring.passes import GIB, Spill
+from driftmap.recipes.steps.scoring.kinds import bare_measure
+from driftmap.recipes.steps.scoring.passes import GIB, Floats, Spill
 from driftmap.store.run_dir import RunDir
 
 SHARES = GroupOptions(share=0.05, p=0.1, q=0.3)
@@ -90,6 +91,11 @@ def study_in(loaded, tmp_path):
     return choose
 
 
+def score_halves(loaded, both, options, spill=None):
+    measure = bare_measure(loaded, options, 0)
+    return scoring.score_halves(loaded, both, options, measure, spill)
+
+
 def memory_for(loaded, bytes_a_weight: float) -> ScoringOptions:
     """Room for so many bytes of every weight, beside the largest matrix."""
     sites = loaded.layout.sites
@@ -103,7 +109,7 @@ def all_halves(loaded, data, options, spill=None):
     both = (data.behaviour, data.utility)
     return {
         site: [half.clone() for of_set in sets for half in (of_set.even, of_set.odd)]
-        for site, sets in scoring.snip_halves(loaded, both, options, spill)
+        for site, sets in score_halves(loaded, both, options, spill)
     }
 
 
@@ -146,9 +152,7 @@ def test_a_chosen_disk_takes_what_waits(loaded, scored, disk, tmp_path, monkeypa
     own.mkdir()
     spill = Spill(run=tmp_path / "run", chosen=own)
     both = (scored.behaviour, scored.utility)
-    with closing(
-        scoring.snip_halves(loaded, both, memory_for(loaded, 8), spill)
-    ) as scores:
+    with closing(score_halves(loaded, both, memory_for(loaded, 8), spill)) as scores:
         site, _ = next(scores)
         (folder,) = own.iterdir()
         (file,) = folder.glob("*.safetensors")
@@ -193,7 +197,7 @@ def test_scores_on_another_device_wait_on_the_host(loaded, monkeypatch):
         scoring_passes, "_room",
         lambda *_: scoring_passes._Room(sums=room[0], results=room[1]),
     )  # fmt: skip
-    fold = scoring.SnipHalves(lambda _: torch.zeros(0))
+    fold = Floats(count=2)
     total = 8 * sum(site.num_weights for site in loaded.layout.sites)
 
     def num_parts(num_sets, spill=None):
@@ -225,7 +229,7 @@ def test_an_error_in_the_middle_leaves_nothing_behind(
         seen.append(everything(disk))
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("driftmap.recipes.steps.groups.choosing._Chosen.add", choke)
+    monkeypatch.setattr("driftmap.recipes.steps.groups.taking.Chosen.add", choke)
     with pytest.raises(KeyboardInterrupt):
         study_in("run", scored, memory_for(loaded, 8))
     assert any(name.endswith(".safetensors") for name in seen[0])
@@ -364,8 +368,8 @@ def test_kept_scores_are_read_one_matrix_at_a_time(
     alive = []
     reading = kept_scores.read_halves
 
-    def watched(file, site):
-        halves = reading(file, site)
+    def watched(file, site, join):
+        halves = reading(file, site, join)
         alive.append((torch.utils.weak.WeakTensorKeyDictionary({halves.even: 1}), site))
         living = {at for kept, at in alive if len(kept)}
         assert len(living) <= 2  # the one that is read and the one before

@@ -16,10 +16,21 @@ from driftmap.recipes.score import Score
 from driftmap.recipes.steps import data as steps_data
 from driftmap.recipes.steps import rows
 from driftmap.recipes.steps.scoring import halves as scoring
+from driftmap.recipes.steps.scoring.kinds import bare_measure
 from driftmap.recipes.steps.scoring.passes import GIB
 from driftmap.store.groups import load_group
 from driftmap.store.provenance import read_provenance
 from tiny_studies import save_tiny_model
+
+
+def whole_scores(loaded, encoded, options):
+    measure = bare_measure(loaded, options, 0)
+    return scoring.whole_scores(loaded, encoded, options, measure)
+
+
+def score_halves(loaded, data, options):
+    measure = bare_measure(loaded, options, 0)
+    return scoring.score_halves(loaded, data, options, measure)
 
 
 def recipe(model: Path, data: dict[str, Path], out: Path, **changes) -> Score:
@@ -45,7 +56,7 @@ def test_kept_scores_are_those_of_the_library(model, data, tmp_path):
     read = rows.drawn(str(data["utility"]), 6, 0)
     options = ScoringOptions(num_samples=6)
     encoded = steps_data.scored_samples(loaded, read, options)
-    scores = next(scoring.snip_scores(loaded, encoded, options))
+    scores = next(whole_scores(loaded, encoded, options))
     found = kept(out)
     assert found.keys() == {site.path for site in loaded.layout.sites}
     for site, of_site in scores.items():
@@ -99,12 +110,12 @@ def test_halves_add_up_and_each_part_is_emptied(model, data):
         loaded, rows.drawn(str(data["utility"]), 6, 0), options
     )
     whole, parts = dict[object, torch.Tensor](), []
-    for part in scoring.snip_scores(loaded, encoded, options):
+    for part in whole_scores(loaded, encoded, options):
         assert not any(parts)
         parts.append(part)
         whole |= part
     assert len(parts) > 1
-    for site, (halves,) in scoring.snip_halves(loaded, [encoded], options):
+    for site, (halves,) in score_halves(loaded, [encoded], options):
         assert torch.allclose(halves.score, whole.pop(site))
     assert not whole
 
@@ -116,11 +127,11 @@ def test_memory_for_one_matrix_at_a_time_is_set_aside(model, data):
         loaded, rows.drawn(str(data["utility"]), 6, 0), ScoringOptions()
     )
     tight = ScoringOptions(memory=11 * largest / GIB)
-    assert next(scoring.snip_scores(loaded, encoded, tight))
+    assert next(whole_scores(loaded, encoded, tight))
     with pytest.raises(MeasureError, match="give more memory"):
-        next(scoring.snip_halves(loaded, [encoded], tight))
+        next(score_halves(loaded, [encoded], tight))
     enough = ScoringOptions(memory=12 * largest / GIB)
-    assert next(scoring.snip_halves(loaded, [encoded], enough))
+    assert next(score_halves(loaded, [encoded], enough))
 
 
 def test_another_chat_template_scores_anew(data, tmp_path):

@@ -14,7 +14,7 @@ from driftmap.load.model import LoadedModel
 from driftmap.recipes.steps.logbook import logged
 from driftmap.recipes.steps.threads import threads_for
 from driftmap.results.samples import EncodedSample
-from driftmap.signals.batch import Batch
+from driftmap.signals.batch import Batch, Positions
 from driftmap.store.run_dir import Redoes, RunDir
 
 
@@ -70,7 +70,11 @@ def opened(
 
 
 def batches_of(
-    loaded: LoadedModel, encoded: Sequence[EncodedSample], batch_size: int
+    loaded: LoadedModel,
+    encoded: Sequence[EncodedSample],
+    batch_size: int,
+    *,
+    positions: Positions = "response",
 ) -> tuple[Batch, ...]:
     """Pad samples into batches on the model's device."""
     if not encoded:
@@ -80,6 +84,7 @@ def batches_of(
         batch_size=batch_size,
         pad_id=pad_id(loaded),
         device=loaded.device,
+        positions=positions,
     )
 
 

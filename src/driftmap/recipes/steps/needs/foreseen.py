@@ -12,14 +12,13 @@ import torch
 
 from driftmap.capture.memory import free_bytes
 from driftmap.core.errors import ModelError, StoreError
+from driftmap.core.places import Site
 from driftmap.core.progress import Silence, listening, say
 from driftmap.core.room import free_disk, free_memory, free_swap
 from driftmap.core.seeds import child_seed
 from driftmap.core.shortage import give_back
 from driftmap.core.units import format_bytes
-from driftmap.families.matrices import site_weight
 from driftmap.load.model import LoadedModel
-from driftmap.measure.snip import Snip, SnipHalves
 from driftmap.recipes.options import ScoringOptions, StudyPlan
 from driftmap.recipes.steps.bench import Study
 from driftmap.recipes.steps.data import Encoded, StudyData
@@ -28,7 +27,13 @@ from driftmap.recipes.steps.needs import memory as of_memory
 from driftmap.recipes.steps.needs import pieces, remedies
 from driftmap.recipes.steps.needs.disk import DiskPart
 from driftmap.recipes.steps.needs.memory import Memory
-from driftmap.recipes.steps.scoring.passes import Spill, plan_waiting, plan_whole
+from driftmap.recipes.steps.scoring.kinds import FromSamples, planned_measure
+from driftmap.recipes.steps.scoring.passes import (
+    Floats,
+    Spill,
+    plan_waiting,
+    plan_whole,
+)
 from driftmap.tune.adapter import tuned_sites
 
 _DOUBLE = 8
@@ -84,14 +89,8 @@ def require_scoring_room(
     if study.run.is_finished("score"):
         return
     loaded, sites = study.loaded, study.loaded.layout.sites
-    fold = Snip(lambda site: site_weight(loaded.model, site))
-    with listening(Silence()):
-        parts = plan_whole(loaded, fold, scoring)
-    scored = of_memory.Scored(
-        data=[encoded],
-        held_bytes=max(sum(map(fold.num_bytes, part)) for part in parts),
-        chosen_bytes=0,
-    )
+    held = _held_whole(loaded, scoring)
+    scored = of_memory.Scored(data=[encoded], held_bytes=held, chosen_bytes=0)
     disk = [DiskPart(what="groups and small files", num_bytes=1 << 20)]
     if keep:
         kept = of_disk.kept_bytes(sites, 4)
@@ -160,19 +159,58 @@ def _scoring(
 
 def _scored(study: Study, data: Sequence[Encoded], plan: StudyPlan) -> of_memory.Scored:
     loaded = study.loaded
-    fold = SnipHalves(lambda site: site_weight(loaded.model, site))
     spill = Spill(run=study.run.path, chosen=plan.output.scratch)
-    with listening(Silence()):
-        passes = plan_waiting(loaded, fold, len(data), plan.scoring, spill)
-    held = max(sum(map(fold.num_bytes, part)) for part in passes.parts)
-    num_sets = len(data) if passes.waits_in is None else 1
+    held = _held_halves(loaded, plan.scoring, spill, len(data))
     total = sum(site.num_weights for site in loaded.layout.sites)
     share = plan.groups.q + 2 * plan.groups.share
     return of_memory.Scored(
         data=data,
-        held_bytes=num_sets * held,
+        held_bytes=held,
         chosen_bytes=int(3 * _DOUBLE * share * total),
     )
+
+
+def _held_whole(loaded: LoadedModel, scoring: ScoringOptions) -> int:
+    """Scores of one data set that are in memory at once, and the model of `--base`."""
+    measure = planned_measure(loaded, scoring)
+    held = [Floats()]
+    if isinstance(measure, FromSamples):
+        held = [measure.whole, Floats()] if measure.is_small else [measure.whole]
+    with listening(Silence()):
+        sizes = [
+            max(
+                sum(map(one.num_bytes, part))
+                for part in plan_whole(loaded, one, scoring)
+            )
+            for one in held
+        ]
+    return sum(sizes) + _base_bytes(loaded, scoring)
+
+
+def _held_halves(
+    loaded: LoadedModel, scoring: ScoringOptions, spill: Spill, num_sets: int
+) -> int:
+    """Scores of all data sets that are in memory at once, and the model of `--base`."""
+    measure = planned_measure(loaded, scoring)
+    one_matrix = Floats(count=3 * num_sets).num_bytes(_largest(loaded))
+    base = _base_bytes(loaded, scoring)
+    if not isinstance(measure, FromSamples):
+        return one_matrix + base
+    fold = measure.halves
+    with listening(Silence()):
+        passes = plan_waiting(loaded, fold, num_sets, scoring, spill)
+    held = max(sum(map(fold.num_bytes, part)) for part in passes.parts)
+    held *= num_sets if passes.waits_in is None else 1
+    return held + base + (one_matrix if measure.is_small else 0)
+
+
+def _largest(loaded: LoadedModel) -> Site:
+    return max(loaded.layout.sites, key=lambda site: site.num_weights)
+
+
+def _base_bytes(loaded: LoadedModel, scoring: ScoringOptions) -> int:
+    """The model that differences are taken to is one of the same shapes."""
+    return 0 if scoring.base is None else of_disk.model_bytes(loaded)
 
 
 def _tuning(

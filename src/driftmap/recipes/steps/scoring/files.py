@@ -13,7 +13,8 @@ from driftmap.measure.select import top
 from driftmap.recipes.options import ScoringOptions
 from driftmap.recipes.steps.bench import Study
 from driftmap.recipes.steps.needs.remedies import for_scoring
-from driftmap.recipes.steps.scoring.halves import snip_scores
+from driftmap.recipes.steps.scoring.halves import whole_scores
+from driftmap.recipes.steps.scoring.kinds import measure_of, score_inputs
 from driftmap.results.groups import FlatIndex, GroupOrigin, WeightGroup
 from driftmap.results.samples import EncodedSample
 from driftmap.store.groups import save_group
@@ -30,7 +31,7 @@ def score_step(
     scoring: ScoringOptions,
     kept: tuple[float, bool],
 ) -> StepOutcome:
-    """Write `groups/top.safetensors` and, if asked, `scores/snip-*.safetensors`.
+    """Write `groups/top.safetensors` and, if asked, `scores/SCORE-*.safetensors`.
 
     Args:
         study: Folder, model and seed.
@@ -42,6 +43,7 @@ def score_step(
     share, keep = kept
     identity = study.loaded.identity
     of_scores = {
+        **score_inputs(study, scoring),
         "model": identity.sha256,
         "dtype": identity.dtype,
         "data": sha256,
@@ -54,7 +56,7 @@ def score_step(
     def make(folder: Path) -> None:
         members: dict[Site, FlatIndex] = {}
         found = files or study.run.find(STEP, of_scores)
-        parts = _kept(found) if found else snip_scores(study.loaded, encoded, scoring)
+        parts = _kept(found) if found else _scores(study, encoded, scoring)
         with explained("scoring", for_scoring(scoring)):
             for scores in parts:
                 members |= top(scores, share)
@@ -62,10 +64,10 @@ def score_step(
             model_sha256=identity.sha256,
             base_sha256=identity.base_sha256,
             rule="top",
-            score="snip",
+            score=scoring.score_name,
             shares={"share": share},
-            samples_sha256={"data": sha256},
-            positions=scoring.positions,
+            samples_sha256={"data": sha256} if scoring.reads_samples else {},
+            positions=scoring.positions if scoring.reads_samples else "",
         )
         group = WeightGroup(name="top", members=members, origin=origin)
         save_group(folder / "groups/top.safetensors", group)
@@ -80,13 +82,19 @@ def _keep(
     inputs: Mapping[str, object],
 ) -> StepOutcome:
     def make(folder: Path) -> None:
-        parts = snip_scores(study.loaded, encoded, scoring)
         with explained("scoring", for_scoring(scoring)):
-            for number, scores in enumerate(parts):
-                file = folder / f"scores/snip-{number:03d}.safetensors"
+            for number, scores in enumerate(_scores(study, encoded, scoring)):
+                file = folder / f"scores/{scoring.score_name}-{number:03d}.safetensors"
                 save_scores(file, _plain(scores), inputs)
 
     return study.run.step(STEP, inputs, make)
+
+
+def _scores(
+    study: Study, encoded: Sequence[EncodedSample], scoring: ScoringOptions
+) -> Iterator[dict[Site, Tensor]]:
+    measure = measure_of(study, scoring)
+    yield from whole_scores(study.loaded, encoded, scoring, measure)
 
 
 def _kept(step: StepOutcome) -> Iterator[dict[Site, Tensor]]:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,12 +14,12 @@ from driftmap.core.places import Site
 from driftmap.core.progress import say
 from driftmap.core.scratch import scratch_folder
 from driftmap.core.units import format_bytes
-from driftmap.families.matrices import effective_weight
 from driftmap.load.model import LoadedModel
-from driftmap.measure.snip import GradientSums, Snip, SnipHalves
 from driftmap.recipes.options import ScoringOptions
 from driftmap.recipes.steps.bench import batches_of
+from driftmap.recipes.steps.scoring.kinds import FromSamples, FromWeights, Measure
 from driftmap.recipes.steps.scoring.passes import (
+    Floats,
     Passes,
     Spill,
     plan_waiting,
@@ -27,49 +28,64 @@ from driftmap.recipes.steps.scoring.passes import (
 from driftmap.results.samples import EncodedSample
 from driftmap.signals.batch import Batch
 from driftmap.signals.fold import Fold, SiteSignal
-from driftmap.signals.scores import HalfScores
+from driftmap.signals.scores import FixedScores, HalfScores, Join, MatrixScores
 from driftmap.store.scores import ScoreHalves, growing_halves, open_halves
 
 Data = Sequence[Sequence[EncodedSample]]
-OfMatrix = tuple[Site, tuple[HalfScores, ...]]
+OfMatrix = tuple[Site, tuple[MatrixScores, ...]]
 
-_Sums = tuple[GradientSums, GradientSums]
+_Sums = dict[Site, Any]
 _Take = Callable[[Site], HalfScores]
 
 
-def snip_scores(
-    loaded: LoadedModel, encoded: Sequence[EncodedSample], scoring: ScoringOptions
+def whole_scores(
+    loaded: LoadedModel,
+    encoded: Sequence[EncodedSample],
+    scoring: ScoringOptions,
+    measure: Measure,
 ) -> Iterator[dict[Site, Tensor]]:
-    """Score every weight by SNIP, as many matrices at a time as fit into memory.
+    """Score every weight, as many matrices at a time as fit into memory.
 
     Args:
         loaded: The model; its adapter counts, where it has one.
-        encoded: The samples.
-        scoring: Batch size and memory.
+        encoded: The samples; not read by scores that depend on none.
+        scoring: Batch size, memory, and which tokens count.
+        measure: Gives the score.
 
     Yields:
         Scores of some of the matrices. Select before asking for the next: they are
         emptied then.
     """
-    fold = Snip(partial(effective_weight, loaded.model))
-    batches = batches_of(loaded, encoded, scoring.score_batch_size)
+    if isinstance(measure, FromWeights):
+        for sites in plan_whole(loaded, Floats(), scoring):
+            scores = {site: measure.at(site) for site in sites}
+            yield scores
+            scores.clear()
+        return
+    fold = measure.whole
+    batches = _batches(loaded, encoded, scoring)
     parts = plan_whole(loaded, fold, scoring)
     if len(parts) > 1:
         say(_too_many(len(parts)))
     for sites in parts:
-        memory = sum(map(fold.num_bytes, sites))
-        scores = run_folds(loaded.model, sites, batches, [fold], memory_bytes=memory)[0]
-        yield scores
-        scores.clear()
+        sums = _sums(loaded, sites, batches, fold)
+        held = plan_whole(loaded, Floats(), scoring) if measure.is_small else [sites]
+        for part in held:
+            of_part = {site: sums.pop(site) for site in part if site in sums}
+            if of_part:
+                scores = fold.result(of_part)
+                yield scores
+                scores.clear()
 
 
-def snip_halves(
+def score_halves(
     loaded: LoadedModel,
     data: Data,
     scoring: ScoringOptions,
+    measure: Measure,
     spill: Spill | None = None,
 ) -> Generator[OfMatrix, None, None]:
-    """Score every weight by SNIP on several data sets, apart by halves of the samples.
+    """Score every weight on several data sets, apart by halves of the samples.
 
     Close it (`contextlib.closing`) where it may not be read to the end: scores that
     wait on a disk are removed then.
@@ -77,28 +93,31 @@ def snip_halves(
     Args:
         loaded: The model; its adapter counts, where it has one.
         data: Encoded data sets; each is scored on its own.
-        scoring: Batch size and memory.
+        scoring: Batch size, memory, and which tokens count.
+        measure: Gives the score; one that reads no sample scores all sets alike, and
+            has no halves.
         spill: Where finished scores may wait for those of the last data set, if that
             saves passes; without it they wait in memory.
 
     Yields:
         Each matrix once, with its scores on each data set.
     """
-    fold = SnipHalves(partial(effective_weight, loaded.model))
-    batches = [
-        batches_of(loaded, encoded, scoring.score_batch_size) for encoded in data
-    ]
-    passes = plan_waiting(loaded, fold, len(data), scoring, spill)
+    if isinstance(measure, FromWeights):
+        for site in loaded.layout.sites:
+            yield site, (FixedScores(score=measure.at(site)),) * len(data)
+        return
+    batches = [_batches(loaded, encoded, scoring) for encoded in data]
+    passes = plan_waiting(loaded, measure.halves, len(data), scoring, spill)
     _announce(passes)
     for sites in passes.parts:
         with ExitStack() as waiting:
             takes: list[_Take] = []
             for of_data in batches[:-1]:
                 folder = waiting.enter_context(_waiting_room(passes, spill))
-                sums = _sums(loaded, sites, of_data, fold)
-                takes.append(_put_aside(sums, fold, folder))
-            sums = _sums(loaded, sites, batches[-1], fold)
-            takes.append(partial(_finished, fold, sums))
+                sums = _sums(loaded, sites, of_data, measure.halves)
+                takes.append(_put_aside(sums, measure, folder))
+            sums = _sums(loaded, sites, batches[-1], measure.halves)
+            takes.append(partial(_finished, measure, sums))
             for site in sites:
                 yield site, tuple(take(site) for take in takes)
 
@@ -108,57 +127,68 @@ def plain_halves(halves: HalfScores) -> ScoreHalves:
     return ScoreHalves(even=halves.even.cpu().numpy(), odd=halves.odd.cpu().numpy())
 
 
-def read_halves(file: Path, site: Site) -> HalfScores:
+def read_halves(file: Path, site: Site, join: Join) -> HalfScores:
     """Read one matrix; the file is opened for it alone, so that its pages go again."""
     with open_halves(file) as halves:
         plain = halves.at(site)
     return HalfScores(
-        even=torch.from_numpy(plain.even), odd=torch.from_numpy(plain.odd)
+        even=torch.from_numpy(plain.even), odd=torch.from_numpy(plain.odd), join=join
     )
 
 
-class _Unfinished(Fold[_Sums, dict[Site, _Sums]]):
+class _Unfinished(Fold[Any, _Sums]):
     """Hands out the sums of a pass as they are, to be finished one by one."""
 
-    def __init__(self, fold: SnipHalves) -> None:
+    def __init__(self, fold: Fold[Any, Any]) -> None:
         self.needs_backward = fold.needs_backward
+        self.needs_outputs = fold.needs_outputs
+        self.needs_input_gradients = fold.needs_input_gradients
+        self.needs_observed = fold.needs_observed
         self._fold = fold
 
     def num_bytes(self, site: Site) -> int:
         """As the measure itself."""
         return self._fold.num_bytes(site)
 
-    def start(self, site: Site) -> _Sums:
+    def start(self, site: Site) -> object:
         """As the measure itself."""
         return self._fold.start(site)
 
-    def update(self, state: _Sums, signal: SiteSignal) -> _Sums:
+    def update(self, state: object, signal: SiteSignal) -> object:
         """As the measure itself."""
         return self._fold.update(state, signal)
 
-    def merge(self, left: _Sums, right: _Sums) -> _Sums:
+    def merge(self, left: object, right: object) -> object:
         """As the measure itself."""
         return self._fold.merge(left, right)
 
-    def result(self, states: Mapping[Site, _Sums]) -> dict[Site, _Sums]:
+    def result(self, states: Mapping[Site, object]) -> _Sums:
         """The sums, where the signals live."""
         return dict(states)
+
+
+def _batches(
+    loaded: LoadedModel, encoded: Sequence[EncodedSample], scoring: ScoringOptions
+) -> tuple[Batch, ...]:
+    return batches_of(
+        loaded, encoded, scoring.score_batch_size, positions=scoring.positions
+    )
 
 
 def _sums(
     loaded: LoadedModel,
     sites: Sequence[Site],
     batches: Sequence[Batch],
-    fold: SnipHalves,
-) -> dict[Site, _Sums]:
+    fold: Fold[Any, Any],
+) -> _Sums:
     memory = sum(map(fold.num_bytes, sites))
     raw = _Unfinished(fold)
     return run_folds(loaded.model, sites, batches, [raw], memory_bytes=memory)[0]
 
 
-def _finished(fold: SnipHalves, sums: dict[Site, _Sums], site: Site) -> HalfScores:
+def _finished(measure: FromSamples, sums: _Sums, site: Site) -> HalfScores:
     """Scores of one matrix on the CPU; its sums are given up."""
-    return fold.result({site: sums.pop(site)})[site]
+    return measure.halves.result({site: sums.pop(site)})[site]
 
 
 @contextmanager
@@ -172,16 +202,18 @@ def _waiting_room(passes: Passes, spill: Spill | None) -> Iterator[Path | None]:
         yield folder
 
 
-def _put_aside(sums: dict[Site, _Sums], fold: SnipHalves, folder: Path | None) -> _Take:
-    """Finish the scores of one data set and have them wait."""
+def _put_aside(sums: _Sums, measure: FromSamples, folder: Path | None) -> _Take:
+    """Finish the scores of one data set and have them wait, or their small sums."""
+    if measure.is_small:
+        return partial(_finished, measure, sums)
     sites = tuple(sums)
     if folder is None:
-        return {site: _finished(fold, sums, site) for site in sites}.pop
+        return {site: _finished(measure, sums, site) for site in sites}.pop
     file = folder / "scores.safetensors"
     with growing_halves(file, sites, {}) as write:
         for site in sites:
-            write(site, plain_halves(_finished(fold, sums, site)))
-    return partial(read_halves, file)
+            write(site, plain_halves(_finished(measure, sums, site)))
+    return partial(read_halves, file, join=measure.join)
 
 
 def _announce(passes: Passes) -> None:

@@ -17,9 +17,11 @@ from driftmap.recipes.steps.scoring.halves import (
     OfMatrix,
     plain_halves,
     read_halves,
-    snip_halves,
+    score_halves,
 )
+from driftmap.recipes.steps.scoring.kinds import join_of, measure_of, score_inputs
 from driftmap.recipes.steps.scoring.passes import Spill
+from driftmap.signals.scores import HalfScores
 from driftmap.store.scores import writing_halves
 from driftmap.store.steps import StepOutcome
 
@@ -43,9 +45,14 @@ class ScorePlaces:
 def scores_inputs(
     study: Study, data: ScoringData, scoring: ScoringOptions
 ) -> dict[str, object]:
-    """All that scores depend on."""
+    """All that scores depend on.
+
+    Raises:
+        ModelError: The model of `--base` is missing, or the one that is scored.
+    """
     identity = study.loaded.identity
     return {
+        **score_inputs(study, scoring),
         "model": identity.sha256,
         "dtype": identity.dtype,
         "data": data.sha256,
@@ -62,14 +69,16 @@ def keep_scores(
     sites = study.loaded.layout.sites
 
     def make(folder: Path) -> None:
+        measure = measure_of(study, scoring)
         for name, samples in _sets(data).items():
             file = folder / _file(name)
             with (
                 explained("scoring", for_scoring(scoring)),
-                writing_halves(file, sites, {"score": "snip", **inputs}) as write,
+                writing_halves(file, sites, inputs) as write,
             ):
-                scores = snip_halves(study.loaded, [samples], scoring)
+                scores = score_halves(study.loaded, [samples], scoring, measure)
                 for site, (halves,) in scores:
+                    assert isinstance(halves, HalfScores), "no sample, no halves"
                     write(site, plain_halves(halves))
 
     return study.run.step(STEP, inputs, make)
@@ -99,11 +108,13 @@ def scores_of_both(
     if found is None:
         both = tuple(_sets(data).values())
         spill = Spill(run=study.run.path, chosen=places.scratch)
-        yield from snip_halves(study.loaded, both, scoring, spill)
+        measure = measure_of(study, scoring)
+        yield from score_halves(study.loaded, both, scoring, measure, spill)
         return
+    join = join_of(scoring)
     files = [found.path(_file(name)) for name in _sets(data)]
     for site in study.loaded.layout.sites:
-        yield site, tuple(read_halves(file, site) for file in files)
+        yield site, tuple(read_halves(file, site, join) for file in files)
 
 
 def _sets(data: ScoringData) -> dict[str, Encoded]:

@@ -8,9 +8,8 @@ cover twice as many matrices.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from driftmap.capture.memory import default_budget, plan_passes
+from driftmap.capture.memory import TakesMemory, default_budget, plan_passes
 from driftmap.core.errors import MeasureError
 from driftmap.core.places import Site
 from driftmap.core.progress import say
@@ -18,7 +17,6 @@ from driftmap.core.room import free_memory
 from driftmap.core.scratch import disk_for_scratch, room_in
 from driftmap.load.model import LoadedModel
 from driftmap.recipes.options import ScoringOptions
-from driftmap.signals.fold import Fold
 
 GIB = 2**30
 
@@ -66,8 +64,23 @@ class _Room:
     results: int | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Floats:
+    """Finished scores: so many numbers of every weight.
+
+    Args:
+        count: Numbers per weight.
+    """
+
+    count: int = 1
+
+    def num_bytes(self, site: Site) -> int:
+        """Memory of one matrix in float32."""
+        return 4 * self.count * site.num_weights
+
+
 def plan_whole(
-    loaded: LoadedModel, fold: Fold[Any, Any], scoring: ScoringOptions
+    loaded: LoadedModel, fold: TakesMemory, scoring: ScoringOptions
 ) -> tuple[tuple[Site, ...], ...]:
     """Divide the matrices so that the scores of one data set are held part by part.
 
@@ -81,7 +94,7 @@ def plan_whole(
 
 def plan_waiting(
     loaded: LoadedModel,
-    fold: Fold[Any, Any],
+    fold: TakesMemory,
     num_sets: int,
     scoring: ScoringOptions,
     spill: Spill | None,
@@ -111,7 +124,7 @@ def plan_waiting(
 
 
 def _all_in_memory(
-    sites: Sequence[Site], fold: Fold[Any, Any], num_sets: int, room: _Room
+    sites: Sequence[Site], fold: TakesMemory, num_sets: int, room: _Room
 ) -> tuple[tuple[Site, ...], ...]:
     if room.results is None:
         return plan_passes(sites, [fold] * num_sets, room.sums)
@@ -123,7 +136,7 @@ def _all_in_memory(
 
 def _on_disk(
     loaded: LoadedModel,
-    fold: Fold[Any, Any],
+    fold: TakesMemory,
     num_waiting: int,
     room: _Room,
     spill: Spill,
@@ -150,7 +163,7 @@ def _on_disk(
 
 
 def _waiting_bytes(
-    parts: Sequence[Sequence[Site]], fold: Fold[Any, Any], num_waiting: int
+    parts: Sequence[Sequence[Site]], fold: TakesMemory, num_waiting: int
 ) -> int:
     return num_waiting * max(sum(map(fold.num_bytes, sites)) for sites in parts)
 
