@@ -18,7 +18,6 @@ from driftmap.measure.select.ranked import (
     FlatIndex,
     Members,
     ScoreOf,
-    positions,
     sorting_keys,
 )
 from driftmap.results.groups import Per
@@ -142,4 +141,4 @@ def _first_of_pieces(keys: Float32[Tensor, " weight"], n: int, m: int) -> FlatIn
                 before[here] += pieces[other] >= pieces[here]
             elif other > here:
                 before[here] += pieces[other] > pieces[here]
-    return positions((before < n).T.reshape(-1))
+    return np.flatnonzero((before < n).T.reshape(-1).cpu().numpy())

@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from jaxtyping import Bool, Float, Float32, Int64, UInt8
 from torch import Tensor
 
@@ -121,8 +120,8 @@ def rank_matrix(keys: Float32[Tensor, "row column"], counts: Sequence[int]) -> R
     """
     steps, reach = distinct(counts)
     values = keys.reshape(-1)
-    index, values = _likely(values, steps[-1] if steps else 0)
-    return ranked(index, values.cpu().numpy(), steps, reach)
+    index, likely = _likely(values, steps[-1] if steps else 0)
+    return ranked(index, likely, steps, reach)
 
 
 def rank_rows(keys: Float32[Tensor, "row column"], counts: Sequence[int]) -> Ranked:
@@ -193,23 +192,33 @@ def _best_of_rows(
     return taken | ties
 
 
+def beyond(
+    values: Float32[Tensor, " weight"], border: float, *, ties: bool
+) -> tuple[Int64[np.ndarray, " _"], Float32[np.ndarray, " _"]]:
+    """Find values above a border, ascending by place, and those that equal it if asked.
+
+    Only what is found leaves the device.
+    """
+    if values.is_cpu:
+        held = values.numpy()
+        index = np.flatnonzero(held >= border if ties else held > border)
+        return index, held[index]
+    places = (values >= border if ties else values > border).nonzero().squeeze(1)
+    return places.cpu().numpy(), values[places].cpu().numpy()
+
+
 def _likely(
     values: Float32[Tensor, " weight"], count: int
-) -> tuple[Int64[np.ndarray, " _"], Float32[Tensor, " _"]]:
+) -> tuple[Int64[np.ndarray, " _"], Float32[np.ndarray, " _"]]:
     """The few that a strided sample lets through, `count` of them at least."""
     if not count:
-        return np.empty(0, dtype=np.int64), values[:0]
+        return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float32)
     stride = values.numel() // _SAMPLE_SIZE | 1  # odd: meets every column
     sample = values[::stride]
     expected = count / values.numel() * sample.numel()
     rank = min(sample.numel(), int(1.1 * expected + 6 * expected**0.5) + 8)
-    floor = sample.topk(rank, sorted=True).values[-1]
-    index = positions(values >= floor)
+    floor = sample.topk(rank, sorted=True).values[-1].item()
+    index, likely = beyond(values, floor, ties=True)
     if index.size < count:
-        return np.arange(values.numel()), values
-    return index, values[torch.from_numpy(index).to(values.device)]
-
-
-def positions(mask: Bool[Tensor, " weight"]) -> Int64[np.ndarray, " _"]:
-    """Where a mask holds, ascending."""
-    return np.flatnonzero(mask.cpu().numpy())
+        return np.arange(values.numel()), values.cpu().numpy()
+    return index, likely

@@ -14,7 +14,7 @@ from jaxtyping import Float32, Int64
 from torch import Tensor
 
 from driftmap.core.places import Site, canonical_order
-from driftmap.measure.select.ranked import Ranked, best, distinct, positions, ranked
+from driftmap.measure.select.ranked import Ranked, best, beyond, distinct, ranked
 
 _CHUNK = 1 << 22
 
@@ -50,17 +50,18 @@ class RunningTop:
         self._border = -np.inf
         self._last_tie = len(self._sites)
 
-    def add(self, site: Site, keys: Float32[Tensor, "row column"]) -> None:
+    def add(self, site: Site, scored: Float32[Tensor, "row column"]) -> None:
         """Look at one matrix; each is given once."""
         assert site.num_weights < 1 << 32, site.key
-        values, rank = keys.reshape(-1), self._rank[site]
+        values, rank = scored.reshape(-1), self._rank[site]
         for start in range(0, values.numel() if self._count else 0, _CHUNK):
-            piece = values[start : start + _CHUNK]
             # Equals of the border count only before the last of them that was kept.
-            is_early = rank < self._last_tie
-            mask = piece >= self._border if is_early else piece > self._border
-            index = positions(mask)
-            self._keep(rank, index + start, piece.cpu().numpy()[index])
+            index, keys = beyond(
+                values[start : start + _CHUNK],
+                self._border,
+                ties=rank < self._last_tie,
+            )
+            self._keep(rank, index + start, keys)
 
     def members(self) -> dict[Site, Ranked]:
         """The first of all matrices, once all of them were given."""
