@@ -34,7 +34,7 @@ from driftmap.recipes.steps.scoring.passes import (
     plan_waiting,
     plan_whole,
 )
-from driftmap.tune.adapter import tuned_sites
+from driftmap.tune.targets import tuned_sites
 
 _DOUBLE = 8
 
