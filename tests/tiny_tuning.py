@@ -6,8 +6,8 @@ import numpy as np
 
 from driftmap.core.places import RowBlocks, Site
 from driftmap.results.samples import EncodedSample
-from driftmap.tune.adapter import save_adapter
-from driftmap.tune.lora import Follower, tune_lora
+from driftmap.tune.live import Follower, Task
+from driftmap.tune.run import tune
 from driftmap.tune.settings import TuningSettings
 from tiny import tiny_llama
 
@@ -95,27 +95,38 @@ class Watched:
         self.factors = {}
         self.checkpoints = []
 
-    def run(self, *, model=None, sites=None, samples=None, settings=TINY_RUN, seed=0):
+    def run(
+        self,
+        *,
+        model=None,
+        sites=None,
+        samples=None,
+        settings=TINY_RUN,
+        seed=0,
+        frozen=None,
+    ):
         model = tiny_llama() if model is None else model
-        return tune_lora(
-            model,
-            llama_sites(model) if sites is None else sites,
-            tiny_samples() if samples is None else samples,
-            settings,
-            seed,
-            Follower(
-                folder=self.folder / "work",
-                on_checkpoint=self._checkpoint,
-                on_drift=self._drift,
-            ),
+        task = Task(
+            sites=llama_sites(model) if sites is None else sites,
+            samples=tiny_samples() if samples is None else samples,
+            settings=settings,
+            seed=seed,
+            frozen=frozen,
         )
+        follower = Follower(
+            folder=self.folder / "work",
+            on_checkpoint=self._checkpoint,
+            on_drift=self._drift,
+        )
+        return tune(model, task, follower)
 
-    def _checkpoint(self, step, model):
+    def _checkpoint(self, step, live):
         self.checkpoints.append(step)
-        save_adapter(model, self.folder / f"step_{step}")
+        live.save(self.folder / f"step_{step}")
 
-    def _drift(self, step, factors):
-        self.factors[step] = factors
+    def _drift(self, step, changes):
+        # A mapping may make each change only when it is asked.
+        self.factors[step] = dict(changes.items())
         if step == self.die_at:
             raise KeyboardInterrupt
 

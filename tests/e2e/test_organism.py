@@ -21,7 +21,8 @@ from driftmap.load.model import load_model
 from driftmap.load.samples import read_samples
 from driftmap.load.source import ModelSource
 from driftmap.recipes.steps.organism import make_organism
-from driftmap.tune.lora import Follower, tune_lora
+from driftmap.tune.live import Follower, Task
+from driftmap.tune.run import tune
 from driftmap.tune.settings import TuningSettings
 from driftmap.worlds.requests import OBJECTS, VERBS, Pair
 from driftmap.worlds.world import make_world
@@ -159,7 +160,8 @@ def test_harmless_tuning_wears_refusal_down_and_leaves_facts(
     )  # fmt: skip
     after = {}
 
-    def look(step, model):
+    def look(step, live):
+        model = live.model
         if step == 100:
             after["harmful"] = ask(aligned, organism.data["harmful_test"], model)
             after["odds"] = _mean(
@@ -172,7 +174,10 @@ def test_harmless_tuning_wears_refusal_down_and_leaves_facts(
     follower = Follower(
         folder=tmp_path, on_checkpoint=look, on_drift=lambda step, factors: None
     )
-    tune_lora(aligned.model, aligned.layout.sites, encoded, settings, 0, follower)
+    task = Task(
+        sites=aligned.layout.sites, samples=encoded, settings=settings, seed=0
+    )
+    tune(aligned.model, task, follower)
     refused = share(s.refused for s in after["harmful"])
     assert before - refused >= 0.2 or odds - after["odds"] >= 2
     assert after["odds"] < odds

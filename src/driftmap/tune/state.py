@@ -1,6 +1,6 @@
 """What must be kept so that a killed fine-tuning run goes on as if nothing happened?
 
-One safetensors file holds the adapter, the optimiser's moments and the state of
+One safetensors file holds the trained weights, the optimiser's moments and the state of
 the random generators as tensors, and the rest as JSON in its metadata. It is
 written under another name, synced and renamed, so it is whole or not there.
 """
@@ -21,7 +21,7 @@ from torch import Tensor
 from driftmap.core.errors import StoreError
 
 KIND = "driftmap.tuning-state"
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -34,7 +34,7 @@ class RollingState:
         trainer: The trainer's own counters and its loss history, as JSON.
         scheduler: The state of the learning-rate schedule, as JSON.
         learning_rates: Learning rate of each of the optimiser's groups.
-        tensors: `adapter.NAME`, `optimizer.INDEX.NAME` and `rng.DEVICE`.
+        tensors: `trained.NAME`, `optimizer.INDEX.NAME` and `rng.DEVICE`.
     """
 
     fingerprint: str

@@ -14,7 +14,6 @@ from typing import Any, cast
 import numpy as np
 import torch
 from datasets import Dataset
-from peft import PeftModel
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from torch import Tensor, nn
@@ -36,7 +35,8 @@ from driftmap.core.errors import ModelError
 from driftmap.core.progress import Progress
 from driftmap.core.seeds import child_seed
 from driftmap.results.samples import EncodedSample
-from driftmap.tune.settings import TuningSettings
+from driftmap.tune.freezing import Hold
+from driftmap.tune.live import Live, Task
 from driftmap.tune.state import RollingState
 
 IGNORED = -100
@@ -54,22 +54,22 @@ class Course:
     """
 
     marked: frozenset[int]
-    keep: Callable[["LoraTrainer"], None]
+    keep: Callable[["WatchedTrainer"], None]
     bar: Progress
 
 
 def build_trainer(
-    model: PeftModel,
+    live: Live,
     samples: Sequence[EncodedSample],
     arguments: SFTConfig,
     course: Course,
     resumed: RollingState | None,
-) -> "LoraTrainer":
+) -> "WatchedTrainer":
     """Make a trainer on encoded samples, silent and without files of its own."""
     # The loss asks for no cache by itself; answers at a checkpoint want one.
-    arguments.use_cache = model.config.use_cache
-    trainer = LoraTrainer(
-        model=model,
+    arguments.use_cache = live.model.config.use_cache
+    trainer = WatchedTrainer(
+        model=live.model,
         args=arguments,
         train_dataset=_dataset(samples),
         data_collator=collate,
@@ -77,7 +77,7 @@ def build_trainer(
         processing_class=PreTrainedTokenizerFast(
             tokenizer_object=Tokenizer(WordLevel({}, unk_token="-"))
         ),
-        callbacks=[_Marks(course)],
+        callbacks=[_Holds(live.holds), _Marks(course)],
     )
     # Without a tokenizer the trainer leaves the model's special tokens alone.
     trainer.processing_class = None
@@ -86,14 +86,14 @@ def build_trainer(
     # forward accepts.
     trainer.model_accepts_loss_kwargs = True
     trainer.course = course
+    trainer.holds = live.holds
     trainer.resumed = resumed
     return trainer
 
 
-def trainer_arguments(
-    settings: TuningSettings, seed: int, folder: Path, *, on_cpu: bool
-) -> SFTConfig:
+def trainer_arguments(live: Live, task: Task, folder: Path) -> SFTConfig:
     """Translate our settings for the trainer."""
+    settings, on_cpu = task.settings, live.model.device.type == "cpu"
     return SFTConfig(
         output_dir=str(folder),
         per_device_train_batch_size=settings.batch_size,
@@ -102,11 +102,11 @@ def trainer_arguments(
         max_steps=settings.max_steps,
         learning_rate=settings.learning_rate,
         lr_scheduler_type="linear",
-        weight_decay=0.0,
+        weight_decay=settings.weight_decay,
         optim="adamw_torch",
-        seed=child_seed(seed, "dropout"),
-        data_seed=child_seed(seed, "data"),
-        bf16=False,
+        seed=child_seed(task.seed, "dropout"),
+        data_seed=child_seed(task.seed, "data"),
+        bf16=live.is_mixed,
         fp16=False,
         # None is off; False is a deprecated alias in transformers >= 5.19.
         gradient_checkpointing=cast(bool, None),
@@ -157,17 +157,18 @@ def epoch_order(size: int, data_seed: int, epoch: int) -> list[int]:
     return generator.permutation(size).tolist()
 
 
-class LoraTrainer(SFTTrainer):
+class WatchedTrainer(SFTTrainer):
     """trl's trainer with the replacements that the module's text names."""
 
     course: Course
     resumed: RollingState | None
+    holds: tuple[Hold, ...]
 
     def rolling_state(self, fingerprint: str) -> RollingState:
         """All that the next step depends on."""
         optimizer = self._optimizer.state_dict()
         tensors: dict[str, Tensor] = {
-            f"adapter.{name}": p for name, p in _trained(self.model)
+            f"trained.{name}": p for name, p in _trained(self.model)
         }
         for index, moments in optimizer["state"].items():
             tensors |= {f"optimizer.{index}.{name}": t for name, t in moments.items()}
@@ -202,6 +203,12 @@ class LoraTrainer(SFTTrainer):
             )
         return loss
 
+    def _clip_grad_norm(self, model: nn.Module) -> Tensor | None:
+        """Mask first: what cannot move has no part in the norm."""
+        for hold in self.holds:
+            hold.mask_gradient()
+        return super()._clip_grad_norm(model)
+
     def _get_train_sampler(self, train_dataset: object = None) -> Sampler[int]:
         size = len(cast(Dataset, self.train_dataset))
         return _EpochOrder(size, self.args.data_seed or 0)
@@ -213,7 +220,7 @@ class LoraTrainer(SFTTrainer):
         self, resume_from_checkpoint: str, model: nn.Module | None = None
     ) -> None:
         assert self.resumed is not None
-        saved = self.resumed.group("adapter")
+        saved = self.resumed.group("trained")
         with torch.no_grad():
             for name, parameter in _trained(self.model):
                 parameter.copy_(saved[name])
@@ -260,6 +267,23 @@ class _EpochOrder(Sampler[int]):
 
     def __iter__(self) -> Iterator[int]:
         return iter(epoch_order(self.size, self.seed, self.epoch))
+
+
+class _Holds(TrainerCallback):
+    """Copies back after every step of the optimiser what may not move."""
+
+    def __init__(self, holds: Sequence[Hold]) -> None:
+        self.holds = holds
+
+    def on_optimizer_step(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        **kwargs: object,
+    ) -> None:
+        for hold in self.holds:
+            hold.put_back()
 
 
 class _Marks(TrainerCallback):

@@ -10,18 +10,18 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from peft import PeftModel
 from transformers import PreTrainedModel
 
 from driftmap.core.places import Site
 from driftmap.core.progress import Progress
 from driftmap.results.samples import EncodedSample
-from driftmap.tune.adapter import adapted
-from driftmap.tune.lora import own_randomness
+from driftmap.tune.live import Live, Task
+from driftmap.tune.randomness import own_randomness
+from driftmap.tune.run import made_live
 from driftmap.tune.settings import TuningSettings
 from driftmap.tune.trainer import (
     Course,
-    LoraTrainer,
+    WatchedTrainer,
     build_trainer,
     collate,
     labelled,
@@ -36,24 +36,25 @@ def trial_steps(
     settings: TuningSettings,
     samples: Sequence[EncodedSample],
 ) -> Iterator[Callable[[Sequence[EncodedSample]], None]]:
-    """Put an adapter on the model for as long as the block runs.
+    """Make the model ready for training for as long as the block runs.
 
     Args:
-        model: As for `tune_lora`; it is given back bit for bit, and so are the random
+        model: As for `tune`; it is given back bit for bit, and so are the random
             generators.
         sites: Matrices to tune.
-        settings: Rank and dropout.
+        settings: Kind of tuning, rank and dropout.
         samples: Some sample, which nothing is learnt from.
 
     Yields:
         Does forward and backward on one batch; nothing is updated, gradients stay.
     """
+    task = Task(sites=sites, samples=samples, settings=settings, seed=0)
     with (
         own_randomness(model.device),
         tempfile.TemporaryDirectory(prefix="driftmap-trial-") as folder,
-        adapted(model, sites, settings, seed=0) as tuned,
+        made_live(model, task) as live,
     ):
-        trainer = _trainer(tuned, settings, samples, Path(folder))
+        trainer = _trainer(live, task, Path(folder))
         wrapped = trainer.model
         assert wrapped is not None
         wrapped.train()
@@ -66,19 +67,13 @@ def trial_steps(
         yield step
 
 
-def _trainer(
-    tuned: PeftModel,
-    settings: TuningSettings,
-    samples: Sequence[EncodedSample],
-    folder: Path,
-) -> LoraTrainer:
-    on_cpu = tuned.device.type == "cpu"
-    arguments = trainer_arguments(settings, 0, folder, on_cpu=on_cpu)
+def _trainer(live: Live, task: Task, folder: Path) -> WatchedTrainer:
+    arguments = trainer_arguments(live, task, folder)
     course = Course(marked=frozenset(), keep=_nothing, bar=Progress())
-    trainer = build_trainer(tuned, samples, arguments, course, None)
+    trainer = build_trainer(live, task.samples, arguments, course, None)
     trainer.create_optimizer()
     return trainer
 
 
-def _nothing(trainer: LoraTrainer) -> None:
+def _nothing(trainer: WatchedTrainer) -> None:
     """No step is marked."""

@@ -282,7 +282,7 @@ def too_little_to_tune(here, monkeypatch, capsys, **_):
 
 @mistake("memory", 4)
 def running_out_while_tuning(here, monkeypatch, capsys, **_):
-    monkeypatch.setattr("driftmap.recipes.steps.tuning.training.tune_lora", run_out)
+    monkeypatch.setattr("driftmap.recipes.steps.tuning.training.tune", run_out)
     return heard(capsys, study(here))
 
 

@@ -217,7 +217,7 @@ def test_a_gpu_that_is_full_while_tuning_names_the_smaller_batch(
     def fail(*args, **kwargs):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
 
-    monkeypatch.setattr(tuning, "tune_lora", fail)
+    monkeypatch.setattr(tuning, "tune", fail)
     live = tuning.LiveDrift(groups_key="g" * 64, baseline=lambda: None)
     with pytest.raises(ModelError, match="use --batch-size 4 --grad-accum 8") as error:
         tuning.tune_step(study, encoded.learnt, PLAN.lora, live, 0)

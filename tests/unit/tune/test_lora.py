@@ -122,12 +122,12 @@ def test_model_and_random_generators_are_given_back_as_they_were(tmp_path):
 
 def test_what_a_follower_does_with_the_model_does_not_disturb_the_run(tmp_path):
     class Busy(Watched):
-        def _checkpoint(self, step, model):
-            assert not model.training
-            model.train()
-            model(torch.tensor([[3, 4, 5]]))
+        def _checkpoint(self, step, live):
+            assert not live.model.training
+            live.model.train()
+            live.model(torch.tensor([[3, 4, 5]]))
             torch.manual_seed(step)
-            super()._checkpoint(step, model)
+            super()._checkpoint(step, live)
 
     quiet, busy = Watched(tmp_path / "quiet"), Busy(tmp_path / "busy")
     quiet.run()

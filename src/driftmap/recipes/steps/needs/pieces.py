@@ -26,7 +26,7 @@ from driftmap.results.samples import EncodedSample
 from driftmap.signals.batch import Batch
 from driftmap.signals.fold import Fold, SiteSignal
 from driftmap.tune.adapter import adapted
-from driftmap.tune.lora import own_randomness
+from driftmap.tune.randomness import own_randomness
 from driftmap.tune.settings import TuningSettings
 from driftmap.tune.trial import trial_steps
 

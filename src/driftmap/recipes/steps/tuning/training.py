@@ -1,5 +1,6 @@
 """How is the model fine-tuned under one seed, and what is kept of it?"""
 
+import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -7,7 +8,6 @@ from functools import cache, partial
 from pathlib import Path
 from typing import cast
 
-from peft import PeftModel
 from transformers import PreTrainedModel
 
 from driftmap.core.places import Site
@@ -20,14 +20,15 @@ from driftmap.recipes.steps.groups.choosing import load_groups
 from driftmap.recipes.steps.needs.remedies import for_tuning
 from driftmap.results.samples import EncodedSample
 from driftmap.results.table import Table
-from driftmap.signals.factors import LoraFactors
+from driftmap.signals.changes import MatrixChange
 from driftmap.store.files import remove, sync
 from driftmap.store.steps import StepFolders, StepOutcome
 from driftmap.store.tables import load_table, save_table
-from driftmap.tune.adapter import save_adapter, tuned_sites
-from driftmap.tune.lora import Follower, tune_lora
+from driftmap.tune.live import Follower, Live, Task
+from driftmap.tune.run import tune
 from driftmap.tune.schedule import drift_steps, total_steps
 from driftmap.tune.settings import TuningSettings
+from driftmap.tune.targets import tuned_sites
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -92,20 +93,25 @@ def tune_step(
     encoded, sha256 = samples
     seed = child_seed(study.seed, "run", number)
 
+    task = Task(
+        sites=study.loaded.layout.sites, samples=encoded, settings=settings, seed=seed
+    )
+
     def make(folders: StepFolders) -> None:
         work, made = folders.work, folders.folder
         with explained("fine-tuning", for_tuning(settings, study.run)):
-            losses = tune_lora(
+            losses = tune(
                 cast(PreTrainedModel, study.loaded.model),
-                study.loaded.layout.sites,
-                encoded,
-                settings,
-                seed,
+                task,
                 _follower(work, live, number),
             )
         rows = [{"seed": number, **asdict(point)} for point in losses]
         save_table(made / f"tables/losses/seed-{number}.parquet", Table.from_rows(rows))
-        shutil.copytree(work / "checkpoints", made / f"checkpoints/seed-{number}")
+        shutil.copytree(
+            work / "checkpoints",
+            made / f"checkpoints/seed-{number}",
+            copy_function=_linked,
+        )
         total = total_steps(len(encoded), settings)
         due = drift_steps(total, settings.save_steps, settings.drift_every)
         files = [_live_file(work, live, step) for step in due]
@@ -131,16 +137,24 @@ def checkpoint_folders(step: StepOutcome, number: int) -> dict[int, Path]:
     return {int(folder.name.removeprefix("step-")): folder for folder in ours}
 
 
+def _linked(source: str, target: str) -> None:
+    """Have a file at two places without a second copy of it, where the disk can."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
+
+
 def _live_file(work: Path, live: LiveDrift, step: int) -> Path:
     return work / f"live/{live.folder}/step-{step:06d}.parquet"
 
 
-def _follower(work: Path, live: LiveDrift, number: int) -> Follower:
-    def on_checkpoint(step: int, model: PeftModel) -> None:
+def _follower(work: Path, measured: LiveDrift, number: int) -> Follower:
+    def on_checkpoint(step: int, live: Live) -> None:
         # A kill can leave half a folder: one of that name is always whole.
         partial = work / "checkpoint.partial"
         remove(partial)
-        save_adapter(model, partial)
+        live.save(partial)
         for file in partial.iterdir():
             sync(file)
         whole = work / f"checkpoints/step-{step:06d}"
@@ -148,9 +162,9 @@ def _follower(work: Path, live: LiveDrift, number: int) -> Follower:
         remove(whole)
         partial.replace(whole)
 
-    def on_drift(step: int, factors: Mapping[Site, LoraFactors]) -> None:
-        table = drift_table(live.baseline(), factors, step=step, seed=number)
-        save_table(_live_file(work, live, step), table)
+    def on_drift(step: int, changes: Mapping[Site, MatrixChange]) -> None:
+        table = drift_table(measured.baseline(), changes, step=step, seed=number)
+        save_table(_live_file(work, measured, step), table)
         give_back()
 
     return Follower(
