@@ -16,6 +16,7 @@ from driftmap.recipes.data_list import DataList
 from driftmap.recipes.demo import Demo
 from driftmap.recipes.drift import Drift
 from driftmap.recipes.drift_logs import DriftLogs
+from driftmap.recipes.evaluate import Evaluate
 from driftmap.recipes.report import Report
 from driftmap.recipes.score import Score
 
@@ -58,6 +59,7 @@ app.command(
     help_epilogue="",
 )
 app.command(Score, name="score", sort_key=3)
+app.command(Evaluate, name="evaluate", sort_key=4)
 app.command(
     CheckJudge,
     name="check-judge",

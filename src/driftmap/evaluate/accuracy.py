@@ -23,13 +23,17 @@ from driftmap.signals.batch import Batch
 
 
 def held_out_accuracy(
-    model: PreTrainedModel | PeftModel, batches: Sequence[Batch]
+    model: PreTrainedModel | PeftModel,
+    batches: Sequence[Batch],
+    *,
+    what: str = "held-out samples",
 ) -> tuple[AccuracyReading, ...]:
     """Read whether each sample is right, and how likely its counted tokens are.
 
     Args:
         model: A model, with or without an adapter; it is left as found.
         batches: Samples padded on the right.
+        what: What the progress line calls them.
 
     Returns:
         One reading per sample, in the order of the samples in the data set.
@@ -42,7 +46,7 @@ def held_out_accuracy(
         raise DataError("there is no held-out sample; is the file empty?")
     found: dict[int, AccuracyReading] = {}
     total = sum(len(batch.sample_ids) for batch in batches)
-    with judged(model), progress("held-out samples", total) as bar:
+    with judged(model), progress(what, total) as bar:
         for batch in batches:
             assert batch.real[:, 0].all(), "padding is on the right"
             readings = _read(batch, _logits(model, batch))

@@ -1,0 +1,151 @@
+"""In which order is a model asked, judged, read and compared?"""
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+from driftmap.evaluate.attacks import Condition
+from driftmap.recipes.evaluating_options import (
+    AskingOptions,
+    AttackOptions,
+    JudgingOptions,
+)
+from driftmap.recipes.steps.evaluating.asking import (
+    Asking,
+    LocalGenerator,
+    Prompts,
+    answer_step,
+    conditions,
+    frames,
+)
+from driftmap.recipes.steps.evaluating.comparing import (
+    Comparison,
+    earlier_step,
+    require_same_prompts,
+)
+from driftmap.recipes.steps.evaluating.concluding import Concluding, statistics_step
+from driftmap.recipes.steps.evaluating.judging import Labelled, opened_judge
+from driftmap.recipes.steps.evaluating.reading import (
+    OddsInputs,
+    first_ids_of,
+    likelihood_step,
+    load_answers,
+    odds_step,
+    rulings_step,
+)
+from driftmap.recipes.steps.evaluating.shelf import Shelf
+from driftmap.results.evaluation import Which
+from driftmap.store.run_dir import RunDir
+from driftmap.store.steps import StepOutcome
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RefusalPlan:
+    """What is asked, and who judges.
+
+    Args:
+        prompts: Harmful and harmless requests.
+        asking: In which frames.
+        attacks: In which ways.
+        judging: Who judges.
+        labelled: Answers that people have judged.
+        compared: What stands beside the model.
+        seed: The run's seed.
+    """
+
+    prompts: Prompts
+    asking: AskingOptions
+    attacks: AttackOptions
+    judging: JudgingOptions
+    labelled: Labelled | None
+    compared: Comparison
+    seed: int
+
+
+def refusal_steps(run: RunDir, shelf: Shelf, plan: RefusalPlan) -> StepOutcome:
+    """Ask, judge, read and compare; return the step that holds every number."""
+    frame = frames(plan.asking, shelf.desk("this"))
+    with ExitStack() as stack:
+        named = stack.enter_context(opened_judge(plan.judging.judge))
+        answered = _answered(run, shelf, plan, frame)
+        rulings = rulings_step(run, answered, named)
+        likelihood = likelihood_step(
+            run,
+            shelf,
+            rulings,
+            plan.compared.untouched,
+            plan.asking.eval_batch_size,
+        )
+        odds, first_tokens = _odds(run, shelf, plan, frame[0], rulings)
+        how = Concluding(
+            models=_models(shelf, plan.compared),
+            untouched=shelf.desk(plan.compared.untouched).identity.source,
+            named=named,
+            labelled=plan.labelled,
+            floor=plan.judging.floor,
+            any_of=plan.attacks.draws(),
+            first_tokens=first_tokens,
+            seed=plan.seed,
+        )
+        return statistics_step(run, (rulings, likelihood), odds, how)
+
+
+def _answered(
+    run: RunDir, shelf: Shelf, plan: RefusalPlan, frame: Sequence[Condition]
+) -> list[StepOutcome]:
+    """Answers of each model in turn, so that each is loaded once for all of them."""
+    found = []
+    for model in _asked_models(plan.compared):
+        asking = Asking(
+            model=model,
+            generator=LocalGenerator(shelf, model, plan.asking.eval_batch_size),
+            options=plan.asking,
+            num_sampled=plan.attacks.num_sampled,
+            seed=plan.seed,
+        )
+        for asked, ways in conditions(frame, plan.attacks).items():
+            samples = plan.prompts.samples[asked]
+            if samples:
+                found += [answer_step(run, asking, asked, samples, way) for way in ways]
+    if plan.compared.earlier is not None:
+        found.append(earlier_step(run, plan.compared.earlier))
+        require_same_prompts(load_answers(found), plan.compared.earlier)
+    return found
+
+
+def _odds(
+    run: RunDir,
+    shelf: Shelf,
+    plan: RefusalPlan,
+    frame: Condition,
+    rulings: StepOutcome,
+) -> tuple[list[StepOutcome], dict[str, str]]:
+    """Log-odds of each model; ids follow from what the unchanged one answers."""
+    models = _asked_models(plan.compared)
+    has_other = len(models) > 1 or plan.compared.earlier is not None
+    first_ids = first_ids_of(rulings, "compared" if has_other else "this", frame)
+    inputs = OddsInputs(
+        prompts=plan.prompts,
+        frame=frame,
+        refusals=plan.judging.refusal_opener,
+        compliances=plan.judging.compliance_opener,
+        first_ids=first_ids,
+        batch_size=plan.asking.eval_batch_size,
+    )
+    tokenizer = shelf.desk("this").tokenizer
+    tokens = {str(number): str(tokenizer.decode([number])) for number in first_ids}
+    return [odds_step(run, shelf, model, inputs) for model in models], tokens
+
+
+def _asked_models(compared: Comparison) -> list[Which]:
+    """Models that answer here; the other one first, since this one is used last."""
+    return ["compared", "this"] if "compared" in compared.sources else ["this"]
+
+
+def _models(shelf: Shelf, compared: Comparison) -> Mapping[str, str]:
+    found = {"this": shelf.desk("this").identity.source}
+    if "compared" in compared.sources:
+        found["compared"] = shelf.desk("compared").identity.source
+    elif compared.earlier is not None:
+        found["compared"] = f"run {compared.earlier}"
+    return found
