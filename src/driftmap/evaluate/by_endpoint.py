@@ -109,7 +109,9 @@ class EndpointJudge:
             again = self.ask([_question(n, exchanges[n], said[n]) for n in unclear])
             for number, reply in zip(unclear, again, strict=True):
                 said[number] = reply.text
-        rulings = [ruling for text in said if (ruling := parse_ruling(text))]
+        rulings: list[Ruling] = [
+            ruling for text in said if (ruling := parse_ruling(text))
+        ]
         if len(rulings) < len(said):
             raise self._unclear(exchanges, said)
         return tuple(rulings)
