@@ -2,22 +2,19 @@
 
 from collections.abc import Iterable, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from pathlib import Path
-
-import numpy as np
-from torch import Tensor
 
 from driftmap.core.errors import DataError
 from driftmap.core.places import Site
 from driftmap.core.scratch import clear_leftovers, require_scratch
 from driftmap.core.shortage import explained
-from driftmap.measure.select import difference, overlap, top
 from driftmap.recipes.options import GroupOptions, ScoringOptions
 from driftmap.recipes.steps.bench import Study
 from driftmap.recipes.steps.data import ScoringData
 from driftmap.recipes.steps.groups.controls import matched_control, random_control
-from driftmap.recipes.steps.groups.files import read_groups, save_groups
+from driftmap.recipes.steps.groups.files import read_groups, save_grid, save_groups
+from driftmap.recipes.steps.groups.taking import Choice, Chosen
 from driftmap.recipes.steps.needs.remedies import for_scoring
 from driftmap.recipes.steps.scoring.halves import OfMatrix
 from driftmap.recipes.steps.scoring.kept import (
@@ -26,44 +23,10 @@ from driftmap.recipes.steps.scoring.kept import (
     scores_inputs,
     scores_of_both,
 )
-from driftmap.results.groups import DECLARED, FlatIndex, GroupOrigin, WeightGroup
-from driftmap.results.table import Table
+from driftmap.results.groups import DECLARED, GroupOrigin, WeightGroup
 from driftmap.store.steps import StepOutcome
 
-Members = dict[Site, FlatIndex]
-
 _IN_MEMORY = ScorePlaces()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Chosen:
-    """Members of the scored groups, gathered matrix by matrix."""
-
-    difference: Members = field(default_factory=dict)
-    top: Members = field(default_factory=dict)
-    utility: Members = field(default_factory=dict)
-
-    def add(
-        self,
-        site: Site,
-        behaviour: Tensor,
-        utility: Tensor,
-        groups: GroupOptions,
-    ) -> None:
-        """Select in one matrix."""
-        wanted, contrast = {site: behaviour}, {site: utility}
-        self.difference.update(difference(wanted, contrast, p=groups.p, q=groups.q))
-        self.top.update(top(wanted, groups.share))
-        self.utility.update(top(contrast, groups.share))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Choice:
-    """The groups, and the same chosen from each half of the samples."""
-
-    whole: _Chosen = field(default_factory=_Chosen)
-    even: _Chosen = field(default_factory=_Chosen)
-    odd: _Chosen = field(default_factory=_Chosen)
 
 
 def group_step(
@@ -100,23 +63,26 @@ def group_step(
             explained("scoring", for_scoring(scoring)),
             closing(scores_of_both(study, data, scoring, places, kept)) as scores,
         ):
-            choice = _choose(scores, groups)
+            choice = _choose(study.loaded.layout.sites, scores, groups)
         origin = GroupOrigin(
             model_sha256=identity.sha256,
             base_sha256=identity.base_sha256,
             rule="top",
-            score="snip",
+            score=scoring.score_name,
             shares={"share": groups.share},
-            samples_sha256=data.sha256,
-            positions=scoring.positions,
+            samples_sha256=data.sha256 if scoring.reads_samples else {},
+            positions=scoring.positions if scoring.reads_samples else "",
+            per=groups.per,
         )
         scored = _scored_groups(choice.whole, origin, groups)
+        if not scoring.reads_samples:
+            scored.pop()  # the score has no utility of its own: it would be `top`
         control = matched_control(study, scored, mobile)
         blind = random_control(study, scored[0], groups.share)
         num_samples = min(len(data.behaviour), len(data.utility))
-        agreement = _agreement(choice, identity.num_weights, num_samples)
         listed = [scored[0], control, *scored[1:], blind]
-        save_groups(folder, listed, identity, agreement)
+        save_groups(folder, listed, identity, choice.agreement(num_samples))
+        save_grid(folder, choice.difference_grid(num_samples))
 
     return study.run.step("groups", inputs, make)
 
@@ -133,12 +99,12 @@ def load_groups(study: Study, step: StepOutcome) -> tuple[WeightGroup, ...]:
     return groups
 
 
-def _choose(scores: Iterable[OfMatrix], groups: GroupOptions) -> _Choice:
-    choice = _Choice()
+def _choose(
+    sites: Sequence[Site], scores: Iterable[OfMatrix], groups: GroupOptions
+) -> Choice:
+    choice = Choice(sites, groups)
     for site, (of, to) in scores:
-        choice.whole.add(site, of.score, to.score, groups)
-        choice.even.add(site, of.even, to.even, groups)
-        choice.odd.add(site, of.odd, to.odd, groups)
+        choice.add(site, of, to)
     if not any(index.size for index in choice.whole.difference.values()):
         raise DataError(
             f"no weight is among the top {groups.q:g} by behaviour score and outside "
@@ -147,30 +113,8 @@ def _choose(scores: Iterable[OfMatrix], groups: GroupOptions) -> _Choice:
     return choice
 
 
-def _agreement(choice: _Choice, num_scored: int, num_samples: int) -> Table:
-    """How much of a group two halves of the samples agree on, beside chance."""
-    rows = []
-    for name in (DECLARED, "top", "utility"):
-        even, odd = getattr(choice.even, name), getattr(choice.odd, name)
-        a, b = (_size(half) / num_scored for half in (even, odd))
-        known = num_samples >= 2 and a + b > 0
-        rows.append(
-            {
-                "group": name,
-                "num_samples": num_samples // 2,
-                "jaccard": overlap(even, odd).pooled if known else np.nan,
-                "by_chance": a * b / (a + b - a * b) if known else np.nan,
-            }
-        )
-    return Table.from_rows(rows)
-
-
-def _size(members: Members) -> int:
-    return sum(index.size for index in members.values())
-
-
 def _scored_groups(
-    chosen: _Chosen, origin: GroupOrigin, groups: GroupOptions
+    chosen: Chosen, origin: GroupOrigin, groups: GroupOptions
 ) -> list[WeightGroup]:
     shares = {"p": groups.p, "q": groups.q}
     only = replace(origin, rule="difference", shares=shares)

@@ -11,7 +11,7 @@ from driftmap.results.table import Table
 from driftmap.store.groups import load_group, save_group
 from driftmap.store.plain import load_json, save_json
 from driftmap.store.steps import StepOutcome
-from driftmap.store.tables import save_table
+from driftmap.store.tables import load_table, save_table
 
 MODEL_FILE = "model.json"
 """Where a run keeps which model it speaks of."""
@@ -20,6 +20,9 @@ MODEL_KIND = "driftmap.model"
 
 AGREEMENT_FILE = "tables/agreement.parquet"
 """Where a run keeps how far halves of its samples agree on each group."""
+
+GRID_FILE = "tables/difference_grid.parquet"
+"""Where a run keeps what its declared group would be at other shares, if asked."""
 
 ORDER_FILE = "groups.json"
 """Where a run keeps the names of its groups: the declared one, its control, others."""
@@ -47,6 +50,26 @@ def save_groups(
     save_json(folder / ORDER_FILE, order, ORDER_KIND)
     save_json(folder / MODEL_FILE, to_plain(model), MODEL_KIND)
     save_table(folder / AGREEMENT_FILE, agreement)
+
+
+def save_grid(folder: Path, grid: Table | None) -> None:
+    """Write what the declared group would be at other shares, where it is known.
+
+    Args:
+        folder: Where the groups step writes.
+        grid: A row for each pair of shares; None where nobody asked.
+    """
+    if grid is not None:
+        save_table(folder / GRID_FILE, grid)
+
+
+def read_grid(step: StepOutcome) -> Table | None:
+    """Read that table of a finished step; None where nobody asked for it.
+
+    Raises:
+        StoreError: The file is damaged.
+    """
+    return load_table(step.path(GRID_FILE)) if GRID_FILE in step.files else None
 
 
 def read_groups(step: StepOutcome) -> tuple[WeightGroup, ...]:
