@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import cast
 
 from driftmap.core.errors import ModelError
+from driftmap.results.freezing import MASKED_CONFIG
 
 # Ways of starting that rewrite the base model, so that "no change" is not BA = 0.
 REWRITING_STARTS = ("pissa", "olora", "corda", "lora_ga", "loftq")
@@ -80,6 +81,11 @@ def read_adapter_config(folder: Path) -> AdapterConfig:
         ModelError: The folder or the file is missing, or it is not an adapter's.
     """
     file = folder / "adapter_config.json"
+    if (folder / MASKED_CONFIG).is_file():
+        raise ModelError(
+            f"{folder}: its adapter leaves frozen weights alone, which no plain "
+            "adapter does; give the model that `driftmap drift --merged` wrote instead"
+        )
     if not file.is_file():
         raise ModelError(
             f"{folder}: there is no adapter (adapter_config.json is missing); give the "
