@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
 from driftmap.core.errors import StoreError
-from pinned_files import safetensors_bytes
 from driftmap.core.places import RowBlocks, Site
 from driftmap.results.groups import GroupOrigin, WeightGroup
 from driftmap.store.groups import load_group, open_group, save_group
 from driftmap.store.scores import save_scores
+from pinned_files import safetensors_bytes
 
 Q = Site(path="m.0.q", layer=0, part="q", num_rows=3, num_columns=40, head_size=1)
 K = Site(
