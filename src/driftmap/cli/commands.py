@@ -10,6 +10,7 @@ from cyclopts import App, Parameter
 import driftmap
 from driftmap.cli.environment import fill_in, without_defaults
 from driftmap.core.errors import UsageError
+from driftmap.recipes.ablate import Ablate
 from driftmap.recipes.check_judge import CheckJudge
 from driftmap.recipes.clean import Clean
 from driftmap.recipes.data_list import DataList
@@ -68,6 +69,7 @@ app.command(
     show=False,  # a person says `evaluate --check-judge`, a run.yaml says this
     help_epilogue="",
 )
+app.command(Ablate, name="ablate", sort_key=4)
 app.command(Report, name="report", sort_key=4)
 app.command(Clean, name="clean", sort_key=5)
 data = App(

@@ -1,0 +1,60 @@
+"""How does a run of an ablation become a report, from its folder alone?"""
+
+from pathlib import Path
+
+import driftmap
+from driftmap.recipes.steps.ablating.files import (
+    ABLATION_KIND,
+    ABOUT_FILE,
+    DOSES,
+    EXAMPLES,
+    STATISTICS_FILE,
+)
+from driftmap.recipes.steps.groups.files import MODEL_KIND
+from driftmap.recipes.steps.pages import flat_settings, versions_of, write_report
+from driftmap.render.ablate_page import ablate_page
+from driftmap.results.ablation import AblationStatistics, AblationStudy
+from driftmap.results.plain import from_plain
+from driftmap.results.provenance import ModelIdentity
+from driftmap.store.plain import load_json
+from driftmap.store.recipe_file import load_recipe
+from driftmap.store.run_dir import RunDir
+from driftmap.store.steps import StepOutcome
+from driftmap.store.tables import load_table
+
+
+def ablation_report_step(run: RunDir) -> StepOutcome:
+    """Draw `report.html`, `report.txt` and the pictures of an ablation."""
+    about, contrasts = run.require("about"), run.require("contrasts")
+
+    def make(folder: Path) -> None:
+        write_report(folder, ablate_page(read_ablation(run, about, contrasts)))
+
+    inputs = {
+        "of": [about.key, contrasts.key],
+        "settings": flat_settings(load_recipe(run.path).settings),
+        "driftmap": driftmap.__version__,
+    }
+    return run.step("report", inputs, make)
+
+
+def read_ablation(
+    run: RunDir, about: StepOutcome, contrasts: StepOutcome
+) -> AblationStudy:
+    """Gather all that a run of an ablation says.
+
+    Args:
+        run: The run.
+        about: Its step that noted the model.
+        contrasts: Its step that compared.
+    """
+    statistics = load_json(contrasts.path(STATISTICS_FILE), ABLATION_KIND)
+    model = load_json(about.path(ABOUT_FILE), MODEL_KIND)
+    return AblationStudy(
+        settings=flat_settings(load_recipe(run.path).settings),
+        model=from_plain(ModelIdentity, model),
+        statistics=from_plain(AblationStatistics, statistics),
+        doses=load_table(contrasts.path(DOSES)),
+        examples=load_table(contrasts.path(EXAMPLES)),
+        versions=versions_of(run.path),
+    )
