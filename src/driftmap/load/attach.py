@@ -10,6 +10,7 @@ from transformers import PreTrainedModel
 
 from driftmap.core.errors import ModelError
 from driftmap.core.progress import say
+from driftmap.families.quantised import known_to_peft
 from driftmap.load.adapter_config import AdapterConfig, read_adapter_config
 from driftmap.load.adapters import PREFIX
 from driftmap.load.identity import weights_sha256
@@ -39,7 +40,7 @@ def attach_adapter(
     require_base(config, base_name, base_sha256)
     _must_fit(folder, model)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), known_to_peft(model):
             warnings.filterwarnings("error", message=".*missing adapter keys")
             # peft asks transformers by a name that is on its way out.
             warnings.filterwarnings("ignore", message=".is_gradient_checkpointing")
