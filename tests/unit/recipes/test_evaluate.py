@@ -201,10 +201,10 @@ def test_opener_log_odds_are_those_of_whole_strings(full, place):
     assert odds["openers"][0] == pytest.approx(refusing - complying, abs=1e-4)
 
 
-def test_first_ids_come_from_the_other_model_and_are_printed(full):
+def test_first_ids_come_from_refusals_and_are_printed(full):
     result = result_of(full)
     answers = load_table(full / "tables/answers.parquet").where(
-        model="compared", attack="plain", template="bare", has_system=False
+        attack="plain", template="bare", has_system=False
     )
     opening = {
         json.loads(str(ids))[0]
@@ -212,6 +212,7 @@ def test_first_ids_come_from_the_other_model_and_are_printed(full):
         if ruling != "compliance"
     }
     assert set(map(int, result["first_tokens"])) <= opening
+    assert result["first_tokens"]
     report = (full / "report.txt").read_text()
     for number in result["first_tokens"]:
         assert f" {number} " in flat(report)

@@ -119,12 +119,12 @@ class OddsInputs:
     batch_size: int
 
 
-def first_ids_of(
-    rulings: StepOutcome, model: Which, frame: Condition
-) -> tuple[int, ...]:
-    """Ids that open a refusal, from one model's plain answers and their rulings."""
+def first_ids_of(rulings: StepOutcome, frame: Condition) -> tuple[int, ...]:
+    """Ids that open a refusal, from plain answers and their rulings.
+
+    Of all models together: whichever of two is the intact one, its refusals count.
+    """
     rows = load_table(rulings.path(RULINGS)).where(
-        model=model,
         attack="plain",
         template=frame.template,
         has_system=frame.system_prompt is not None,

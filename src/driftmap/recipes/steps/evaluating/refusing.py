@@ -120,10 +120,9 @@ def _odds(
     frame: Condition,
     rulings: StepOutcome,
 ) -> tuple[list[StepOutcome], dict[str, str]]:
-    """Log-odds of each model; ids follow from what the unchanged one answers."""
+    """Log-odds of each model; ids that open a refusal follow from all answers."""
     models = _asked_models(plan.compared)
-    has_other = len(models) > 1 or plan.compared.earlier is not None
-    first_ids = first_ids_of(rulings, "compared" if has_other else "this", frame)
+    first_ids = first_ids_of(rulings, frame)
     inputs = OddsInputs(
         prompts=plan.prompts,
         frame=frame,
