@@ -43,6 +43,7 @@ class GroupOrigin:
         positions: Which tokens counted: `response`, `labels` or `all`.
         per: Of what the shares are: each `matrix`, each `row`, each `layer`, all
             matrices (`global`), or pieces of a row as in `2:4`.
+        grain: What was taken whole: single weights, or rows, heads, neurons, ...
         source: File that the group was read from; empty where the run chose it.
         source_sha256: Hash of that file.
     """
@@ -56,6 +57,7 @@ class GroupOrigin:
     samples_sha256: Mapping[str, str] = field(default_factory=dict)
     positions: str = ""
     per: str = "matrix"
+    grain: str = "weight"
     source: str = ""
     source_sha256: str = ""
 

@@ -29,7 +29,12 @@ from driftmap.store.codec import (
 GROUP_KIND = "driftmap.group"
 _DENSE = 16
 _NARROW = 65_536
-_UNLESS_SAID = {"per": "matrix", "source": "", "source_sha256": ""}
+_UNLESS_SAID = {
+    "per": "matrix",
+    "grain": "weight",
+    "source": "",
+    "source_sha256": "",
+}
 
 
 class GroupFile:

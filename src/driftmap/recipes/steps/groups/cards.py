@@ -60,7 +60,8 @@ def _rule(group: WeightGroup, declared: WeightGroup) -> str:
             )
         case "top":
             samples = {"top": "behaviour ", "utility": "utility "}.get(group.name, "")
-            return f"top {_share(group, 'share')} by {samples}score"
+            units = "" if (grain := group.origin.grain) == "weight" else f" of {grain}s"
+            return f"top {_share(group, 'share')}{units} by {samples}score"
         case "matched":
             others = "the groups read" if declared.origin.source else "scored groups"
             return f"as many per size bin as `{declared.name}`, outside {others}"
