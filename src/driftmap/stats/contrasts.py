@@ -17,8 +17,8 @@ _CHUNK = 2**22
 
 
 def paired_difference(
-    own: Float64[np.ndarray, " prompt"],
-    controls: Float64[np.ndarray, "draw prompt"],
+    own: Float64[np.ndarray, " _"],
+    controls: Float64[np.ndarray, "_ _"],
     seed: int,
     level: float = 0.95,
 ) -> Interval:
@@ -63,8 +63,8 @@ def paired_difference(
 
 
 def sign_flip_p(
-    own: Float64[np.ndarray, " prompt"],
-    controls: Float64[np.ndarray, "draw prompt"],
+    own: Float64[np.ndarray, " _"],
+    controls: Float64[np.ndarray, "_ _"],
     seed: int,
 ) -> float:
     """Two-sided p-value of the paired difference under random signs.
