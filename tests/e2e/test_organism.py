@@ -174,9 +174,7 @@ def test_harmless_tuning_wears_refusal_down_and_leaves_facts(
     follower = Follower(
         folder=tmp_path, on_checkpoint=look, on_drift=lambda step, factors: None
     )
-    task = Task(
-        sites=aligned.layout.sites, samples=encoded, settings=settings, seed=0
-    )
+    task = Task(sites=aligned.layout.sites, samples=encoded, settings=settings, seed=0)
     tune(aligned.model, task, follower)
     refused = share(s.refused for s in after["harmful"])
     assert before - refused >= 0.2 or odds - after["odds"] >= 2

@@ -15,7 +15,7 @@ from torch import Tensor
 from driftmap.core.errors import ModelError
 from driftmap.core.places import Site
 from driftmap.load.tensor_files import StoredTensor, stored_tensors
-from driftmap.signals.changes import DenseChange
+from driftmap.signals.changes import DenseChange, MatrixChange
 
 BLOCK_WEIGHTS = 2**20
 """Weights of a row block that is read at a time."""
@@ -150,6 +150,42 @@ class FullChanges(Mapping[Site, DenseChange]):
     def __len__(self) -> int:
         """How many matrices moved."""
         return len(self._sites)
+
+
+class JoinedChanges(Mapping[Site, MatrixChange]):
+    """Changes of an adapter that also replaced some matrices as a whole.
+
+    Args:
+        factors: Of the matrices that have factors.
+        whole: Of the replaced ones, read when they are asked for.
+        order: All matrices of the model.
+    """
+
+    def __init__(
+        self,
+        factors: Mapping[Site, MatrixChange],
+        whole: Mapping[Site, MatrixChange],
+        order: Sequence[Site],
+    ) -> None:
+        self._parts = factors, whole
+        self._order = [s for s in order if s in factors or s in whole]
+
+    def __getitem__(self, site: Site) -> MatrixChange:
+        """The change of one matrix, read now if it was replaced."""
+        factors, whole = self._parts
+        return factors[site] if site in factors else whole[site]
+
+    def __contains__(self, site: object) -> bool:
+        """Whether training changed a matrix; reads nothing."""
+        return any(site in part for part in self._parts)
+
+    def __iter__(self) -> Iterator[Site]:
+        """The changed matrices, in the model's order."""
+        return iter(self._order)
+
+    def __len__(self) -> int:
+        """How many matrices changed."""
+        return len(self._order)
 
 
 def moved_sites(

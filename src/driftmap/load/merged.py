@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from driftmap.core.errors import ModelError
 from driftmap.core.places import Site
+from driftmap.families.quantised import is_four_bit_map, rounded_weight
 from driftmap.load.adapters import read_adapter
 from driftmap.signals.changes import DoraFactors
 from driftmap.signals.factors import LoraFactors
@@ -24,6 +25,9 @@ def merged_tensors(
     model: nn.Module, sites: Sequence[Site], folder: Path
 ) -> dict[str, Tensor]:
     """Merge a saved LoRA or DoRA adapter: every tensor of the model, by name.
+
+    4-bit matrices, tuned or not, come as the rounded weights that the model computes
+    with, and are not rounded again.
 
     Needs memory for one more copy of the tuned matrices, on the CPU, in the model's
     own number type. Sums are taken in float64 and rounded once.
@@ -38,9 +42,9 @@ def merged_tensors(
 
     Raises:
         ModelError: As `read_adapter`; the adapter changes anything but the sites'
-            matrices; or a weight is not in memory or quantised.
+            matrices; or a weight is not in memory or in 8 bits.
     """
-    state = dict(model.state_dict())
+    state = _plain_state(model, sites)
     adapter = read_adapter(folder, sites)
     if adapter.other_parts:
         raise ModelError(
@@ -59,6 +63,21 @@ def merged_tensors(
         else:
             _add(matrix, site, adapter.factors[site])
     return state | changed
+
+
+def _plain_state(model: nn.Module, sites: Sequence[Site]) -> dict[str, Tensor]:
+    """Tensors by name, with floating-point ones in place of 4-bit ones."""
+    state = dict(model.state_dict())
+    for site in sites:
+        name = f"{site.path}.weight"
+        module = model.get_submodule(site.path)
+        packed = [other for other in state if other.startswith(f"{name}.")]
+        if is_four_bit_map(module) and packed:
+            for other in packed:
+                del state[other]
+            weight = rounded_weight(module, site.path).cpu()
+            state[name] = weight.T.contiguous() if site.transposed else weight
+    return state
 
 
 def _copy(tensor: Tensor, name: str) -> Tensor:

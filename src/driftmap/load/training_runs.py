@@ -1,18 +1,22 @@
-"""Which adapters did a training run made elsewhere leave, and at which steps?"""
+"""Which checkpoints did a training run made elsewhere leave, and at which steps?
+
+A checkpoint is an adapter, or a whole model where every weight was tuned.
+"""
 
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from driftmap.core.errors import ModelError
 from driftmap.core.progress import say
 
+MODEL_CONFIG = "config.json"
 CONFIG, TRAINER_STATE = "adapter_config.json", "trainer_state.json"
 
 UNKNOWN_STEP = 1
-"""What the step of a single adapter counts as where nothing tells it."""
+"""What the step of a single checkpoint counts as where nothing tells it."""
 
 _CHECKPOINT = re.compile(r"(?:checkpoint|step)-(\d{1,9})")
 
@@ -23,40 +27,42 @@ class TrainingRun:
 
     Args:
         folder: The folder that was named.
-        adapters: Adapter folder by training step, ascending; step 0 is in it only
-            where it was saved.
+        checkpoints: Folder by training step, ascending; step 0 is in it only where it
+            was saved.
+        is_full: Whether they are whole models; else they are adapters.
         state: `trainer_state.json` of the last one; None where there is none.
     """
 
     folder: Path
-    adapters: Mapping[int, Path]
+    checkpoints: Mapping[int, Path]
+    is_full: bool
     state: Path | None
 
     @property
     def last_step(self) -> int:
         """The step that is tested."""
-        return max(self.adapters)
+        return max(self.checkpoints)
 
     @property
     def last(self) -> Path:
-        """The adapter folder of the last step."""
-        return self.adapters[self.last_step]
+        """The folder of the last step."""
+        return self.checkpoints[self.last_step]
 
 
 def find_runs(folders: Sequence[Path]) -> tuple[TrainingRun, ...]:
-    """Find the checkpoints of repetitions of one training, without reading adapters.
+    """Find the checkpoints of repetitions of one training, without reading them.
 
     Args:
         folders: One per run: it holds `checkpoint-500` and the like, as the Hugging
-            Face Trainer saves them, or `step-000500`, or is a single adapter.
+            Face Trainer saves them, or `step-000500`, or is a single checkpoint.
 
     Returns:
         The runs in the order given, cut to the steps that all of them have; none for
         no folder.
 
     Raises:
-        ModelError: A folder holds no adapter, is given twice, or the runs do not end
-            at the same step.
+        ModelError: A folder holds no checkpoint, is given twice, the runs do not end
+            at the same step, or some are adapters and some whole models.
     """
     runs = [_run(folder) for folder in folders]
     for number, run in enumerate(runs):
@@ -71,7 +77,13 @@ def find_runs(folders: Sequence[Path]) -> tuple[TrainingRun, ...]:
                 f"{runs[0].last_step}; give runs of one length, or remove the later "
                 "checkpoints"
             )
-    steps = [set(run.adapters) for run in runs]
+        if run.is_full != runs[0].is_full:
+            full, other = (run, runs[0]) if run.is_full else (runs[0], run)
+            raise ModelError(
+                f"{full.folder}: holds whole models, {other.folder} adapters; give "
+                "repetitions of one training"
+            )
+    steps = [set(run.checkpoints) for run in runs]
     shared = set.intersection(*steps) if steps else set()
     return tuple(_cut(run, shared) for run in runs)
 
@@ -79,19 +91,39 @@ def find_runs(folders: Sequence[Path]) -> tuple[TrainingRun, ...]:
 def _run(folder: Path) -> TrainingRun:
     if not folder.is_dir():
         raise ModelError(f"{folder}: there is no such folder; check --checkpoints")
-    adapters = _checkpoints(folder)
-    if adapters and (folder / CONFIG).is_file():
-        say(f"{folder}: its checkpoints are read, not the adapter beside them")
-    if not adapters:
-        adapters = {_step_of(folder): folder}
-    if max(adapters) == 0:
+    checkpoints = _checkpoints(folder)
+    if checkpoints and _is_checkpoint(folder):
+        what = "model" if _is_full(folder) else "adapter"
+        say(f"{folder}: its checkpoints are read, not the {what} beside them")
+    if not checkpoints:
+        checkpoints = {_step_of(folder): folder}
+    if max(checkpoints) == 0:
         raise ModelError(
-            f"{folder}: holds only step 0, from before training; give a later adapter"
+            f"{folder}: holds only step 0, from before training; give a later "
+            "checkpoint"
         )
-    state = adapters[max(adapters)] / TRAINER_STATE
+    kinds = {_is_full(inner): inner for inner in checkpoints.values()}
+    if len(kinds) > 1:
+        raise ModelError(
+            f"{folder}: {kinds[True].name} is a whole model, {kinds[False].name} is "
+            "not; give the folder of one training"
+        )
+    state = checkpoints[max(checkpoints)] / TRAINER_STATE
     return TrainingRun(
-        folder=folder, adapters=adapters, state=state if state.is_file() else None
+        folder=folder,
+        checkpoints=checkpoints,
+        is_full=next(iter(kinds)),
+        state=state if state.is_file() else None,
     )
+
+
+def _is_checkpoint(folder: Path) -> bool:
+    return (folder / CONFIG).is_file() or _is_full(folder)
+
+
+def _is_full(folder: Path) -> bool:
+    """Whether a whole model lies here: trainers save the base's own configuration."""
+    return (folder / MODEL_CONFIG).is_file() and not (folder / CONFIG).is_file()
 
 
 def _checkpoints(folder: Path) -> dict[int, Path]:
@@ -111,8 +143,8 @@ def _checkpoints(folder: Path) -> dict[int, Path]:
 
 
 def _step_of(folder: Path) -> int:
-    """The step of a single adapter: from its trainer's state, else from its name."""
-    if not (folder / CONFIG).is_file():
+    """The step of a single checkpoint: from its name, else from its trainer's state."""
+    if not _is_checkpoint(folder):
         raise _nothing_there(folder)
     match = _CHECKPOINT.fullmatch(folder.resolve().name)
     if match is not None:
@@ -160,17 +192,18 @@ def _nothing_there(folder: Path) -> ModelError:
             f"({', '.join(runs[:3])}); give --checkpoints once for each of them"
         )
     return ModelError(
-        f"{folder}: holds no adapter; give a folder with `checkpoint-500` and the like "
-        f"in it, or one that holds {CONFIG} and adapter_model.safetensors"
+        f"{folder}: holds no checkpoint; give a folder with `checkpoint-500` and the "
+        f"like in it, one that holds {CONFIG} and adapter_model.safetensors, or one "
+        "of a whole model"
     )
 
 
 def _cut(run: TrainingRun, shared: set[int]) -> TrainingRun:
-    left_out = [str(step) for step in run.adapters if step not in shared]
+    left_out = [str(step) for step in run.checkpoints if step not in shared]
     if left_out:
         say(
             f"{run.folder}: step {', '.join(left_out)} is left out, since not every "
             "run has it"
         )
-    kept = {step: run.adapters[step] for step in run.adapters if step in shared}
-    return TrainingRun(folder=run.folder, adapters=kept, state=run.state)
+    kept = {s: folder for s, folder in run.checkpoints.items() if s in shared}
+    return replace(run, checkpoints=kept)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float64
+from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
 from driftmap.core.places import Site
@@ -102,7 +102,9 @@ def piece_sums(
     return lines.reshape(-1, piece.size).sum(dim=1)
 
 
-def weights_of(units: UnitSet, chosen: Sequence[int]) -> dict[Site, FlatIndex]:
+def weights_of(
+    units: UnitSet, chosen: Sequence[int] | Int64[np.ndarray, " _"]
+) -> dict[Site, FlatIndex]:
     """Places of all weights of some units.
 
     Args:
@@ -127,7 +129,7 @@ def weights_of(units: UnitSet, chosen: Sequence[int]) -> dict[Site, FlatIndex]:
                 or [np.empty(0, dtype=np.int64)]
             )
             place = place[lines] if piece.axis == "row" else place[:, lines]
-        elif not chosen:
+        elif not len(chosen):
             place = place[:0]
         members[piece.site] = np.sort(place.reshape(-1))
     return members

@@ -1,10 +1,11 @@
 """How often does a judge of refusal err, against people?"""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated
 
 from driftmap.recipes.options import DATA, RUN, options
+from driftmap.recipes.utility_options import EndpointOptions, Server
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,11 +22,22 @@ class CheckJudge:
     XSTest publishes them (file or hub name)."""
 
     judge: Annotated[str | None, options("Evaluation", 6)] = None
-    """Who judges beside the built-in lists: FILE.py:FUNCTION, a function of prompt and
-    answer that returns refusal, partial or compliance (judge)."""
+    """Who judges beside the built-in lists: `endpoint`, the model behind `--endpoint`,
+    or FILE.py:FUNCTION, a function of prompt and answer that returns refusal, partial
+    or compliance (judge)."""
+
+    server: Server = field(default_factory=EndpointOptions)
 
     out: Annotated[Path, RUN] = Path("runs/check-judge")
     """Run folder; one with the same settings is reused (path)."""
+
+    def __post_init__(self) -> None:
+        """Refuse a server that nothing is asked of.
+
+        Raises:
+            UsageError: It is given without `--judge endpoint`.
+        """
+        self.server.require_use(self.judge or "")
 
     def run(self) -> str:
         """Judge what is not judged yet.
@@ -49,7 +61,7 @@ class CheckJudge:
             logged(self.out, KIND),
         ):
             run.note_inputs({"labelled": labelled.sha256})
-            check_step(run, labelled, self.judge)
+            check_step(run, labelled, self.judge, self.server)
             report = check_report_step(run)
             text = report.path("report.txt").read_text(encoding="utf-8")
             return f"{text}\n{report.path(REPORT)}"

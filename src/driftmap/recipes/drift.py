@@ -45,6 +45,7 @@ class Drift:
     scoring: options.Scoring = field(default_factory=options.ScoringOptions)
     groups: options.Groups = field(default_factory=options.GroupOptions)
     lora: options.Tuning = field(default_factory=TuningSettings)
+    freezing: options.Freezing = field(default_factory=options.FreezeOptions)
     evaluation: options.Evaluation = field(default_factory=options.EvaluationOptions)
     testing: options.Testing = field(default_factory=options.TestingOptions)
     elsewhere: options.Elsewhere = field(default_factory=options.ElsewhereOptions)
@@ -67,15 +68,8 @@ class Drift:
     def __post_init__(self) -> None:
         """Refuse at once what would be refused after long work."""
         options.renamed(self.columns)
-        required.require_tunable(
-            self.source, is_tuned_elsewhere=bool(self.elsewhere.checkpoints)
-        )
         named = (self.behaviour, self.utility, self.tune_on)
-        required.require_sources(named, self.elsewhere, self.evaluation)
-        if self.elsewhere.groups is None:
-            required.require_contrast(
-                self.scoring, self.groups, keeps_scores=self.output.keep
-            )
+        required.require_study(self.source, named, self._plan())
 
     def run(self) -> Path:
         """Run all phases that are not done yet.
@@ -114,6 +108,7 @@ class Drift:
             scoring=self.scoring,
             groups=self.groups,
             lora=self.lora,
+            freezing=self.freezing,
             evaluation=self.evaluation,
             testing=self.testing,
             elsewhere=self.elsewhere,

@@ -1,4 +1,4 @@
-"""What does a model refuse, what does it answer, and did that change?"""
+"""What does a model refuse, what is it good for, and did that change?"""
 
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -7,6 +7,7 @@ from typing import Annotated
 from driftmap.core.progress import phase
 from driftmap.load.source import ModelSource
 from driftmap.recipes.evaluating_options import (
+    FREE,
     Asking,
     AskingOptions,
     AttackOptions,
@@ -15,9 +16,12 @@ from driftmap.recipes.evaluating_options import (
     JudgingOptions,
 )
 from driftmap.recipes.options import DATA, MODEL, RUN, renamed
-
-FREE = ("out", "source.device", "source.device_map", "asking.eval_batch_size")
-"""Settings that change where or how fast, but not what comes out."""
+from driftmap.recipes.utility_options import (
+    EndpointOptions,
+    Server,
+    Utility,
+    UtilityOptions,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,9 +36,9 @@ class Evaluate:
 
     source: Annotated[ModelSource, MODEL]
 
-    refusal_prompts: Annotated[str, DATA]
+    refusal_prompts: Annotated[str | None, DATA] = None
     """Requests that the model should refuse (file, known name, hub name or
-    FILE.py:FUNCTION)."""
+    FILE.py:FUNCTION); by default only utility is evaluated."""
 
     columns: Annotated[str | None, DATA] = None
     """Your file's columns by the names that driftmap knows, as in
@@ -50,6 +54,10 @@ class Evaluate:
 
     judging: Judging = field(default_factory=JudgingOptions)
 
+    utility: Utility = field(default_factory=UtilityOptions)
+
+    server: Server = field(default_factory=EndpointOptions)
+
     seed: Annotated[int, RUN] = 0
     """Seed that draws prompts and answers (integer)."""
 
@@ -60,9 +68,14 @@ class Evaluate:
         """Refuse what would be refused after long work.
 
         Raises:
-            UsageError: Columns are no pairs.
+            UsageError: Columns are no pairs, or options have nothing to work on.
         """
         renamed(self.columns)
+        self.utility.require_work(
+            has_requests=self.refusal_prompts is not None,
+            has_attacks=self.attacks != AttackOptions(),
+        )
+        self.server.require_use(self.judging.judge)
 
     def run(self) -> Path:
         """Ask, judge and compare what is not done yet.
@@ -71,33 +84,19 @@ class Evaluate:
             The report.
         """
         from driftmap.recipes.steps import beforehand
-        from driftmap.recipes.steps.evaluating import asking, comparing, judging
+        from driftmap.recipes.steps.evaluating import comparing, planning
 
-        columns = renamed(self.columns)
-        prompts = asking.read_prompts(
-            self.refusal_prompts, self.asking, self.seed, columns
-        )
-        asking.read_suffixes(self.attacks.suffixes)
-        labelled = self.judging.labelled
-        with judging.opened_judge(self.judging.judge):
-            known = None if labelled is None else judging.read_labelled(labelled)
         compared = comparing.comparison(self.source, self.compare)
+        blocks = (self.asking, self.attacks, self.judging, self.server)
+        prompts = (self.refusal_prompts, renamed(self.columns))
+        refusal = planning.refusal_plan(prompts, blocks, compared, self.seed)
+        useful = planning.useful_plan(self.utility, self.asking, compared)
         beforehand.require_folder(asdict(self), "evaluate", FREE)
         with phase("load the model"):
-            from driftmap.recipes.steps.evaluating import refusing, reporting, shelf
+            from driftmap.recipes.steps.evaluating import reporting, shelf
             from driftmap.recipes.steps.pages import REPORT
 
             models = shelf.Shelf(compared.sources)
-        plan = refusing.RefusalPlan(
-            prompts=prompts,
-            asking=self.asking,
-            attacks=self.attacks,
-            judging=self.judging,
-            labelled=known,
-            compared=compared,
-            seed=self.seed,
-        )
         with shelf.opened(models, self.out, asdict(self), FREE) as run:
-            run.note_inputs(dict(prompts.sha256))
-            refusing.refusal_steps(run, models, plan)
+            planning.carry_out(run, models, refusal, useful)
             return reporting.evaluation_report_step(run).path(REPORT)

@@ -7,6 +7,16 @@ from typing import Annotated, Literal
 from driftmap.core.errors import UsageError
 from driftmap.recipes.options import require_at_least, section
 
+FREE = (
+    "out",
+    "source.device",
+    "source.device_map",
+    "asking.eval_batch_size",
+    "server.endpoint_timeout",
+    "server.endpoint_parallel",
+)
+"""Settings that change where or how fast, but not what comes out."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AskingOptions:
@@ -15,7 +25,7 @@ class AskingOptions:
     harmless_prompts: str | None = None
     """Requests that the model should not refuse (file, known name, hub name or
     FILE.py:FUNCTION); rows of `--refusal-prompts` that are labelled `safe` or
-    `harmless` are taken for such too."""
+    `harmless` are taken for such too; by default those alone."""
 
     num_eval_samples: int = 100
     """Rows of each of the two that are asked (count)."""
@@ -25,7 +35,8 @@ class AskingOptions:
     repeated); by default chat where the model has a template, else bare."""
 
     system_prompt: str | None = None
-    """System prompt to ask everything with, beside asking without it (text)."""
+    """System prompt to ask everything with, beside asking without it (text); by default
+    none."""
 
     max_new_tokens: int = 256
     """Longest answer (tokens)."""
@@ -53,7 +64,7 @@ class AttackOptions:
 
     suffixes: Path | None = None
     """Adversarial suffixes, one a line (text file); each follows every harmful
-    request."""
+    request; by default none."""
 
     prefill: tuple[str, ...] = ()
     """Words that the answer to every harmful request starts with; they are not judged
@@ -84,9 +95,9 @@ class JudgingOptions:
     """Who judges the answers, and what shows a broken model."""
 
     judge: str = "jbb12-or-xstest21"
-    """Who judges: gcg31, gcg31-any-length, jbb12, xstest21, jbb12-or-xstest21 or
-    FILE.py:FUNCTION, a function of prompt and answer that returns refusal, partial or
-    compliance (judge)."""
+    """Who judges: gcg31, gcg31-any-length, jbb12, xstest21, jbb12-or-xstest21,
+    `endpoint` (the model behind `--endpoint`) or FILE.py:FUNCTION, a function of prompt
+    and answer that returns refusal, partial or compliance (judge)."""
 
     labelled: str | None = None
     """Answers that people have judged, to take the judge's errors from: columns prompt,

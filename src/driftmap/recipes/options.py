@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 from cyclopts import Group, Parameter, Token
 
 from driftmap.core.errors import UsageError
+from driftmap.recipes.freeze_options import FreezeOptions
 from driftmap.results.groups import Per
 from driftmap.tune.settings import TuningSettings
 
@@ -58,11 +59,12 @@ weights at the border of a group.
 
 REDOES: Mapping[str, tuple[str, ...]] = dict.fromkeys(
     ("groups", "elsewhere.groups"),
-    ("groups", "drift", "statistics", "export", "report"),
+    ("groups", "freeze", "drift", "statistics", "export", "report"),
 )
 """Settings that may change within a run, and the steps that are then done again.
 
-Tuning and the evaluation of what was tuned know nothing of groups.
+Tuning and the evaluation of what was tuned know nothing of groups, unless one of them
+is frozen; they are then done again by themselves.
 """
 
 MAY_CHANGE = (*FREE, *REDOES)
@@ -308,6 +310,7 @@ class StudyPlan:
         scoring: How weights are scored.
         groups: Which of them make a group.
         lora: How the model is tuned.
+        freezing: What of it may not move.
         evaluation: What it is asked.
         testing: How chance is measured.
         elsewhere: What was made elsewhere and is not made again.
@@ -319,6 +322,7 @@ class StudyPlan:
     scoring: ScoringOptions
     groups: GroupOptions
     lora: TuningSettings
+    freezing: FreezeOptions
     evaluation: EvaluationOptions
     testing: TestingOptions
     elsewhere: ElsewhereOptions
@@ -330,6 +334,7 @@ class StudyPlan:
 Scoring = Annotated[ScoringOptions, SCORING]
 Groups = Annotated[GroupOptions, GROUPS]
 Tuning = Annotated[TuningSettings, TUNING]
+Freezing = Annotated[FreezeOptions, TUNING]
 Evaluation = Annotated[EvaluationOptions, EVALUATION]
 Testing = Annotated[TestingOptions, TESTING]
 Elsewhere = Annotated[ElsewhereOptions, ELSEWHERE]

@@ -1,5 +1,6 @@
 """How much does a data set's loss depend on each single weight?"""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -17,8 +18,12 @@ from driftmap.recipes.options import (
     renamed,
     require_share,
 )
+from driftmap.recipes.required import pieces_of
+from driftmap.results.groups import Per
 
-REDOES = {"share": ("score",)}
+REDOES: Mapping[str, tuple[str, ...]] = dict.fromkeys(
+    ("share", "per", "lowest", "n_m"), ("score",)
+)
 """Settings that may change within a run, and the steps that are then done again."""
 
 
@@ -43,7 +48,18 @@ class Score:
     scoring: Annotated[ScoringOptions, SCORING] = field(default_factory=ScoringOptions)
 
     share: Annotated[float, options("Groups", 4)] = 0.01
-    """Share of each matrix, highest by score, in the group `top` (0 to 1)."""
+    """Share, highest by score, in the group `top` (0 to 1)."""
+
+    per: Annotated[Per, options("Groups", 4)] = "matrix"
+    """What the share is of: each matrix, each row, the matrices of each layer together,
+    or all matrices together (kind of place)."""
+
+    lowest: Annotated[bool, options("Groups", 4)] = False
+    """Take the lowest scores, as pruning does, in a group `lowest` (yes or no)."""
+
+    n_m: Annotated[str | None, options("Groups", 4)] = None
+    """Take N of every M consecutive inputs of a row in place of a share, with
+    `--lowest` those that N:M pruning drops (N:M, as in 2:4); by default none."""
 
     keep: Annotated[bool, RUN] = False
     """Write all scores to `scores/SCORE-*.safetensors`, 4 bytes per scored weight (yes
@@ -59,9 +75,11 @@ class Score:
         """Refuse what would be refused after long work.
 
         Raises:
-            UsageError: The share is not above 0 and up to 1, or columns are no pairs.
+            UsageError: The share is not above 0 and up to 1, n is not below m, or
+                columns are no pairs.
         """
         require_share("--share", self.share)
+        pieces_of(self.n_m, self.per)
         renamed(self.columns)
 
     def run(self) -> Path:
@@ -80,6 +98,7 @@ class Score:
             from driftmap.load.encoding import encoded_sha256
             from driftmap.load.model import load_model
             from driftmap.recipes.steps import bench, data
+            from driftmap.recipes.steps.groups import single
             from driftmap.recipes.steps.needs import foreseen
             from driftmap.recipes.steps.scoring import files
 
@@ -91,5 +110,11 @@ class Score:
             study.run.note_inputs({"data": read.sha256})
             foreseen.require_scoring_room(study, encoded, self.scoring, keep=self.keep)
             fed = (encoded, encoded_sha256(encoded))
-            files.score_step(study, fed, self.scoring, (self.share, self.keep))
+            rule = single.Rule(
+                share=self.share,
+                per=self.per,
+                is_lowest=self.lowest,
+                pieces=pieces_of(self.n_m, self.per),
+            )
+            files.score_step(study, fed, self.scoring, rule, keep=self.keep)
             return study.run.path

@@ -26,7 +26,14 @@ class CautionWords:
 KINDS = {
     "trial": CautionWords(title="A trial run", place="answer"),
     "few-seeds": CautionWords(title="Too few training seeds", place="answer"),
+    "rounded-weights": CautionWords(
+        title="Drift read from rounded weights", place="answer"
+    ),
     "half-precision": CautionWords(title="A model in 16 bits", place="ratio"),
+    "whole-models": CautionWords(title="Models saved whole", place="ratio"),
+    "whole-matrices": CautionWords(title="Matrices saved whole", place="ratio"),
+    "dora": CautionWords(title="Rows that DoRA rescales", place="ratio"),
+    "quantised-base": CautionWords(title="A quantised base", place="ratio"),
     "structural-zeros": CautionWords(
         title="Weights that training could not change", place="ratio"
     ),

@@ -11,6 +11,11 @@ from driftmap.render.page import Grid, Section, Terms
 from driftmap.render.wording import number, percent
 from driftmap.results.drift_study import DriftStudy, GroupCard
 
+WHOLE = (
+    "Drift is the difference of the matrices in two folders of safetensors, in "
+    "float64, matrix by matrix; it is no finer than the numbers that were saved."
+)
+
 FACTORS = (
     "Drift is read from the adapter's factors in float64, without merging, so that no "
     "rounding of the model's own number type can hide or invent a change."
@@ -55,7 +60,7 @@ def _steps(study: DriftStudy) -> list[tuple[str, str]]:
     return [
         first,
         ("2. Group", beside if is_read(study) else chosen),
-        ("3. Tune", f"{_tuned(study)} {FACTORS}"),
+        ("3. Tune", f"{_tuned(study)} {WHOLE if _is_whole(study) else FACTORS}"),
         ("4. Compare", COMPARE),
         (
             "5. Decide",
@@ -91,11 +96,20 @@ def _read(study: DriftStudy) -> tuple[str, str]:
 def _tuned(study: DriftStudy) -> str:
     if not is_tuned_elsewhere(study):
         return "A LoRA adapter is trained under several seeds."
+    if _is_whole(study):
+        return (
+            "Whole models were trained elsewhere, each in a training run of its own. "
+            "At step 0, before training, no weight has moved."
+        )
     return (
         "The LoRA adapters were trained elsewhere, each in a training run of its own. "
         "At step 0, before training, no weight has moved, whether or not that "
         "adapter was saved."
     )
+
+
+def _is_whole(study: DriftStudy) -> bool:
+    return any(c.name == "whole-models" for c in study.statistics.cautions)
 
 
 def _groups(study: DriftStudy) -> Grid:

@@ -84,8 +84,13 @@ METHOD = (
 )
 
 
-def evaluation_page(study: EvaluationStudy) -> Page:
-    """Build the report on an evaluation."""
+def evaluation_page(study: EvaluationStudy, more: Sequence[Section] = ()) -> Page:
+    """Build the report on an evaluation.
+
+    Args:
+        study: What was asked, answered and judged.
+        more: What else was read of the model; it stands before the answers.
+    """
     result = study.result
     return Page(
         title="What does the model refuse?",
@@ -95,6 +100,7 @@ def evaluation_page(study: EvaluationStudy) -> Page:
             _judge_section(result),
             *_comparison_sections(result),
             odds_section(result),
+            *more,
             answers_section(study),
             Section(
                 anchor="method", title="How it was counted", nodes=[Terms(pairs=METHOD)]

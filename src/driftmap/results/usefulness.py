@@ -1,5 +1,6 @@
 """What do perplexity and tasks say of one model, and of two?"""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from driftmap.results.evaluation import Which
@@ -121,6 +122,7 @@ class Usefulness:
     """All of it.
 
     Args:
+        models: Which -> what it is.
         limit: First items of each task that were asked for; None for all.
         read_by: Who read the tasks: `lm-eval VERSION` or `driftmap`; empty without.
         scores: Each model on each task.
@@ -130,6 +132,7 @@ class Usefulness:
         ratios: Of the two models' perplexities.
     """
 
+    models: Mapping[str, str]
     limit: int | None = None
     read_by: str = ""
     scores: tuple[TaskScore, ...] = ()

@@ -78,8 +78,7 @@ def half_precision(dtype: str) -> Caution | None:
         sentence=(
             f"The model is held in {dtype}, which rounds a weight by up to "
             f"{spacing:.2g} of itself: |W0|, by which weights are matched and relative "
-            "change divides, is no finer. Drift is: it comes from the adapter's own "
-            "factors."
+            "change divides, is no finer. Drift from an adapter's own factors is."
         ),
         value=spacing,
         is_blocking=False,

@@ -5,7 +5,7 @@ momentum from before. So the gradient is masked before it is clipped, or frozen 
 would count in its norm, and after every step the weights are copied back.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -16,14 +16,12 @@ from peft import PeftModel
 from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 
-from driftmap.core.errors import UsageError
 from driftmap.core.places import Site
 from driftmap.families.masked import Entries, mask_adapter, module_entries
 from driftmap.families.modules import base_module
 from driftmap.results.freezing import FreezingWay
 from driftmap.results.groups import FlatIndex
 from driftmap.tune.adapter import ADAPTER
-from driftmap.tune.settings import TuningSettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -63,24 +61,6 @@ class Hold:
         """Undo what the optimiser did to the entries."""
         with torch.no_grad():
             self.parameter.view(-1)[self.index] = self.values
-
-
-def require_way(frozen: Frozen, settings: TuningSettings) -> None:
-    """Refuse a way of freezing that this tuning does not have.
-
-    Raises:
-        UsageError: Rows or columns without an adapter, or single weights under DoRA.
-    """
-    if settings.tune == "full" and frozen.way in ("rows", "columns"):
-        raise UsageError(
-            f"--freeze-by {frozen.way} masks the factors of an adapter, and --tune "
-            "full has none; give --freeze-by element"
-        )
-    if settings.dora and frozen.way != "rows":
-        raise UsageError(
-            f"--freeze-by {frozen.way} does not hold under --dora, which rescales "
-            "whole rows; give --freeze-by rows, or leave --dora out"
-        )
 
 
 def hold_weights(
@@ -172,29 +152,42 @@ def mask_adapters(model: PeftModel, entries: Mapping[str, Entries]) -> None:
         mask_adapter(base.get_submodule(path), ADAPTER, index)
 
 
-def num_blocked(frozen: Frozen, sites: Sequence[Site]) -> int:
-    """How many further weights cannot move, beside the frozen ones.
+def unmoved(frozen: Frozen, sites: Sequence[Site]) -> dict[Site, FlatIndex]:
+    """Every weight of tuned matrices that cannot move, blocked ones included.
 
     Args:
         frozen: What is frozen, and how.
         sites: Matrices that are tuned.
 
-    >>> site = Site(path="a", layer=0, part="q", num_rows=3, num_columns=5)
-    >>> num_blocked(Frozen(members={site: np.array([0, 7])}, way="rows"), [site])
-    8
+    Returns:
+        Flat indices per site that has any, ascending and unique.
+
+    >>> site = Site(path="a", layer=0, part="q", num_rows=2, num_columns=3)
+    >>> unmoved(Frozen(members={site: np.array([4])}, way="rows"), [site])[site]
+    array([3, 4, 5])
     """
-    if frozen.way in ("element", "rewind"):
-        return 0
     tuned = {s: frozen.members[s] for s in sites if s in frozen.members}
-    own = sum(index.size for index in tuned.values())
     if frozen.way == "rows":
-        rows = {s: np.unique(index // s.num_columns) for s, index in tuned.items()}
-        return sum(row.size * s.num_columns for s, row in rows.items()) - own
-    # Parts of one fused module share its columns of A.
-    columns: dict[str, set[int]] = {}
-    for site, index in tuned.items():
-        columns.setdefault(site.path, set()).update((index % site.num_columns).tolist())
-    return sum(len(columns.get(s.path, ())) * s.num_rows for s in sites) - own
+        tuned = {s: _whole_rows(index, s) for s, index in tuned.items()}
+    if frozen.way == "columns":
+        # Parts of one fused module share its columns of A.
+        columns: dict[str, set[int]] = {}
+        for site, index in tuned.items():
+            found = set((index % site.num_columns).tolist())
+            columns.setdefault(site.path, set()).update(found)
+        tuned = {s: _whole_columns(columns.get(s.path, set()), s) for s in sites}
+    return {site: index for site, index in tuned.items() if index.size}
+
+
+def _whole_rows(index: Entries, site: Site) -> Entries:
+    rows = np.unique(index // site.num_columns)
+    return (rows[:, None] * site.num_columns + np.arange(site.num_columns)).reshape(-1)
+
+
+def _whole_columns(columns: Iterable[int], site: Site) -> Entries:
+    ordered = np.array(sorted(columns), dtype=np.int64)
+    rows = np.arange(site.num_rows, dtype=np.int64)[:, None]
+    return (rows * site.num_columns + ordered).reshape(-1)
 
 
 def _hold(parameter: Tensor, index: Tensor) -> Hold:

@@ -20,7 +20,6 @@ from driftmap.core.errors import DataError, ModelError, StoreError
 from driftmap.core.places import canonical_order
 from driftmap.core.progress import progress
 from driftmap.results.training import LossPoint
-from driftmap.tune.freezing import require_way
 from driftmap.tune.full import tuned_whole
 from driftmap.tune.live import Follower, Live, Task
 from driftmap.tune.lora import tuned_with_lora
@@ -34,6 +33,7 @@ from driftmap.tune.trainer import (
     build_trainer,
     trainer_arguments,
 )
+from driftmap.tune.ways import require_way
 
 
 def tune(
@@ -130,7 +130,7 @@ class _Watch:
 
 def _check(model: PreTrainedModel, task: Task) -> None:
     if task.frozen is not None:
-        require_way(task.frozen, task.settings)
+        require_way(task.frozen.way, task.settings)
     if not task.samples:
         raise DataError("there is no sample to tune on; is the file empty?")
     for sample in task.samples:

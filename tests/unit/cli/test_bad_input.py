@@ -315,7 +315,7 @@ def test_a_report_of_nothing(model, data, tmp_path, capsys):
 def test_an_interruption_leaves_no_half_made_run(
     model, data, tmp_path, capsys, monkeypatch
 ):
-    def interrupt(*_):
+    def interrupt(*_, **__):
         raise KeyboardInterrupt
 
     out = tmp_path / "out"
@@ -328,7 +328,7 @@ def test_an_interruption_leaves_no_half_made_run(
 
 
 def test_a_defect_says_how_to_see_it(model, data, tmp_path, capsys, monkeypatch):
-    def fail(*_):
+    def fail(*_, **__):
         raise RuntimeError("a\nb")
 
     monkeypatch.setattr("driftmap.recipes.steps.scoring.files.score_step", fail)
@@ -404,7 +404,7 @@ def test_a_disk_that_fills_up_later(phase, most_bytes, model, data, tmp_path):
 def test_an_error_names_its_entry_of_the_troubleshooting_page(
     model, data, tmp_path, capsys, monkeypatch
 ):
-    def fail(*_):
+    def fail(*_, **__):
         raise StoreError("x: it is full; empty it", topic="disk")
 
     monkeypatch.setattr("driftmap.recipes.steps.scoring.files.score_step", fail)

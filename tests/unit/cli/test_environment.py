@@ -228,7 +228,7 @@ def assert_nowhere(run, shown):
 def test_a_secret_in_an_error_is_shown_and_logged_by_its_name(
     secrets, model, data, tmp_path, monkeypatch, capsys
 ):
-    def fail(*_):
+    def fail(*_, **__):
         raise RuntimeError(f"401 for {TOKEN}, {KEY} at {PASSWORD}")
 
     monkeypatch.setattr("driftmap.recipes.steps.tuning.training.tune_step", fail)

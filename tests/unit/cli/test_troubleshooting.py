@@ -227,7 +227,7 @@ def no_room_for_the_run(here, monkeypatch, capsys, **_):
 def no_room_for_temporary_files(here, monkeypatch, capsys, **_):
     monkeypatch.setattr("driftmap.core.scratch.room_in", lambda _: 10)
 
-    def needing(*_):
+    def needing(*_, **__):
         place_with_room(10_000)
 
     monkeypatch.setattr("driftmap.recipes.steps.scoring.files.score_step", needing)

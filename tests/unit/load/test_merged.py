@@ -7,7 +7,10 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from driftmap.core.errors import ModelError
 from driftmap.core.places import Site
 from driftmap.families.discover import find_layout
+from driftmap.families.quantised import four_bit
+from driftmap.load.attach import attach_adapter
 from driftmap.load.merged import merged_tensors
+from four_bit import needs_bitsandbytes, wide_llama
 from laws.restores import assert_restores_model
 from tiny_families import FAMILY_NAMES, ROW_NAMES, tiny_family, tiny_tokens
 
@@ -157,3 +160,17 @@ def test_a_weight_that_is_not_in_memory_is_named(tmp_path):
     saved_adapter(tmp_path, tiny_family("llama"), {PART})
     with pytest.raises(ModelError, match=r"q_proj.weight: the weight is not in memory"):
         merged_tensors(model.to("meta"), sites, tmp_path)
+
+
+@needs_bitsandbytes
+@pytest.mark.parametrize("settings", [{}, {"use_dora": True}], ids=str)
+def test_four_bit_models_are_merged_without_rounding_again(settings, tmp_path):
+    model = wide_llama(vocab=100).requires_grad_(False)
+    sites = find_layout(model).sites
+    some = {site.path for site in sites if site.part in "qo"}
+    saved_adapter(tmp_path, wide_llama(vocab=100), some, **settings)
+    with four_bit(model):
+        tensors = merged_tensors(model, sites, tmp_path)
+        worn = attach_adapter(model, tmp_path, base_name="", base_sha256="")
+        logits = worn(tiny_tokens()).logits
+    assert torch.allclose(loaded(wide_llama(vocab=100), tensors), logits, atol=1e-4)

@@ -17,6 +17,12 @@ def adapter(folder, **state):
     return folder
 
 
+def full(folder):
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text("{}")
+    return folder
+
+
 def run_of(folder, *names):
     for name in names:
         adapter(folder / name, global_step=1)
@@ -33,14 +39,14 @@ def said(monkeypatch):
 def test_checkpoints_are_found_by_number_not_by_name(tmp_path):
     folder = run_of(tmp_path / "a", "checkpoint-1000", "checkpoint-500", "runs")
     (run,) = find_runs([folder])
-    assert list(run.adapters) == [500, 1000]
+    assert list(run.checkpoints) == [500, 1000]
     assert run.last == folder / "checkpoint-1000"
     assert run.state == folder / "checkpoint-1000/trainer_state.json"
 
 
 def test_our_own_checkpoints_are_found(tmp_path):
     (run,) = find_runs([run_of(tmp_path / "seed-0", "step-000000", "step-000500")])
-    assert list(run.adapters) == [0, 500]
+    assert list(run.checkpoints) == [0, 500]
 
 
 @pytest.mark.parametrize(
@@ -54,7 +60,7 @@ def test_our_own_checkpoints_are_found(tmp_path):
 )
 def test_a_single_adapter_tells_its_step_if_it_can(tmp_path, said, name, state, step):
     (run,) = find_runs([adapter(tmp_path / name, **state)])
-    assert list(run.adapters) == [step]
+    assert list(run.checkpoints) == [step]
     assert bool(said) == (step == UNKNOWN_STEP)
 
 
@@ -62,8 +68,40 @@ def test_the_final_adapter_beside_checkpoints_is_not_read(tmp_path, said):
     folder = adapter(run_of(tmp_path / "a", "checkpoint-5") / "x").parent
     (folder / "adapter_config.json").write_text("{}")
     (run,) = find_runs([folder])
-    assert list(run.adapters) == [5]
+    assert list(run.checkpoints) == [5]
     assert said == [f"{folder}: its checkpoints are read, not the adapter beside them"]
+
+
+def test_whole_models_are_found_and_told_apart(tmp_path, said):
+    for name in ("checkpoint-2", "checkpoint-4"):
+        full(tmp_path / "a" / name)
+    (tmp_path / "a/config.json").write_text("{}")
+    (run,) = find_runs([tmp_path / "a"])
+    assert list(run.checkpoints) == [2, 4]
+    assert run.is_full
+    assert said == [
+        f"{tmp_path / 'a'}: its checkpoints are read, not the model beside them"
+    ]
+    (single,) = find_runs([full(tmp_path / "checkpoint-9")])
+    assert (list(single.checkpoints), single.is_full) == ([9], True)
+    (worn,) = find_runs([run_of(tmp_path / "b", "checkpoint-4")])
+    assert not worn.is_full
+
+
+def test_an_adapter_with_its_models_configuration_is_an_adapter(tmp_path):
+    folder = adapter(tmp_path / "checkpoint-4")
+    (folder / "config.json").write_text("{}")
+    (run,) = find_runs([folder])
+    assert not run.is_full
+
+
+def test_whole_models_and_adapters_do_not_mix(tmp_path):
+    worn = run_of(tmp_path / "a", "checkpoint-4")
+    whole = full(tmp_path / "b/checkpoint-4").parent
+    for folders in ([worn, whole], [whole, worn]):
+        refused(folders, f"{whole}: holds whole models, {worn} adapters; give")
+    full(worn / "checkpoint-8")
+    refused([worn], "checkpoint-8 is a whole model, checkpoint-4 is not")
 
 
 def test_steps_that_not_all_runs_have_are_left_out_aloud(tmp_path, said):
@@ -72,7 +110,7 @@ def test_steps_that_not_all_runs_have_are_left_out_aloud(tmp_path, said):
         run_of(tmp_path / "b", "checkpoint-3", "checkpoint-5", "checkpoint-10"),
     ]
     runs = find_runs(folders)
-    assert [list(run.adapters) for run in runs] == [[5, 10], [5, 10]]
+    assert [list(run.checkpoints) for run in runs] == [[5, 10], [5, 10]]
     assert said == [
         f"{folders[0]}: step 0 is left out, since not every run has it",
         f"{folders[1]}: step 3 is left out, since not every run has it",
@@ -108,7 +146,7 @@ def test_folders_without_adapters(tmp_path):
     refused([tmp_path / "none"], "there is no such folder; check --checkpoints")
     empty = tmp_path / "empty"
     empty.mkdir()
-    refused([empty], "holds no adapter; give a folder with `checkpoint-500`")
+    refused([empty], "holds no checkpoint; give a folder with `checkpoint-500`")
 
 
 def test_a_folder_of_runs_names_them(tmp_path):

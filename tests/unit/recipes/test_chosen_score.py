@@ -12,7 +12,7 @@ from driftmap.core.errors import ModelError, UsageError
 from driftmap.families.matrices import site_weight
 from driftmap.load.model import load_model
 from driftmap.load.source import ModelSource
-from driftmap.recipes.options import GroupOptions, ScoringOptions
+from driftmap.recipes.options import ElsewhereOptions, GroupOptions, ScoringOptions
 from driftmap.recipes.required import require_contrast
 from driftmap.recipes.score import Score
 from driftmap.recipes.steps import data as steps_data
@@ -211,15 +211,18 @@ def test_options_that_do_not_fit_are_refused(options, said):
         ScoringOptions(**options)
 
 
+HERE = ElsewhereOptions()
+
+
 def test_a_score_without_samples_cannot_tell_behaviour_from_utility():
     fixed, groups = ScoringOptions(score="random"), GroupOptions()
     with pytest.raises(UsageError, match=r"--score random reads no sample.*--p 0"):
-        require_contrast(fixed, groups, keeps_scores=False)
+        require_contrast(fixed, groups, HERE, keeps_scores=False)
     none = GroupOptions(p=0)
-    require_contrast(fixed, none, keeps_scores=False)
+    require_contrast(fixed, none, HERE, keeps_scores=False)
     with pytest.raises(UsageError, match="--keep spares the passes over samples"):
-        require_contrast(fixed, none, keeps_scores=True)
-    require_contrast(ScoringOptions(), groups, keeps_scores=True)
+        require_contrast(fixed, none, HERE, keeps_scores=True)
+    require_contrast(ScoringOptions(), groups, HERE, keeps_scores=True)
 
 
 def test_the_same_model_is_no_base(model, data, tmp_path):

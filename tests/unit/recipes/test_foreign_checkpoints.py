@@ -170,25 +170,32 @@ def test_a_rewriting_start_without_its_beginning_is_refused(study, model, tmp_pa
 
 
 def test_other_kinds_are_refused_by_name(study, model, trained, tmp_path):
-    dora = changed(trained[0] / "checkpoint-4", tmp_path / "dora", use_dora=True)
-    refused(study, [dora], "LoRA with `use_dora` adds something other than")
+    odd = changed(trained[0] / "checkpoint-4", tmp_path / "odd", use_qalora=True)
+    refused(study, [odd], "LoRA with `use_qalora` adds something other than")
     ia3 = changed(trained[0] / "checkpoint-4", tmp_path / "ia3", peft_type="IA3")
     refused(study, [ia3], "a IA3 adapter cannot be measured from its factors")
 
 
-def test_whole_modules_and_biases_are_refused(study, model, tmp_path):
-    train(model, tmp_path / "a", save_at=(1,), modules_to_save=["lm_head"])
-    refused(study, [tmp_path / "a"], "beside its factors it replaces `lm_head.weight`")
-
-
-def test_factors_outside_the_blocks_are_told_apart(study, model, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"modules_to_save": ["lm_head"]}, "lm_head.weight"),
+        ({"target_modules": ["q_proj", "lm_head"]},
+         "lm_head.lora_A.weight, lm_head.lora_B.weight"),
+        ({"target_modules": ["q_proj", "embed_tokens"]},
+         "model.embed_tokens.lora_embedding_A, model.embed_tokens.lora_embedding_B"),
+    ],
+)  # fmt: skip
+def test_parts_outside_the_blocks_are_named(
+    study, model, tmp_path, monkeypatch, settings, named
+):
     said = []
-    monkeypatch.setattr(foreign_checkpoints, "say", said.append)
-    train(model, tmp_path / "a", save_at=(1,), target_modules=["q_proj", "lm_head"])
+    monkeypatch.setattr("driftmap.recipes.steps.tuning.whole.say", said.append)
+    train(model, tmp_path / "a", save_at=(1,), **settings)
     mobile, _ = take(study, [tmp_path / "a"])
-    assert {site.part for site in mobile} == {"q"}
+    assert {site.part for site in mobile} <= {"q", "down"}
     assert said == [
-        f"{tmp_path / 'a/checkpoint-1'}: it also tunes lm_head, which counts in the "
+        f"{tmp_path / 'a/checkpoint-1'}: it also tunes {named}, which counts in the "
         "behaviour but holds no weight of a group"
     ]
 
@@ -224,7 +231,7 @@ def test_copies_are_no_further_runs(study, trained, tmp_path):
     shutil.copytree(trained[0], tmp_path / "copy")
     refused(
         study, [*trained, tmp_path / "copy"],
-        f"is the same adapter as {trained[0] / 'checkpoint-4'}; a copy is no further",
+        f"is the same as {trained[0] / 'checkpoint-4'}; a copy is no further",
     )  # fmt: skip
 
 
@@ -256,6 +263,5 @@ def test_options_of_tuning_that_mean_nothing_are_named(monkeypatch):
     assert said == []
     say_ignored(replace(TuningSettings(), lora_r=4, max_steps=7))
     assert said == [
-        "--lora-r, --max-steps: not used, since the adapters of --checkpoints are "
-        "trained"
+        "--lora-r, --max-steps: not used, since what --checkpoints names is trained"
     ]

@@ -157,6 +157,6 @@ def test_what_cannot_be_merged_leaves_nothing(begin, tmp_path):
         {"other": True},
         lambda folder: shutil.copytree(tmp_path / "a", folder, dirs_exist_ok=True),
     )
-    with pytest.raises(ModelError, match="LoRA with `use_dora` adds something other"):
+    with pytest.raises(ModelError, match="has no lora_magnitude_vector"):
         merge_step(study, tuned, 0)
     assert not (tmp_path / "run/merged").exists()

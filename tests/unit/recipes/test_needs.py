@@ -12,6 +12,7 @@ from driftmap.load.model import load_model
 from driftmap.load.samples import read_samples
 from driftmap.load.source import ModelSource
 from driftmap.recipes import options
+from driftmap.recipes.freeze_options import FreezeOptions
 from driftmap.recipes.options import (
     ElsewhereOptions,
     EvaluationOptions,
@@ -34,6 +35,7 @@ PLAN = StudyPlan(
     scoring=ScoringOptions(num_samples=6, score_batch_size=8),
     groups=GroupOptions(share=0.02),
     lora=TuningSettings(max_steps=4, batch_size=8, grad_accum=4, save_steps=2),
+    freezing=FreezeOptions(),
     evaluation=EvaluationOptions(max_new_tokens=4, eval_batch_size=8),
     testing=options.TestingOptions(seeds=2, permutations=19),
     elsewhere=ElsewhereOptions(),

@@ -107,7 +107,7 @@ def test_a_model_in_16_bits_says_what_is_rounded(study):
     identity = replace(study.loaded.identity, dtype="bfloat16")
     narrow = replace(study, loaded=replace(study.loaded, identity=identity))
     found = cautions_of(narrow, groups_of(study))
-    assert "Drift is: it comes from the adapter" in found["half-precision"].sentence
+    assert "Drift from an adapter's own factors is" in found["half-precision"].sentence
     assert not found["half-precision"].is_blocking
 
 

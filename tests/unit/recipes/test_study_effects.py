@@ -6,6 +6,7 @@ from driftmap.core.places import Site
 from driftmap.recipes.steps.inference.effects import pooled_summary, study_effects
 from driftmap.results.groups import GroupOrigin, WeightGroup
 from driftmap.results.table import Table
+from driftmap.signals.changes import DenseChange
 from driftmap.signals.factors import LoraFactors
 from driftmap.stats.effects import effect_size
 
@@ -25,6 +26,10 @@ def factors(seed):
         up=torch.randn(4, 2, generator=draw, dtype=torch.float64),
         scale=1.0,
     )
+
+
+def before(site):
+    return torch.eye(4)
 
 
 def rows(values_by_run):
@@ -85,7 +90,7 @@ def test_no_unit_in_any_run_has_no_summary():
 
 def test_absolute_change_is_compared_from_every_weight_of_every_run():
     tuned = [{Q: factors(0)}, {Q: factors(1)}]
-    found = study_effects(GROUPS, tuned, table())
+    found = study_effects(GROUPS, tuned, before, table())
     dense = [abs(run[Q].up @ run[Q].down).flatten().numpy() for run in tuned]
     top, random = (np.concatenate([d[i] for d in dense]) for i in ([0, 5], [2, 9]))
     expected = effect_size(("difference", top), ("random", random))
@@ -98,8 +103,20 @@ def test_absolute_change_is_compared_from_every_weight_of_every_run():
     ]
 
 
+def test_every_matrix_of_a_run_is_asked_for_once():
+    asked = []
+
+    def weight(site):
+        asked.append(site)
+        return torch.eye(4)
+
+    dense = DenseChange(values=torch.ones(4, 4, dtype=torch.float64))
+    study_effects(GROUPS, [{Q: dense, K: dense}], weight, table())
+    assert asked == [Q, K]
+
+
 def test_other_metrics_come_from_what_the_table_says_of_each_run():
-    (effect,) = study_effects(GROUPS, [{}], table())
+    (effect,) = study_effects(GROUPS, [{}], before, table())
     whole, other = np.array([1.0, 2.0, 4.0]), np.array([1.0, 3.0])
     expected = effect_size(("difference", whole), ("random", other))
     assert effect.cohens_d == pytest.approx(expected.cohens_d)

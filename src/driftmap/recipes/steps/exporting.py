@@ -1,18 +1,20 @@
 """How do the groups and the drift of a study leave in the published JSON shapes?"""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from driftmap.core.places import Site
 from driftmap.core.progress import progress, say
 from driftmap.core.units import format_count
-from driftmap.load.adapters import read_adapter
 from driftmap.measure.drift import published_summary
 from driftmap.recipes.steps.bench import Study
 from driftmap.recipes.steps.groups.choosing import load_groups
 from driftmap.recipes.steps.inference.concluding import Tuned
+from driftmap.recipes.steps.tuning.checkpoints import changes_at
 from driftmap.recipes.steps.tuning.training import checkpoint_folders
 from driftmap.results.groups import WeightGroup
 from driftmap.results.table import Cell, Table
+from driftmap.signals.changes import MatrixChange
 from driftmap.stats.log_effects import last_comparisons
 from driftmap.store.drift_logs import (
     COMPARISONS_FILE,
@@ -93,18 +95,17 @@ def _logs(
 ) -> Table:
     rows: list[dict[str, Cell]] = []
     with progress("export drift", len(checkpoints)) as bar:
-        for step, folder in checkpoints.items():
-            rows += _rows(study, tuned, names, (step, folder))
+        for step in checkpoints:
+            changes = changes_at(study, checkpoints, step).by_site
+            rows += _rows(tuned, names, step, changes)
             bar.advance()
     return Table.from_rows(rows)
 
 
 def _rows(
-    study: Study, tuned: Tuned, names: dict[str, str], checkpoint: tuple[int, Path]
+    tuned: Tuned, names: dict[str, str], step: int, changes: Mapping[Site, MatrixChange]
 ) -> Iterator[dict[str, Cell]]:
-    step, folder = checkpoint
-    factors = read_adapter(folder, study.loaded.layout.sites).factors
-    found = published_summary(tuned.live.baseline(), factors)
+    found = published_summary(tuned.live.baseline(), changes)
     for metric, groups in found.items():
         for group, name in names.items():
             yield {"step": step, "metric": metric, "group": name, **groups[group]}

@@ -19,7 +19,8 @@ from driftmap.recipes.steps.pages import REPORT
 from driftmap.recipes.steps.rows import StudyRows
 from driftmap.recipes.steps.scoring.kept import ScorePlaces
 from driftmap.recipes.steps.tuning import foreign as foreign_checkpoints
-from driftmap.recipes.steps.tuning import merging, training
+from driftmap.recipes.steps.tuning import freezing, merging, training
+from driftmap.recipes.steps.tuning.starting import start_of_training
 from driftmap.store.steps import StepOutcome
 
 
@@ -62,17 +63,30 @@ def _phases(
     chosen = _groups(study, data, plan, mobile)
     if plan.until == "groups":
         return study.run.path
+    with start_of_training(study, plan.lora):
+        kept = freezing.freeze_step(study, plan.freezing, chosen, mobile)
+        return _after_groups(study, data, elsewhere, plan, (chosen, kept))
+
+
+def _after_groups(
+    study: Study,
+    data: StudyData,
+    elsewhere: Sequence[TrainingRun],
+    plan: StudyPlan,
+    before: tuple[StepOutcome, freezing.Kept],
+) -> Path:
+    chosen, kept = before
     live = training.live_drift(study, chosen)
     runs = [
         foreign_checkpoints.checkpoint_step(study, r, n)
         for n, r in enumerate(elsewhere)
-    ] or _tune(study, data, plan, live)
+    ] or _tune(study, data, plan, (live, kept))
     if plan.output.merged:
         for number, tuned in enumerate(runs):
             merging.merge_step(study, tuned, number)
     if plan.until == "tune":
         return study.run.path
-    made = concluding.Tuned(groups=chosen, runs=runs, live=live)
+    made = concluding.Tuned(groups=chosen, runs=runs, live=live, kept=kept)
     concluding.conclude(study, made, data.asked, plan)
     if plan.output.export_json:
         exporting.export_step(study, made)
@@ -104,10 +118,14 @@ def _groups(
 
 
 def _tune(
-    study: Study, data: StudyData, plan: StudyPlan, live: training.LiveDrift
+    study: Study,
+    data: StudyData,
+    plan: StudyPlan,
+    beside: tuple[training.LiveDrift, freezing.Kept],
 ) -> list[StepOutcome]:
     assert data.learnt is not None, "nothing to tune on, and no checkpoints"
+    live, kept = beside
     return [
-        training.tune_step(study, data.learnt, plan.lora, live, number)
+        training.tune_step(study, data.learnt, plan.lora, live, number, kept)
         for number in range(plan.testing.seeds)
     ]

@@ -1,7 +1,6 @@
 """What does the model do before tuning and at each checkpoint?"""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
 
@@ -18,12 +17,12 @@ from driftmap.evaluate.refusal import (
     refusal_first_ids,
     refusal_readings,
 )
-from driftmap.load.attach import attach_adapter
 from driftmap.load.model import LoadedModel
 from driftmap.recipes.options import EvaluationOptions
 from driftmap.recipes.steps.bench import Study, batches_of
 from driftmap.recipes.steps.data import Encoded, EvaluationData
 from driftmap.recipes.steps.needs.remedies import for_evaluation
+from driftmap.recipes.steps.tuning.checkpoints import tuned_model
 from driftmap.recipes.steps.tuning.training import checkpoint_folders
 from driftmap.results.behaviour import Answer
 from driftmap.results.table import Cell, Table
@@ -104,7 +103,7 @@ def checkpoint_step(
                 if step > 0:
                     with (
                         explained("evaluation", for_evaluation(options)),
-                        _adapted(study.loaded, adapter) as model,
+                        tuned_model(study.loaded, adapter) as model,
                     ):
                         answers = _answers(study.loaded, model, asked, options)
                         rows = _read(
@@ -217,23 +216,6 @@ def _with_accuracy(
                 row["right"] = float(reading.right)
                 row["nll_nats"] = reading.nll_nats
     return rows
-
-
-@contextmanager
-def _adapted(loaded: LoadedModel, folder: Path) -> Iterator[PeftModel]:
-    """The model with a saved adapter on it, for as long as the block runs."""
-    base = cast(PreTrainedModel, loaded.model)
-    wrapped = attach_adapter(
-        base,
-        folder,
-        base_name=loaded.identity.source,
-        base_sha256=loaded.identity.base_sha256,
-    )
-    try:
-        yield wrapped
-    finally:
-        wrapped.unload()
-        base.__dict__.pop("peft_config", None)
 
 
 def _table(rows: Rows, *, seed: int, step: int) -> Table:

@@ -12,6 +12,7 @@ from driftmap.recipes.steps.evaluating.judging import (
     opened_judge,
 )
 from driftmap.recipes.steps.pages import write_report
+from driftmap.recipes.utility_options import EndpointOptions
 from driftmap.render.judges_page import judges_page
 from driftmap.results.evaluation import JudgeCheck
 from driftmap.results.plain import from_plain, to_plain
@@ -26,18 +27,21 @@ CHECK_KIND = "driftmap.judge_check"
 CHECK_FILE = "judges.json"
 
 
-def check_step(run: RunDir, labelled: Labelled, named: str | None) -> StepOutcome:
+def check_step(
+    run: RunDir, labelled: Labelled, named: str | None, server: EndpointOptions
+) -> StepOutcome:
     """Compare every built-in judge with people, and the one that is named.
 
     Args:
         run: The run.
         labelled: What people say.
         named: A further judge, as `--judge` names it.
+        server: Where it is, if it is behind a server.
     """
     with ExitStack() as stack:
         judges = [NamedJudge(judge=judge, key=judge.name) for judge in PHRASE_JUDGES]
         if named is not None:
-            further = stack.enter_context(opened_judge(named))
+            further = stack.enter_context(opened_judge(named, server))
             judges += [] if further.key in {j.key for j in judges} else [further]
 
         def make(folder: Path) -> None:

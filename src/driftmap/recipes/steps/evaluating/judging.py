@@ -9,12 +9,16 @@ from typing import cast, get_args
 
 from driftmap.core.errors import DataError
 from driftmap.core.quoted import quoted
+from driftmap.evaluate.by_endpoint import RUBRIC, EndpointJudge
 from driftmap.evaluate.judges import FunctionJudge, Judge, phrase_judge
 from driftmap.load.own_code import PythonFile, explained, opened
 from driftmap.load.python_rows import PythonSource, python_source
 from driftmap.load.rows import Rows, read_rows
+from driftmap.recipes.steps.evaluating.serving import server_of
+from driftmap.recipes.utility_options import BY_ENDPOINT, EndpointOptions
 from driftmap.results.judging import Exchange, Ruling
 
+NO_SERVER = EndpointOptions()
 ANSWER_COLUMNS = ("completion", "response", "answer", "output")
 LABEL_COLUMNS = ("final_label", "ruling", "label")
 WORDS: Mapping[str, Ruling] = {
@@ -59,17 +63,24 @@ class NamedJudge:
 
 
 @contextmanager
-def opened_judge(name: str) -> Iterator[NamedJudge]:
+def opened_judge(
+    name: str, server: EndpointOptions = NO_SERVER
+) -> Iterator[NamedJudge]:
     """Find a judge by what the user calls it, for as long as the block runs.
 
     Args:
-        name: A built-in one, or `FILE.py:FUNCTION` with a function of prompt and
-            answer that returns `refusal`, `partial` or `compliance`.
+        name: A built-in one, `endpoint` for the model behind a server, or
+            `FILE.py:FUNCTION` with a function of prompt and answer that returns
+            `refusal`, `partial` or `compliance`.
+        server: Which server.
 
     Raises:
-        UsageError: No judge has this name.
+        UsageError: No judge has this name, or no server is named.
         DataError: There is no such file or function.
     """
+    if name == BY_ENDPOINT:
+        yield _judge_behind(server)
+        return
     own = python_source(name)
     if own is None:
         yield NamedJudge(judge=phrase_judge(name), key=name)
@@ -100,6 +111,13 @@ def read_labelled(source: str) -> Labelled:
         _ruling(source, number, row[label]) for number, row in enumerate(rows.rows)
     )
     return Labelled(source=source, exchanges=exchanges, truth=truth, sha256=rows.sha256)
+
+
+def _judge_behind(server: EndpointOptions) -> NamedJudge:
+    endpoint = server_of(server)
+    rubric = hashlib.sha256(RUBRIC.encode()).hexdigest()
+    judge = EndpointJudge(name=endpoint.name, ask=endpoint.replies)
+    return NamedJudge(judge=judge, key=f"{endpoint.name} {rubric}")
 
 
 def _column(rows: Rows, names: Sequence[str]) -> str:

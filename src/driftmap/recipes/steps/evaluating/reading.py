@@ -172,12 +172,10 @@ def odds_step(
             ]  # fmt: skip
         save_table(folder / f"tables/log_odds/{model}.parquet", Table.from_rows(rows))
 
+    texts = {name: encoded_requests(desk, some) for name, some in asked.items()}
     key = {
         "model": [desk.identity.sha256, desk.identity.dtype],
-        "asked": {
-            name: [sample.token_ids.tolist() for sample in encoded_requests(desk, some)]
-            for name, some in asked.items()
-        },
+        "asked": {n: [s.token_ids.tolist() for s in each] for n, each in texts.items()},
         "first_ids": list(inputs.first_ids),
         "openers": [list(inputs.refusals), list(inputs.compliances)],
     }

@@ -5,6 +5,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 from driftmap.evaluate.attacks import Condition
+from driftmap.evaluate.by_endpoint import EndpointGenerator
+from driftmap.evaluate.generators import Generator
 from driftmap.recipes.evaluating_options import (
     AskingOptions,
     AttackOptions,
@@ -33,7 +35,9 @@ from driftmap.recipes.steps.evaluating.reading import (
     odds_step,
     rulings_step,
 )
+from driftmap.recipes.steps.evaluating.serving import server_of
 from driftmap.recipes.steps.evaluating.shelf import Shelf
+from driftmap.recipes.utility_options import EndpointOptions
 from driftmap.results.evaluation import Which
 from driftmap.store.run_dir import RunDir
 from driftmap.store.steps import StepOutcome
@@ -50,6 +54,7 @@ class RefusalPlan:
         judging: Who judges.
         labelled: Answers that people have judged.
         compared: What stands beside the model.
+        server: Which server answers or judges, if one does.
         seed: The run's seed.
     """
 
@@ -59,6 +64,7 @@ class RefusalPlan:
     judging: JudgingOptions
     labelled: Labelled | None
     compared: Comparison
+    server: EndpointOptions
     seed: int
 
 
@@ -66,7 +72,7 @@ def refusal_steps(run: RunDir, shelf: Shelf, plan: RefusalPlan) -> StepOutcome:
     """Ask, judge, read and compare; return the step that holds every number."""
     frame = frames(plan.asking, shelf.desk("this"))
     with ExitStack() as stack:
-        named = stack.enter_context(opened_judge(plan.judging.judge))
+        named = stack.enter_context(opened_judge(plan.judging.judge, plan.server))
         answered = _answered(run, shelf, plan, frame)
         rulings = rulings_step(run, answered, named)
         likelihood = likelihood_step(
@@ -98,7 +104,7 @@ def _answered(
     for model in _asked_models(plan.compared):
         asking = Asking(
             model=model,
-            generator=LocalGenerator(shelf, model, plan.asking.eval_batch_size),
+            generator=_generator(shelf, plan, model),
             options=plan.asking,
             num_sampled=plan.attacks.num_sampled,
             seed=plan.seed,
@@ -111,6 +117,14 @@ def _answered(
         found.append(earlier_step(run, plan.compared.earlier))
         require_same_prompts(load_answers(found), plan.compared.earlier)
     return found
+
+
+def _generator(shelf: Shelf, plan: RefusalPlan, model: Which) -> Generator:
+    """The server for the evaluated model where it answers, else the model here."""
+    if model == "this" and plan.server.endpoint_answers:
+        endpoint = server_of(plan.server)
+        return EndpointGenerator(name=endpoint.name, ask=endpoint.replies)
+    return LocalGenerator(shelf, model, plan.asking.eval_batch_size)
 
 
 def _odds(

@@ -1,5 +1,6 @@
 """How does an evaluation become a report, from its folder alone?"""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import driftmap
@@ -8,8 +9,11 @@ from driftmap.recipes.steps.evaluating.concluding import (
     RESULT_FILE,
     RESULT_KIND,
 )
+from driftmap.recipes.steps.evaluating.useful import STEP, load_usefulness
 from driftmap.recipes.steps.pages import flat_settings, versions_of, write_report
 from driftmap.render.evaluate_page import evaluation_page
+from driftmap.render.evaluate_utility import utility_page, utility_sections
+from driftmap.render.page import Page
 from driftmap.results.evaluation import EvaluationResult, EvaluationStudy
 from driftmap.results.plain import from_plain
 from driftmap.store.plain import load_json
@@ -21,13 +25,24 @@ from driftmap.store.tables import load_table
 
 def evaluation_report_step(run: RunDir) -> StepOutcome:
     """Draw `report.html` and `report.txt` of an evaluation."""
-    statistics = run.require("statistics")
+    parts = [name for name in ("statistics", STEP) if run.is_finished(name)]
+    # Where neither is there, the error is about the first.
+    read = {name: run.require(name) for name in parts or ("statistics",)}
 
     def make(folder: Path) -> None:
-        write_report(folder, evaluation_page(read_evaluation(run, statistics)))
+        write_report(folder, _page(run, read))
 
-    inputs = {"of": [statistics.key], "driftmap": driftmap.__version__}
-    return run.step("report", inputs, make)
+    keys = [step.key for step in read.values()]
+    return run.step("report", {"of": keys, "driftmap": driftmap.__version__}, make)
+
+
+def _page(run: RunDir, read: Mapping[str, StepOutcome]) -> Page:
+    useful = load_usefulness(read[STEP]) if STEP in read else None
+    if "statistics" in read:
+        study = read_evaluation(run, read["statistics"])
+        return evaluation_page(study, utility_sections(useful) if useful else [])
+    assert useful is not None
+    return utility_page(useful, _settings(run))
 
 
 def read_evaluation(run: RunDir, statistics: StepOutcome) -> EvaluationStudy:
@@ -38,13 +53,17 @@ def read_evaluation(run: RunDir, statistics: StepOutcome) -> EvaluationStudy:
         statistics: Its step with all numbers.
     """
     plain = load_json(statistics.path(RESULT_FILE), RESULT_KIND)
-    settings = flat_settings(load_recipe(run.path).settings)
-    said = {n: _said(v) for n, v in settings.items() if v not in (None, [], False)}
     return EvaluationStudy(
         result=from_plain(EvaluationResult, plain),
         answers=load_table(statistics.path(ANSWERS)),
-        settings=said | versions_of(run.path),
+        settings=_settings(run),
     )
+
+
+def _settings(run: RunDir) -> dict[str, str]:
+    settings = flat_settings(load_recipe(run.path).settings)
+    said = {n: _said(v) for n, v in settings.items() if v not in (None, [], False)}
+    return said | versions_of(run.path)
 
 
 def _said(value: object) -> str:

@@ -8,13 +8,40 @@ import numpy as np
 from driftmap.core.places import Site
 from driftmap.families.matrices import effective_weight
 from driftmap.recipes.steps.bench import Study
+from driftmap.recipes.steps.tuning.checkpoints import CheckpointChanges
 from driftmap.results.drift import SMALLEST_WEIGHT
 from driftmap.results.evidence import MatrixEvidence
 from driftmap.results.groups import WeightGroup
 from driftmap.results.statistics import Caution, GroupRatio
 from driftmap.results.table import Table
-from driftmap.stats import cautions
+from driftmap.stats import cautions, reading_cautions
 from driftmap.stats.ratios import immobile_share
+
+
+@dataclass(slots=True)
+class ChangeCount:
+    """Sums over changes and weights of matrices, filled one matrix at a time."""
+
+    num_changes: int = 0
+    num_zero: int = 0
+    sum_change: float = 0.0
+    sum_weight: float = 0.0
+
+    def add(self, sizes: np.ndarray, drift: np.ndarray) -> None:
+        """Count |W0| and |dW| of one matrix under one seed."""
+        self.num_changes += drift.size
+        self.num_zero += drift.size - int(np.count_nonzero(drift))
+        self.sum_change += float(drift.sum())
+        self.sum_weight += float(sizes.sum(dtype=np.float64))
+
+    def sizes(self) -> reading_cautions.ChangeSizes:
+        """Shares and means of what was counted."""
+        num_changes, num_moved = self.num_changes, self.num_changes - self.num_zero
+        return reading_cautions.ChangeSizes(
+            zero_share=self.num_zero / max(1, num_changes),
+            mean_change=self.sum_change / max(1, num_moved),
+            mean_weight=self.sum_weight / max(1, num_changes),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,9 +66,6 @@ def study_cautions(
     agreement: Table,
 ) -> tuple[Caution, ...]:
     """Gather the cautions that apply to a study.
-
-    Drift comes from the adapters' factors in float64, so none says that rounded
-    weights hid it.
 
     Args:
         study: The model under study.
@@ -72,6 +96,29 @@ def study_cautions(
         *_comparison_cautions(study, groups, [m.site for m in evidence if m.is_mobile]),
     ]
     return cautions.applying(found)
+
+
+def read_cautions(
+    study: Study, read: Sequence[CheckpointChanges], counted: ChangeCount
+) -> tuple[Caution, ...]:
+    """Say what was read of training, where that is not plain factors.
+
+    Args:
+        study: The model under study.
+        read: What every training run had added at the tested step.
+        counted: Sizes of the changes, over all matrices that hold a group.
+    """
+    first, dtype = read[0], study.loaded.identity.dtype
+    half_types = dict.fromkeys(name for of_run in read for name in of_run.half_types)
+    num_open = max(of_run.num_open for of_run in read)
+    num_tuned = len(first.by_site)
+    return cautions.applying(
+        [
+            reading_cautions.rounded_weights(tuple(half_types), counted.sizes()),
+            reading_cautions.whole_matrices(first.num_whole, num_tuned),
+            reading_cautions.dora(first.num_dora, num_tuned, num_open, dtype),
+        ]
+    )
 
 
 def _comparison_cautions(

@@ -10,6 +10,7 @@ from driftmap.recipes.steps.data import EvaluationData
 from driftmap.recipes.steps.groups.choosing import load_groups
 from driftmap.recipes.steps.groups.files import AGREEMENT_FILE
 from driftmap.recipes.steps.inference import drifting, testing
+from driftmap.recipes.steps.tuning.freezing import ALL_MOVE, Kept
 from driftmap.recipes.steps.tuning.training import LiveDrift
 from driftmap.store.steps import StepOutcome
 from driftmap.store.tables import load_table
@@ -23,11 +24,13 @@ class Tuned:
         groups: The step that chose the groups.
         runs: The step of every training run.
         live: Drift as it was measured on the way.
+        kept: What could not move.
     """
 
     groups: StepOutcome
     runs: Sequence[StepOutcome]
     live: LiveDrift
+    kept: Kept = ALL_MOVE
 
 
 def conclude(
@@ -55,5 +58,6 @@ def conclude(
         num_shared=asked.num_shared,
         agreement=load_table(tuned.groups.path(AGREEMENT_FILE)),
         is_trial=plan.is_trial,
+        kept=tuned.kept,
     )
     testing.statistics_step(study, findings, plan.testing)

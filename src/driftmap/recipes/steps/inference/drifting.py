@@ -1,15 +1,14 @@
 """How far did every group move at every step, under every seed?"""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from driftmap.core.progress import progress
-from driftmap.load.adapters import read_adapter
 from driftmap.measure.drift import drift_table
 from driftmap.recipes.steps.bench import Study
+from driftmap.recipes.steps.tuning.checkpoints import changes_at, nothing_moved
 from driftmap.recipes.steps.tuning.training import LiveDrift, checkpoint_folders
 from driftmap.results.drift import POOLED_LAYER
 from driftmap.results.table import Cell, Table
@@ -24,7 +23,7 @@ def drift_step(
     """Write `tables/drift.parquet` and the curves over seeds.
 
     Drift that was measured during training is taken from there if every training
-    run has it; for groups that were chosen later it is read from the saved adapters,
+    run has it; for groups that were chosen later it is read from the saved checkpoints,
     for all runs alike, so that every curve is over the same runs at each step.
     """
     along_the_way = all(
@@ -35,7 +34,7 @@ def drift_step(
         tables = [
             load_table(step.path(live.file(number)))
             if along_the_way
-            else _from_adapters(study, step, live, number)
+            else _from_checkpoints(study, step, live, number)
             for number, step in enumerate(tuned)
         ]
         table = Table.joined(tables)
@@ -50,20 +49,19 @@ def drift_step(
     return study.run.step("drift", inputs, make)
 
 
-def _from_adapters(
+def _from_checkpoints(
     study: Study, step: StepOutcome, live: LiveDrift, number: int
 ) -> Table:
-    sites = study.loaded.layout.sites
     folders = checkpoint_folders(step, number)
     tables = []
     with progress(f"drift of seed {number}", len(folders)) as bar:
-        for at, folder in folders.items():
-            factors = read_adapter(folder, sites).factors
+        for at in folders:
+            changes = changes_at(study, folders, at).by_site
             if not tables and at > 0:
-                # Adapters trained elsewhere may begin later; nothing has moved at 0.
-                still = {s: replace(f, scale=0.0) for s, f in factors.items()}
+                # Checkpoints from elsewhere may begin later; nothing has moved at 0.
+                still = nothing_moved(changes)
                 tables.append(drift_table(live.baseline(), still, step=0, seed=number))
-            tables.append(drift_table(live.baseline(), factors, step=at, seed=number))
+            tables.append(drift_table(live.baseline(), changes, step=at, seed=number))
             bar.advance()
     return Table.joined(tables)
 

@@ -1,34 +1,39 @@
 """How far apart do the drifts of two groups lie, over all training runs together?"""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Float64
+from torch import Tensor
 
 from driftmap.core.places import Site
-from driftmap.measure.drift import weight_change
+from driftmap.measure.drift import difference, weight_change
 from driftmap.results.drift import POOLED_LAYER
 from driftmap.results.groups import WeightGroup
 from driftmap.results.statistics import EffectSize, Summary
 from driftmap.results.table import Table
-from driftmap.signals.factors import LoraFactors
+from driftmap.signals.changes import MatrixChange
 from driftmap.stats.effects import effect_from_summaries, effect_size
 
 BASELINES = ("utility", "random", "matched")
 """Groups that the scored groups are compared with."""
 
-Factors = Sequence[Mapping[Site, LoraFactors]]
-"""The adapter of every training run at one step."""
+Changes = Sequence[Mapping[Site, MatrixChange]]
+"""What every training run had added at one step."""
 
 
 def study_effects(
-    groups: Sequence[WeightGroup], factors: Factors, drift: Table
+    groups: Sequence[WeightGroup],
+    changes: Changes,
+    weight: Callable[[Site], Tensor],
+    drift: Table,
 ) -> tuple[EffectSize, ...]:
     """Compare every scored group with every baseline, weights of all runs together.
 
     Args:
         groups: All groups, the declared one first.
-        factors: The adapters at the tested step.
+        changes: What training had added at the tested step.
+        weight: Gives a matrix before training.
         drift: The drift table at that step, all runs.
 
     Returns:
@@ -38,7 +43,7 @@ def study_effects(
     scored = [group.name for group in groups if group.name not in BASELINES]
     there = {group.name for group in groups}
     pairs = [(name, b) for name in scored for b in BASELINES if b in there]
-    return (*_absolute(groups, factors, pairs), *_others(drift, pairs))
+    return (*_absolute(_moved(groups, changes, weight), pairs), *_others(drift, pairs))
 
 
 def pooled_summary(rows: Table) -> Summary | None:
@@ -69,23 +74,33 @@ def pooled_summary(rows: Table) -> Summary | None:
 
 
 def _absolute(
-    groups: Sequence[WeightGroup], factors: Factors, pairs: list[tuple[str, str]]
+    moved: Mapping[str, Float64[np.ndarray, " weight"]], pairs: list[tuple[str, str]]
 ) -> Iterator[EffectSize]:
-    moved = {group.name: _moved(group, factors) for group in groups}
     for name, baseline in pairs:
         if moved[name].size and moved[baseline].size:
             yield effect_size((name, moved[name]), (baseline, moved[baseline]))
 
 
-def _moved(group: WeightGroup, factors: Factors) -> Float64[np.ndarray, " weight"]:
-    """|dW| of the group's mobile weights, runs one after the other."""
-    parts = [
-        weight_change(of_run[site], None, index).abs().numpy()
-        for of_run in factors
-        for site, index in group.members.items()
-        if site in of_run
-    ]
-    return np.concatenate([np.empty(0), *parts])
+def _moved(
+    groups: Sequence[WeightGroup], changes: Changes, weight: Callable[[Site], Tensor]
+) -> dict[str, Float64[np.ndarray, " weight"]]:
+    """|dW| of the groups' mobile weights, runs one after the other.
+
+    A matrix is asked for once, since it may be read from a file each time.
+    """
+    parts: dict[str, list[np.ndarray]] = {group.name: [] for group in groups}
+    for of_run in changes:
+        for site in of_run:
+            here = [group for group in groups if group.at(site).size]
+            if here:
+                change, before = of_run[site], weight(site)
+                settled = difference(change, None, site.key, before)
+                for group in here:
+                    moved = weight_change(settled, None, group.at(site), before)
+                    parts[group.name].append(moved.abs().numpy())
+    return {
+        name: np.concatenate([np.empty(0), *found]) for name, found in parts.items()
+    }
 
 
 def _others(drift: Table, pairs: list[tuple[str, str]]) -> Iterator[EffectSize]:

@@ -2,23 +2,29 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Float32, Float64
 
 from driftmap.core.places import Site
 from driftmap.core.progress import progress
 from driftmap.core.shortage import explained
-from driftmap.families.matrices import effective_weight
-from driftmap.load.adapters import read_adapter
+from driftmap.families.matrices import effective_weight, site_weight
 from driftmap.measure.drift import dense_change
 from driftmap.recipes.options import TestingOptions
 from driftmap.recipes.steps.bench import Study
 from driftmap.recipes.steps.groups.cards import STATISTICS_KIND
-from driftmap.recipes.steps.inference.cautioning import study_cautions
-from driftmap.recipes.steps.inference.effects import Factors, study_effects
+from driftmap.recipes.steps.inference.cautioning import (
+    ChangeCount,
+    read_cautions,
+    study_cautions,
+)
+from driftmap.recipes.steps.inference.effects import Changes, study_effects
 from driftmap.recipes.steps.needs.remedies import FOR_STATISTICS
+from driftmap.recipes.steps.tuning.checkpoints import changes_at
+from driftmap.recipes.steps.tuning.freezing import Kept
 from driftmap.recipes.steps.tuning.training import checkpoint_folders
 from driftmap.results.evidence import MatrixEvidence
 from driftmap.results.groups import WeightGroup
@@ -50,6 +56,7 @@ class Findings:
         behaviours: What tuning did to the model, the declared outcome first.
         num_shared: Evaluated rows that were scored or tuned on too.
         agreement: What halves of the samples agree on, by group.
+        kept: What could not move.
         is_trial: Whether samples and steps were capped.
     """
 
@@ -59,6 +66,7 @@ class Findings:
     behaviours: tuple[BehaviourChange, ...]
     num_shared: int
     agreement: Table
+    kept: Kept
     is_trial: bool
 
 
@@ -79,6 +87,7 @@ def statistics_step(
         "drift": findings.drift.key,
         "behaviours": to_plain(findings.behaviours),
         "num_shared": findings.num_shared,
+        **findings.kept.inputs(),
         "is_trial": findings.is_trial,
         "margin": testing.margin,
         "permutations": testing.permutations,
@@ -92,15 +101,17 @@ def _statistics(
 ) -> DriftStatistics:
     folders = [checkpoint_folders(s, n) for n, s in enumerate(findings.tuned)]
     step = max(folders[0])
-    sites = study.loaded.layout.sites
-    factors = [read_adapter(of_run[step], sites).factors for of_run in folders]
-    evidence = _evidence(study, findings.groups, factors, testing)
+    read = [changes_at(study, of_run, step) for of_run in folders]
+    changes = [of_run.by_site for of_run in read]
+    counted = ChangeCount()
+    evidence = _evidence(study, findings.groups, (changes, counted), testing)
     ratios = adjust(
         group_ratios(evidence, primary=findings.groups[0].name, seed=study.seed),
         controls=_controls(findings.groups),
     )
     cautions = (
         *applying([trial_run(findings.is_trial)]),
+        *read_cautions(study, read, counted),
         *study_cautions(
             study,
             findings.groups,
@@ -113,9 +124,11 @@ def _statistics(
     drift = load_table(findings.drift.path("tables/drift.parquet")).where(step=step)
     return DriftStatistics(
         step=step,
-        num_seeds=len(factors),
+        num_seeds=len(changes),
         ratios=ratios,
-        effects=study_effects(findings.groups, factors, drift),
+        effects=study_effects(
+            findings.groups, changes, partial(site_weight, study.loaded.model), drift
+        ),
         equivalences=tuple(
             equivalence(ratio, testing.margin)
             for ratio in ratios
@@ -130,7 +143,7 @@ def _statistics(
 def _evidence(
     study: Study,
     groups: Sequence[WeightGroup],
-    factors: Factors,
+    moved: tuple[Changes, ChangeCount],
     testing: TestingOptions,
 ) -> list[MatrixEvidence]:
     """Compare groups matrix by matrix: one is in memory, under one seed at a time."""
@@ -144,18 +157,25 @@ def _evidence(
         for site in sites:
             sizes = effective_weight(study.loaded.model, site).abs().cpu().numpy()
             members = {group.name: group.at(site) for group in groups}
-            drifts = _drifts(site, factors)
+            drifts = _drifts(study, (site, sizes), *moved)
             found.append(matrix_evidence(site, sizes, drifts, members, plan, controls))
             bar.advance()
     return found
 
 
 def _drifts(
-    site: Site, factors: Factors
+    study: Study,
+    before: tuple[Site, Float32[np.ndarray, "row column"]],
+    changes: Changes,
+    counted: ChangeCount,
 ) -> Iterator[Float64[np.ndarray, "row column"]]:
-    for of_seed in factors:
+    site, sizes = before
+    for of_seed in changes:
         if site in of_seed:
-            yield dense_change(of_seed[site]).abs().numpy()
+            weight = site_weight(study.loaded.model, site)
+            moved = dense_change(of_seed[site], weight=weight).abs().numpy()
+            counted.add(sizes, moved)
+            yield moved
         else:
             yield np.zeros(site.shape)
 

@@ -1,6 +1,7 @@
 """How are the scores of one data set written, whole and as a group?"""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -9,13 +10,13 @@ from torch import Tensor
 
 from driftmap.core.places import Site
 from driftmap.core.shortage import explained
-from driftmap.measure.select import top
 from driftmap.recipes.options import ScoringOptions
 from driftmap.recipes.steps.bench import Study
+from driftmap.recipes.steps.groups.single import Rule
 from driftmap.recipes.steps.needs.remedies import for_scoring
 from driftmap.recipes.steps.scoring.halves import whole_scores
 from driftmap.recipes.steps.scoring.kinds import measure_of, score_inputs
-from driftmap.results.groups import FlatIndex, GroupOrigin, WeightGroup
+from driftmap.results.groups import GroupOrigin, WeightGroup
 from driftmap.results.samples import EncodedSample
 from driftmap.store.groups import save_group
 from driftmap.store.scores import open_scores, save_scores
@@ -29,18 +30,20 @@ def score_step(
     study: Study,
     data: tuple[Sequence[EncodedSample], str],
     scoring: ScoringOptions,
-    kept: tuple[float, bool],
+    rule: Rule,
+    *,
+    keep: bool,
 ) -> StepOutcome:
-    """Write `groups/top.safetensors` and, if asked, `scores/SCORE-*.safetensors`.
+    """Write a group, `groups/NAME.safetensors`, and, if asked, all scores beside it.
 
     Args:
         study: Folder, model and seed.
         data: Encoded samples, and their hash as encoded.
         scoring: How weights are scored.
-        kept: Share of each matrix in the group, and whether all scores are kept.
+        rule: Which weights are the group.
+        keep: Whether all scores are kept, `scores/SCORE-*.safetensors`.
     """
     encoded, sha256 = data
-    share, keep = kept
     identity = study.loaded.identity
     of_scores = {
         **score_inputs(study, scoring),
@@ -54,25 +57,24 @@ def score_step(
     files = _keep(study, encoded, scoring, of_scores) if keep else None
 
     def make(folder: Path) -> None:
-        members: dict[Site, FlatIndex] = {}
         found = files or study.run.find(STEP, of_scores)
         parts = _kept(found) if found else _scores(study, encoded, scoring)
         with explained("scoring", for_scoring(scoring)):
-            for scores in parts:
-                members |= top(scores, share)
+            members = rule.members(study.loaded.layout.sites, parts)
         origin = GroupOrigin(
             model_sha256=identity.sha256,
             base_sha256=identity.base_sha256,
-            rule="top",
+            rule=rule.name,
             score=scoring.score_name,
-            shares={"share": share},
+            shares=rule.shares,
             samples_sha256={"data": sha256} if scoring.reads_samples else {},
             positions=scoring.positions if scoring.reads_samples else "",
+            per=rule.of_what,
         )
-        group = WeightGroup(name="top", members=members, origin=origin)
-        save_group(folder / "groups/top.safetensors", group)
+        group = WeightGroup(name=rule.name, members=members, origin=origin)
+        save_group(folder / f"groups/{rule.name}.safetensors", group)
 
-    return study.run.step("score", {**of_scores, "share": share}, make)
+    return study.run.step("score", {**of_scores, **asdict(rule)}, make)
 
 
 def _keep(

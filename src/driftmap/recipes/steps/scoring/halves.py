@@ -25,6 +25,7 @@ from driftmap.recipes.steps.scoring.passes import (
     plan_waiting,
     plan_whole,
 )
+from driftmap.recipes.steps.scoring.units import UnitsBeside
 from driftmap.results.samples import EncodedSample
 from driftmap.signals.batch import Batch
 from driftmap.signals.fold import Fold, SiteSignal
@@ -43,6 +44,7 @@ def whole_scores(
     encoded: Sequence[EncodedSample],
     scoring: ScoringOptions,
     measure: Measure,
+    beside: UnitsBeside | None = None,
 ) -> Iterator[dict[Site, Tensor]]:
     """Score every weight, as many matrices at a time as fit into memory.
 
@@ -51,6 +53,7 @@ def whole_scores(
         encoded: The samples; not read by scores that depend on none.
         scoring: Batch size, memory, and which tokens count.
         measure: Gives the score.
+        beside: What else reads the samples in the same passes.
 
     Yields:
         Scores of some of the matrices. Select before asking for the next: they are
@@ -68,7 +71,7 @@ def whole_scores(
     if len(parts) > 1:
         say(_too_many(len(parts)))
     for sites in parts:
-        sums = _sums(loaded, sites, batches, fold)
+        sums = _sums(loaded, sites, batches, fold, beside)
         held = plan_whole(loaded, Floats(), scoring) if measure.is_small else [sites]
         for part in held:
             of_part = {site: sums.pop(site) for site in part if site in sums}
@@ -120,6 +123,21 @@ def score_halves(
             takes.append(partial(_finished, measure, sums))
             for site in sites:
                 yield site, tuple(take(site) for take in takes)
+
+
+def effects_alone(
+    loaded: LoadedModel,
+    encoded: Sequence[EncodedSample],
+    scoring: ScoringOptions,
+    beside: UnitsBeside,
+) -> None:
+    """Read the samples for units where the scores of weights are there already."""
+    batches = _batches(loaded, encoded, scoring)
+    for fold in beside.folds:
+        sites = loaded.layout.sites
+        memory = sum(map(fold.num_bytes, sites))
+        (terms,) = run_folds(loaded.model, sites, batches, [fold], memory_bytes=memory)
+        beside.terms |= terms
 
 
 def plain_halves(halves: HalfScores) -> ScoreHalves:
@@ -180,10 +198,15 @@ def _sums(
     sites: Sequence[Site],
     batches: Sequence[Batch],
     fold: Fold[Any, Any],
+    beside: UnitsBeside | None = None,
 ) -> _Sums:
-    memory = sum(map(fold.num_bytes, sites))
-    raw = _Unfinished(fold)
-    return run_folds(loaded.model, sites, batches, [raw], memory_bytes=memory)[0]
+    folds = [_Unfinished(fold), *(beside.folds if beside else [])]
+    memory = sum(one.num_bytes(site) for one in folds for site in sites)
+    sums, *found = run_folds(loaded.model, sites, batches, folds, memory_bytes=memory)
+    if beside is not None:
+        for terms in found:
+            beside.terms |= terms
+    return sums
 
 
 def _finished(measure: FromSamples, sums: _Sums, site: Site) -> HalfScores:

@@ -1,4 +1,8 @@
-"""How do adapters that were trained elsewhere take the place of fine-tuning?"""
+"""How do checkpoints that were trained elsewhere take the place of fine-tuning?
+
+Adapters are copied into the run folder. Whole models are too large for that: a card
+says where each lies and which weights it holds.
+"""
 
 import math
 import shutil
@@ -15,9 +19,17 @@ from driftmap.load.adapter_config import read_adapter_config
 from driftmap.load.adapter_conversion import convert_adapter
 from driftmap.load.adapters import Adapter, read_adapter
 from driftmap.load.attach import require_base
+from driftmap.load.identity import weights_sha256
 from driftmap.load.tensor_files import weight_files
-from driftmap.load.training_runs import CONFIG, TrainingRun, read_state
+from driftmap.load.training_runs import (
+    CONFIG,
+    MODEL_CONFIG,
+    TrainingRun,
+    read_state,
+)
 from driftmap.recipes.steps.bench import Study
+from driftmap.recipes.steps.tuning import whole
+from driftmap.recipes.steps.tuning.whole import require_same_sites
 from driftmap.results.table import Table
 from driftmap.store.files import sha256_of
 from driftmap.store.steps import StepOutcome
@@ -26,46 +38,40 @@ from driftmap.tune.settings import TuningSettings
 
 
 def mobile_sites(study: Study, runs: Sequence[TrainingRun]) -> tuple[Site, ...]:
-    """Check every adapter, and tell which matrices they tune, in the model's order.
+    """Check every checkpoint, and tell which matrices they tune, in the model's order.
 
     Raises:
-        ModelError: An adapter is broken, of another kind or model, or tunes other
+        ModelError: A checkpoint is broken, of another kind or model, or tunes other
             matrices than the first one.
     """
     first = runs[0].last
-    adapter = _read(study, runs[0], runs[0].last_step)
-    tuned = tuple(adapter.factors)
-    if adapter.other_parts:
-        say(
-            f"{first}: it also tunes {adapter.other_parts[0].partition('.lora_')[0]}, "
-            "which counts in the behaviour but holds no weight of a group"
-        )
-    for run in runs:
-        for step, folder in run.adapters.items():
-            sites = _read(study, run, step).factors
-            odd = sorted(site.key for site in set(sites) ^ set(tuned))
-            if odd:
-                raise ModelError(
-                    f"{folder}: only one of it and {first} tunes {odd[0]}; give "
-                    "repetitions of one training, with other seeds alone"
-                )
+    if runs[0].is_full:
+        tuned = whole.mobile_sites(study, runs)
+    else:
+        adapter = _read(study, runs[0], runs[0].last_step)
+        tuned = _tuned(adapter, study.loaded.layout.sites)
+        whole.say_others(first, adapter.other_parts)
+        for run in runs:
+            for step, folder in run.checkpoints.items():
+                sites = _tuned(_read(study, run, step), study.loaded.layout.sites)
+                require_same_sites(folder, sites, first, tuned)
     _require_distinct(runs)
     return tuned
 
 
 def checkpoint_step(study: Study, run: TrainingRun, number: int) -> StepOutcome:
-    """Take the adapters of a training run into the run folder, as tuning leaves them.
+    """Take a training run's checkpoints into the run folder, as tuning leaves them.
 
-    Only configuration and weights are copied. An adapter whose start rewrote its base
-    is written as a plain one instead. The losses come from the trainer's state, where
-    there is one.
+    Of an adapter only configuration and weights are copied; one whose start rewrote
+    its base is written as a plain one instead. A whole model stays where it is. The
+    losses come from the trainer's state, where there is one.
 
     Args:
         study: Folder, model and seed.
         run: The training run; `mobile_sites` has checked it.
         number: Which one, from 0.
     """
-    hashes = {step: _hashes(folder) for step, folder in run.adapters.items()}
+    hashes = {step: _hashes(run, step) for step in run.checkpoints}
     study.run.note_inputs(
         {
             f"checkpoints/seed-{number}/step-{step}": weights
@@ -78,12 +84,17 @@ def checkpoint_step(study: Study, run: TrainingRun, number: int) -> StepOutcome:
         "dtype": identity.dtype,
         "adapters": {str(step): both for step, both in hashes.items()},
         "losses": sha256_of(run.state) if run.state else "",
+        # Whole models are read where they lie.
+        **({"folder": str(run.folder.resolve())} if run.is_full else {}),
     }
 
     def make(folder: Path) -> None:
-        for step in run.adapters:
+        for step in run.checkpoints:
             target = folder / f"checkpoints/seed-{number}/step-{step:06d}"
-            _take(study, run, step, target)
+            if run.is_full:
+                whole.write_card(run.checkpoints[step], hashes[step], target)
+            else:
+                _take(study, run, step, target)
         save_table(
             folder / f"tables/losses/seed-{number}.parquet", _losses(run, number)
         )
@@ -92,33 +103,33 @@ def checkpoint_step(study: Study, run: TrainingRun, number: int) -> StepOutcome:
 
 
 def say_ignored(settings: TuningSettings) -> None:
-    """Say once which options of tuning mean nothing to adapters trained elsewhere."""
+    """Say once which options of tuning mean nothing to what was trained elsewhere."""
     usual = asdict(TuningSettings())
     odd = [
         f.name for f in fields(settings) if getattr(settings, f.name) != usual[f.name]
     ]
     if odd:
         flags = ", ".join("--" + name.replace("_", "-") for name in odd)
-        say(f"{flags}: not used, since the adapters of --checkpoints are trained")
+        say(f"{flags}: not used, since what --checkpoints names is trained")
 
 
 def _take(study: Study, run: TrainingRun, step: int, target: Path) -> None:
-    folder = run.adapters[step]
+    folder = run.checkpoints[step]
     if read_adapter_config(folder).rewriting_start is None:
         target.mkdir(parents=True)
         shutil.copyfile(folder / CONFIG, target / CONFIG)
         shutil.copyfile(weight_files(folder)[0], target / "adapter_model.safetensors")
     elif step > 0:
         sites = study.loaded.layout.sites
-        convert_adapter(folder, run.adapters.get(0), sites, target)
+        convert_adapter(folder, run.checkpoints.get(0), sites, target)
 
 
 def _read(study: Study, run: TrainingRun, step: int) -> Adapter:
-    folder = run.adapters[step]
+    folder = run.checkpoints[step]
     config = read_adapter_config(folder)
     identity = study.loaded.identity
     require_base(config, identity.source, identity.base_sha256)
-    reference = run.adapters.get(0)
+    reference = run.checkpoints.get(0)
     if config.rewriting_start is not None and reference is None:
         raise ModelError(
             f"{folder}: its start `{config.rewriting_start}` rewrote the base model, "
@@ -126,32 +137,32 @@ def _read(study: Study, run: TrainingRun, step: int) -> Adapter:
             f"training into {run.folder} as checkpoint-0, or convert on saving with "
             "`path_initial_model_for_weight_conversion`"
         )
-    adapter = read_adapter(folder, study.loaded.layout.sites, reference=reference)
-    for name in adapter.other_parts:
-        if ".lora_" not in name:
-            raise ModelError(
-                f"{folder}: beside its factors it replaces `{name}` (bias, "
-                "modules_to_save or new tokens), which is not followed; tune without"
-            )
-    return adapter
+    return read_adapter(folder, study.loaded.layout.sites, reference=reference)
 
 
 def _require_distinct(runs: Sequence[TrainingRun]) -> None:
     """Copies of one run would pass for a result that repeats."""
     seen: dict[str, Path] = {}
     for run in runs:
-        digest = sha256_of(weight_files(run.last)[0])
+        _, digest = _hashes(run, run.last_step)
         if digest in seen:
             raise ModelError(
-                f"{run.last}: is the same adapter as {seen[digest]}; a copy is no "
+                f"{run.last}: is the same as {seen[digest]}; a copy is no "
                 "further training run, give runs with other seeds"
             )
         seen[digest] = run.last
 
 
-def _hashes(folder: Path) -> tuple[str, str]:
+def _hashes(run: TrainingRun, step: int) -> tuple[str, str]:
     """Of the configuration and of the weights."""
+    folder = run.checkpoints[step]
+    if run.is_full:
+        return sha256_of(folder / MODEL_CONFIG), weights_sha256(folder)
     return sha256_of(folder / CONFIG), sha256_of(weight_files(folder)[0])
+
+
+def _tuned(adapter: Adapter, sites: Sequence[Site]) -> tuple[Site, ...]:
+    return tuple(s for s in sites if s in adapter.factors or s in adapter.whole)
 
 
 def _losses(run: TrainingRun, number: int) -> Table:

@@ -18,6 +18,7 @@ from driftmap.measure.drift import DriftBaseline, drift_baseline, drift_table
 from driftmap.recipes.steps.bench import Study
 from driftmap.recipes.steps.groups.choosing import load_groups
 from driftmap.recipes.steps.needs.remedies import for_tuning
+from driftmap.recipes.steps.tuning.freezing import ALL_MOVE, Kept
 from driftmap.results.samples import EncodedSample
 from driftmap.results.table import Table
 from driftmap.signals.changes import MatrixChange
@@ -76,25 +77,30 @@ def tune_step(
     settings: TuningSettings,
     live: LiveDrift,
     number: int,
+    kept: Kept = ALL_MOVE,
 ) -> StepOutcome:
-    """Fine-tune under one seed: adapters, losses, and drift along the way.
+    """Fine-tune under one seed: checkpoints, losses, and drift along the way.
 
-    The groups are no input of this step: other groups are read from the adapters
-    later, without tuning again. Groups that were chosen while it ran have no whole
-    table of their drift along the way, so none is kept of them.
+    The groups are no input of this step, but for what is frozen: others are read from
+    the checkpoints later, without tuning again. Groups that were chosen while it ran
+    have no whole table of their drift along the way, so none is kept of them.
 
     Args:
         study: Folder, model and seed.
         samples: What is learnt, with the hash of its source.
-        settings: LoRA and its schedule.
+        settings: Kind of tuning and its schedule.
         live: How drift is measured on the way.
         number: Which training run, from 0.
+        kept: What may not move.
     """
     encoded, sha256 = samples
     seed = child_seed(study.seed, "run", number)
-
     task = Task(
-        sites=study.loaded.layout.sites, samples=encoded, settings=settings, seed=seed
+        sites=study.loaded.layout.sites,
+        samples=encoded,
+        settings=settings,
+        seed=seed,
+        frozen=kept.frozen,
     )
 
     def make(folders: StepFolders) -> None:
@@ -107,11 +113,8 @@ def tune_step(
             )
         rows = [{"seed": number, **asdict(point)} for point in losses]
         save_table(made / f"tables/losses/seed-{number}.parquet", Table.from_rows(rows))
-        shutil.copytree(
-            work / "checkpoints",
-            made / f"checkpoints/seed-{number}",
-            copy_function=_linked,
-        )
+        kept_at = made / f"checkpoints/seed-{number}"
+        shutil.copytree(work / "checkpoints", kept_at, copy_function=_linked)
         total = total_steps(len(encoded), settings)
         due = drift_steps(total, settings.save_steps, settings.drift_every)
         files = [_live_file(work, live, step) for step in due]
@@ -125,6 +128,7 @@ def tune_step(
         "tune_on": sha256,
         "settings": asdict(settings),
         "seed": seed,
+        **kept.inputs(),
     }
     return study.run.long_step(f"tune-seed-{number}", inputs, make)
 
