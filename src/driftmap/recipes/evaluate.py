@@ -46,7 +46,8 @@ class Evaluate:
 
     compare: Annotated[str | None, DATA] = None
     """What to compare with, prompt by prompt: the model before a change, an adapter to
-    put on `--model` instead, or an earlier run of this command (folder or hub id)."""
+    put on `--model` instead, or an earlier run of this command (folder or hub id); by
+    default none."""
 
     asking: Asking = field(default_factory=AskingOptions)
 
