@@ -7,7 +7,8 @@ from driftmap.render.drift_glossary import words_section
 from driftmap.render.drift_method import method_section
 from driftmap.render.drift_metrics import metrics_section
 from driftmap.render.drift_words import declared_card, is_read, is_tuned_elsewhere
-from driftmap.render.page import Facts, Folded, Page, Section
+from driftmap.render.page import Page
+from driftmap.render.settings_section import settings_section
 from driftmap.render.wording import short_name
 from driftmap.results.drift_study import DriftStudy
 
@@ -28,7 +29,7 @@ def drift_page(study: DriftStudy) -> Page:
             chance_section(study),
             metrics_section(study),
             method_section(study),
-            _settings_section(study),
+            settings_section(study.model, study.settings, study.versions),
         ],
         footer="Made by driftmap. `report.txt` beside this page says the same as plain "
         "text, `figures/` holds its charts as PNG and SVG, `tables/` and "
@@ -59,38 +60,3 @@ def _grouped(study: DriftStudy) -> str:
         f"The behaviour is shown by the samples of `{behaviour}`, ordinary ability by "
         f"those of `{utility}`."
     )
-
-
-def _settings_section(study: DriftStudy) -> Section:
-    model = study.model
-    identity = Facts(
-        pairs=[
-            ("model", model.source),
-            ("sha256", model.sha256[:16]),
-            ("family", model.family),
-            ("dtype", model.dtype),
-            ("device", model.device),
-            ("scored weights", f"{model.num_weights:,}"),
-        ]
-    )
-    settings = Facts(pairs=[(k, _plain(v)) for k, v in study.settings.items()])
-    versions = Facts(pairs=sorted(study.versions.items()))
-    return Section(
-        anchor="settings",
-        title="Settings",
-        nodes=[
-            identity,
-            Folded(summary="All settings, as in run.yaml", nodes=[settings]),
-            Folded(summary="Versions", nodes=[versions]),
-        ],
-    )
-
-
-def _plain(value: object) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, list | tuple):
-        return ", ".join(map(_plain, value)) or "none"
-    if isinstance(value, float):
-        return f"{value:g}"
-    return "not set" if value is None else str(value)
