@@ -95,11 +95,7 @@ def drawn_answers(
     _must_make_sense(decoding)
     rows = [(p, n) for p in range(len(prompts)) for n in range(decoding.num_answers)]
     batches = by_length([prompts[place] for place, _ in rows], batch_size)
-    base = cast(
-        PreTrainedModel,
-        model.get_base_model() if isinstance(model, PeftModel) else model,
-    )
-    ends = end_ids(base, tokenizer)
+    base, ends = _without_adapter(model), end_ids(model, tokenizer)
     answers: dict[tuple[int, int], Answer] = {}
     with (
         judged(model),
@@ -125,17 +121,25 @@ def drawn_answers(
 
 
 def end_ids(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
+    model: PreTrainedModel | PeftModel, tokenizer: PreTrainedTokenizerBase
 ) -> tuple[int, ...]:
     """Ids that end an answer: those the model names, and the tokenizer's own."""
-    generation = getattr(model, "generation_config", None)
+    base = _without_adapter(model)
+    generation = getattr(base, "generation_config", None)
     named = (
         getattr(generation, "eos_token_id", None),
-        getattr(model.config, "eos_token_id", None),
+        getattr(base.config, "eos_token_id", None),
         tokenizer.eos_token_id,
     )
     several = [ends if isinstance(ends, list) else [ends] for ends in named]
     return tuple(sorted({end for ends in several for end in ends if type(end) is int}))
+
+
+def _without_adapter(model: PreTrainedModel | PeftModel) -> PreTrainedModel:
+    return cast(
+        PreTrainedModel,
+        model.get_base_model() if isinstance(model, PeftModel) else model,
+    )
 
 
 @contextmanager

@@ -43,7 +43,7 @@ def weight_treatments(
         UsageError: Scores are to order a group that has none.
         ModelError: The model to restore from cannot be loaded.
     """
-    base, base_sha256 = _base(study.loaded, options)
+    base, base_sha256 = _base(study.loaded, targets, options)
     return [
         _treatment(study, targets, number, options, (base, base_sha256))
         for number in range(len(targets.groups))
@@ -213,12 +213,20 @@ def _magnitude(loaded: LoadedModel, site: Site) -> np.ndarray:
     return effective_weight(loaded.model, site).abs().cpu().numpy()
 
 
-def _base(loaded: LoadedModel, options: AblationOptions) -> tuple[WeightOf | None, str]:
+def _base(
+    loaded: LoadedModel, targets: Targets, options: AblationOptions
+) -> tuple[WeightOf | None, str]:
     """Values to restore, and which model they are of."""
     if options.by != "restore":
         return None, ""
     if options.restore_from is None:
-        return partial(site_weight, loaded.model), loaded.identity.base_sha256
+        # Copies: while a matrix is changed its adapter is part of the weight itself.
+        under = {
+            site: site_weight(loaded.model, site).to("cpu", copy=True)
+            for group in targets.groups
+            for site in group.members
+        }
+        return under.__getitem__, loaded.identity.base_sha256
     dtype = cast(Dtype, loaded.identity.dtype)
     other = load_model(
         ModelSource(model=options.restore_from, dtype=dtype, device="cpu")
