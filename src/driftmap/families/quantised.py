@@ -115,6 +115,16 @@ def is_four_bit(model: nn.Module) -> bool:
     return any(type(module).__name__ == "Params4bit" for module in model.parameters())
 
 
+def four_bit_kind(model: nn.Module) -> str:
+    """How a model's 4-bit weights are kept, such as `nf4`; empty where it has none."""
+    kinds = {
+        str(getattr(parameter, "quant_type", ""))
+        for parameter in model.parameters()
+        if type(parameter).__name__ == "Params4bit"
+    }
+    return " and ".join(sorted(kinds))
+
+
 @contextmanager
 def known_to_peft(model: nn.Module) -> Iterator[None]:
     """Tell PEFT that maps are 4-bit, while it looks for its wrappers.

@@ -23,7 +23,7 @@ from driftmap.core.places import Site
 from driftmap.families.masked import Entries, mask_adapter, site_entries
 from driftmap.load.adapters import read_adapter
 from driftmap.load.attach import attach_adapter
-from driftmap.load.merged import merged_tensors
+from driftmap.load.merged import merged_tensors, plain_state
 from driftmap.results.freezing import FROZEN_PREFIX, MASKED_CONFIG, MASKED_WEIGHTS
 from driftmap.signals.changes import MaskedFactors, MatrixChange
 from driftmap.signals.factors import LoraFactors
@@ -104,7 +104,7 @@ def merged_masked_tensors(
     Raises:
         ModelError: As `merged_tensors`.
     """
-    before = model.state_dict()
+    before = plain_state(model, sites)
     turned = {site.path for site in sites if site.transposed}
     with _plain(folder) as (plain, entries):
         merged = merged_tensors(model, sites, plain)

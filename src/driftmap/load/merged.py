@@ -44,7 +44,7 @@ def merged_tensors(
         ModelError: As `read_adapter`; the adapter changes anything but the sites'
             matrices; or a weight is not in memory or in 8 bits.
     """
-    state = _plain_state(model, sites)
+    state = plain_state(model, sites)
     adapter = read_adapter(folder, sites)
     if adapter.other_parts:
         raise ModelError(
@@ -65,7 +65,7 @@ def merged_tensors(
     return state | changed
 
 
-def _plain_state(model: nn.Module, sites: Sequence[Site]) -> dict[str, Tensor]:
+def plain_state(model: nn.Module, sites: Sequence[Site]) -> dict[str, Tensor]:
     """Tensors by name, with floating-point ones in place of 4-bit ones."""
     state = dict(model.state_dict())
     for site in sites:

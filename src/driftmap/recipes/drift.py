@@ -90,7 +90,7 @@ class Drift:
             columns=options.renamed(self.columns),
         )
         require_scratch(self.output.scratch)
-        runs = beforehand.found_elsewhere(self.elsewhere)
+        runs = beforehand.found_elsewhere(self.elsewhere, self.lora)
         read = rows.read_study(sources, recipe.scoring, recipe.evaluation, self.seed)
         if self.quick and read.learnt is not None:
             lora = trial.trial_lora(self.lora, len(read.learnt.samples))

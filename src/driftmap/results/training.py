@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+ROUNDED_BASE = "rounded_base.json"
+"""Beside an adapter whose base was rounded to 4 bits for training: how, in JSON."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LossPoint:

@@ -115,11 +115,12 @@ def quantised_base(kind: str) -> Caution | None:
     return Caution(
         name="quantised-base",
         sentence=(
-            f"The weights under the adapter are kept as {kind}. Absolute change comes "
-            "from the adapter's factors and is exact; |W0|, by which weights are "
-            "matched and relative change divides, and directions use the weight that "
-            "the model computes with, rounded. Nothing is read from a merged model, "
-            "which would be rounded again."
+            f"The weights under the adapter are rounded to 4 bits ({kind}). Absolute "
+            "change comes from the adapter's factors and is exact; |W0|, by which "
+            "weights are matched and relative change divides, and directions use the "
+            "rounded weight, which is what the model computes with. Weights are scored "
+            "before they are rounded. Nothing is read from a merged model, which would "
+            "be rounded again."
         ),
         value=1.0,
         is_blocking=False,

@@ -1,5 +1,6 @@
 """How does a model move when it is fine-tuned with LoRA?"""
 
+import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -11,6 +12,8 @@ from transformers import PreTrainedModel
 from driftmap.core.places import Site
 from driftmap.core.seeds import child_seed
 from driftmap.families.masked import Entries, site_entries
+from driftmap.families.quantised import four_bit_kind
+from driftmap.results.training import ROUNDED_BASE
 from driftmap.signals.changes import MaskedFactors, MatrixChange
 from driftmap.signals.factors import LoraFactors
 from driftmap.tune.adapter import adapted, live_factors, row_lengths, save_adapter
@@ -24,6 +27,7 @@ from driftmap.tune.freezing import (
 )
 from driftmap.tune.live import Live, Task
 from driftmap.tune.masked import save_masked_adapter
+from driftmap.tune.settings import TuningSettings
 from driftmap.tune.targets import tuned_sites
 
 
@@ -47,7 +51,7 @@ def tuned_with_lora(model: PreTrainedModel, task: Task) -> Iterator[Live]:
             yield Live(
                 model=wrapped,
                 changes=changes,
-                save=partial(save_adapter, wrapped),
+                save=partial(_save, wrapped, task.settings),
                 holds=_holds(wrapped, task.frozen),
             )
         else:
@@ -57,7 +61,7 @@ def tuned_with_lora(model: PreTrainedModel, task: Task) -> Iterator[Live]:
             yield Live(
                 model=wrapped,
                 changes=partial(_masked, changes, entries),
-                save=partial(_save_masked, wrapped, entries),
+                save=partial(_save_masked, wrapped, task.settings, entries),
             )
 
 
@@ -80,8 +84,18 @@ def _masked(
     return found
 
 
-def _save_masked(
-    wrapped: PeftModel, entries: Mapping[str, Entries], folder: Path
-) -> None:
+def _save(wrapped: PeftModel, settings: TuningSettings, folder: Path) -> None:
     save_adapter(wrapped, folder)
+    if settings.is_four_bit:
+        about = json.dumps({"kind": four_bit_kind(wrapped)})
+        (folder / ROUNDED_BASE).write_text(about, encoding="utf-8")
+
+
+def _save_masked(
+    wrapped: PeftModel,
+    settings: TuningSettings,
+    entries: Mapping[str, Entries],
+    folder: Path,
+) -> None:
+    _save(wrapped, settings, folder)
     save_masked_adapter(folder, entries)

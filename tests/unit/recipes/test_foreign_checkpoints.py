@@ -13,11 +13,13 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
-from driftmap.core.errors import ModelError
+from driftmap.core.errors import ModelError, UsageError
 from driftmap.families.matrices import site_weight
 from driftmap.load.attach import attach_adapter
 from driftmap.load.training_runs import find_runs
 from driftmap.measure.drift import drift_baseline
+from driftmap.recipes.options import ElsewhereOptions
+from driftmap.recipes.steps.beforehand import found_elsewhere
 from driftmap.recipes.steps.inference.drifting import drift_step
 from driftmap.recipes.steps.tuning import foreign as foreign_checkpoints
 from driftmap.recipes.steps.tuning.foreign import (
@@ -27,6 +29,7 @@ from driftmap.recipes.steps.tuning.foreign import (
 )
 from driftmap.recipes.steps.tuning.training import LiveDrift, checkpoint_folders
 from driftmap.results.groups import GroupOrigin, WeightGroup
+from driftmap.results.training import ROUNDED_BASE
 from driftmap.store.tables import load_table
 from driftmap.tune.settings import TuningSettings
 from tiny_studies import save_tiny_model
@@ -265,3 +268,17 @@ def test_options_of_tuning_that_mean_nothing_are_named(monkeypatch):
     assert said == [
         "--lora-r, --max-steps: not used, since what --checkpoints names is trained"
     ]
+    say_ignored(TuningSettings(tune="qlora"))
+    assert len(said) == 1
+
+
+def test_adapters_on_rounded_weights_are_read_on_such(trained, tmp_path):
+    shutil.copytree(trained[0], tmp_path / "a")
+    last = max((tmp_path / "a").glob("checkpoint-*"))
+    (last / ROUNDED_BASE).write_text('{"kind": "nf4"}')
+    named = ElsewhereOptions(checkpoints=(tmp_path / "a",))
+    (run,) = found_elsewhere(named, TuningSettings(tune="qlora"))
+    assert run.last == last
+    words = f"^{last}: its adapter was trained on weights rounded to 4 bits; give "
+    with pytest.raises(UsageError, match=words):
+        found_elsewhere(named, TuningSettings())

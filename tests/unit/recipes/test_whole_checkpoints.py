@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,10 +12,12 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
-from driftmap.core.errors import ModelError
+from driftmap.core.errors import ModelError, UsageError
 from driftmap.families.matrices import site_weight
 from driftmap.load.training_runs import find_runs
 from driftmap.measure.drift import dense_change, drift_baseline
+from driftmap.recipes.options import ElsewhereOptions
+from driftmap.recipes.steps.beforehand import found_elsewhere
 from driftmap.recipes.steps.inference.cautioning import ChangeCount, read_cautions
 from driftmap.recipes.steps.inference.drifting import drift_step
 from driftmap.recipes.steps.tuning import whole
@@ -24,10 +27,12 @@ from driftmap.recipes.steps.tuning.checkpoints import (
     tuned_model,
 )
 from driftmap.recipes.steps.tuning.foreign import checkpoint_step, mobile_sites
+from driftmap.recipes.steps.tuning.merging import merge_step
 from driftmap.recipes.steps.tuning.training import LiveDrift, checkpoint_folders
 from driftmap.results.groups import GroupOrigin, WeightGroup
 from driftmap.store.tables import load_table
 from driftmap.tune.masked import save_masked_adapter
+from driftmap.tune.settings import TuningSettings
 from laws.restores import assert_restores_model
 from tiny_studies import save_tiny_model
 from trained_elsewhere import LEARNT, train
@@ -276,3 +281,35 @@ def test_frozen_weights_of_a_masked_adapter_do_not_move(study, model, tmp_path):
     assert np.count_nonzero(moved) == site.num_weights - frozen.size
     with torch.no_grad(), tuned_model(study.loaded, folder) as tuned:
         assert not torch.equal(tuned(input_ids=LEARNT).logits, free)
+
+
+def test_whole_models_have_no_weights_under_an_adapter(trained):
+    named = ElsewhereOptions(checkpoints=(trained[0],))
+    with pytest.raises(UsageError, match=r"^--tune qlora rounds the weights under"):
+        found_elsewhere(named, TuningSettings(tune="qlora"))
+
+
+@pytest.mark.parametrize("kind", ["whole", "masked"])
+def test_the_merged_folder_is_the_tuned_model(study, model, tmp_path, said, kind):
+    frozen = np.array([0, 3, 17, 200])
+    path = "model.layers.0.self_attn.q_proj"
+    folder = tmp_path / "a/checkpoint-4"
+    if kind == "whole":
+        train_whole(model, tmp_path / "a", save_at=(4,))
+    else:
+        train(model, tmp_path / "a", save_at=(4,))
+        save_masked_adapter(folder, {path: frozen})
+    home = Path("checkpoints/seed-0/step-000004")
+    tuned = study.run.step(
+        "tune-seed-0", {}, lambda made: shutil.copytree(folder, made / home)
+    )
+    merged = merge_step(study, tuned, 0).path("merged/seed-0/model.safetensors").parent
+    again = AutoModelForCausalLM.from_pretrained(merged)
+    with torch.no_grad(), tuned_model(study.loaded, tuned.root / home) as worn:
+        expected = worn(input_ids=LEARNT).logits
+        assert torch.allclose(again(input_ids=LEARNT).logits, expected, atol=1e-4)
+    before = AutoModelForCausalLM.from_pretrained(model)
+    assert not torch.allclose(before(input_ids=LEARNT).logits, expected, atol=1e-2)
+    was, now = (m.get_submodule(path).weight.flatten() for m in (before, again))
+    assert torch.equal(was[frozen], now[frozen])
+    assert torch.equal(was, now) == (kind == "whole")

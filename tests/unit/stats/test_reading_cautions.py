@@ -65,7 +65,7 @@ def test_dora_says_what_its_change_is_taken_from(num_open, dtype, is_blocking, w
 def test_a_quantised_base_is_named():
     assert quantised_base("") is None
     found = quantised_base("nf4")
-    assert "kept as nf4. Absolute change comes from the adapter's factors" in (
+    assert "rounded to 4 bits (nf4). Absolute change comes from the adapter's" in (
         found.sentence
     )
     assert not found.is_blocking

@@ -7,6 +7,7 @@ import numpy as np
 
 from driftmap.core.places import Site
 from driftmap.families.matrices import effective_weight
+from driftmap.families.quantised import four_bit_kind
 from driftmap.recipes.steps.bench import Study
 from driftmap.recipes.steps.tuning.checkpoints import CheckpointChanges
 from driftmap.results.drift import SMALLEST_WEIGHT
@@ -117,6 +118,7 @@ def read_cautions(
             reading_cautions.rounded_weights(tuple(half_types), counted.sizes()),
             reading_cautions.whole_matrices(first.num_whole, num_tuned),
             reading_cautions.dora(first.num_dora, num_tuned, num_open, dtype),
+            reading_cautions.quantised_base(four_bit_kind(study.loaded.model)),
         ]
     )
 

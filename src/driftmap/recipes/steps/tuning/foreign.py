@@ -31,6 +31,7 @@ from driftmap.recipes.steps.bench import Study
 from driftmap.recipes.steps.tuning import whole
 from driftmap.recipes.steps.tuning.whole import require_same_sites
 from driftmap.results.table import Table
+from driftmap.results.training import ROUNDED_BASE
 from driftmap.store.files import sha256_of
 from driftmap.store.steps import StepOutcome
 from driftmap.store.tables import save_table
@@ -103,8 +104,11 @@ def checkpoint_step(study: Study, run: TrainingRun, number: int) -> StepOutcome:
 
 
 def say_ignored(settings: TuningSettings) -> None:
-    """Say once which options of tuning mean nothing to what was trained elsewhere."""
-    usual = asdict(TuningSettings())
+    """Say once which options of tuning mean nothing to what was trained elsewhere.
+
+    `--tune qlora` means something: the weights under the adapters are rounded.
+    """
+    usual = asdict(TuningSettings(tune="qlora" if settings.is_four_bit else "lora"))
     odd = [
         f.name for f in fields(settings) if getattr(settings, f.name) != usual[f.name]
     ]
@@ -119,6 +123,8 @@ def _take(study: Study, run: TrainingRun, step: int, target: Path) -> None:
         target.mkdir(parents=True)
         shutil.copyfile(folder / CONFIG, target / CONFIG)
         shutil.copyfile(weight_files(folder)[0], target / "adapter_model.safetensors")
+        if (folder / ROUNDED_BASE).is_file():
+            shutil.copyfile(folder / ROUNDED_BASE, target / ROUNDED_BASE)
     elif step > 0:
         sites = study.loaded.layout.sites
         convert_adapter(folder, run.checkpoints.get(0), sites, target)
