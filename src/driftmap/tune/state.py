@@ -1,8 +1,8 @@
 """What must be kept so that a killed fine-tuning run goes on as if nothing happened?
 
-One safetensors file holds the trained weights, the optimiser's moments and the state of
-the random generators as tensors, and the rest as JSON in its metadata. It is
-written under another name, synced and renamed, so it is whole or not there.
+One safetensors file holds the trained weights and the optimiser's moments as tensors,
+and the rest as JSON in its metadata; what is drawn depends on step and seed alone. The
+file is written under another name, synced and renamed, so it is whole or not there.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ from torch import Tensor
 from driftmap.core.errors import StoreError
 
 KIND = "driftmap.tuning-state"
-VERSION = 2
+VERSION = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -34,7 +34,7 @@ class RollingState:
         trainer: The trainer's own counters and its loss history, as JSON.
         scheduler: The state of the learning-rate schedule, as JSON.
         learning_rates: Learning rate of each of the optimiser's groups.
-        tensors: `trained.NAME`, `optimizer.INDEX.NAME` and `rng.DEVICE`.
+        tensors: `trained.NAME` and `optimizer.INDEX.NAME`.
     """
 
     fingerprint: str

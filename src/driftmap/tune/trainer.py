@@ -6,7 +6,7 @@ seed, or go on after a loss that is not a number.
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -37,6 +37,7 @@ from driftmap.core.seeds import child_seed
 from driftmap.results.samples import EncodedSample
 from driftmap.tune.freezing import Hold
 from driftmap.tune.live import Live, Task
+from driftmap.tune.order import EpochOrder
 from driftmap.tune.state import RollingState
 
 IGNORED = -100
@@ -151,18 +152,13 @@ def collate(rows: Sequence[Mapping[str, Sequence[int]]]) -> dict[str, Tensor]:
     return {"input_ids": ids, "attention_mask": real, "labels": labels}
 
 
-def epoch_order(size: int, data_seed: int, epoch: int) -> list[int]:
-    """In which order one epoch takes the samples, from the data seed alone."""
-    generator = np.random.default_rng(child_seed(data_seed, "epoch", epoch))
-    return generator.permutation(size).tolist()
-
-
 class WatchedTrainer(SFTTrainer):
     """trl's trainer with the replacements that the module's text names."""
 
     course: Course
     resumed: RollingState | None
     holds: tuple[Hold, ...]
+    taken: tuple[int, int] = (-1, 0)
 
     def rolling_state(self, fingerprint: str) -> RollingState:
         """All that the next step depends on."""
@@ -172,9 +168,6 @@ class WatchedTrainer(SFTTrainer):
         }
         for index, moments in optimizer["state"].items():
             tensors |= {f"optimizer.{index}.{name}": t for name, t in moments.items()}
-        tensors["rng.cpu"] = torch.get_rng_state()
-        if self.args.device.type == "cuda":
-            tensors["rng.cuda"] = torch.cuda.get_rng_state(self.args.device)
         return RollingState(
             fingerprint=fingerprint,
             step=self.state.global_step,
@@ -193,7 +186,12 @@ class WatchedTrainer(SFTTrainer):
         return cast(LRScheduler, self.lr_scheduler)
 
     def training_step(self, *args: Any, **kwargs: Any) -> Tensor:  # noqa: ANN401
-        """Take the trainer's step on one batch; refuse a loss that is no number."""
+        """Take the trainer's step on one batch; refuse a loss that is no number.
+
+        What is dropped out depends on the batch's place in its step alone, so that it
+        is the same after a kill, and whichever of several processes takes the batch.
+        """
+        torch.manual_seed(child_seed(self.args.seed, *self._place()))
         loss = super().training_step(*args, **kwargs)
         if not loss.isfinite():
             raise ModelError(
@@ -203,6 +201,13 @@ class WatchedTrainer(SFTTrainer):
             )
         return loss
 
+    def _place(self) -> tuple[int, int]:
+        """Step and number of the batch that comes now."""
+        step, taken = self.state.global_step, self.taken
+        number = taken[1] + 1 if taken[0] == step else 0
+        self.taken = step, number
+        return step, number
+
     def _clip_grad_norm(self, model: nn.Module) -> Tensor | None:
         """Mask first: what cannot move has no part in the norm."""
         for hold in self.holds:
@@ -211,7 +216,7 @@ class WatchedTrainer(SFTTrainer):
 
     def _get_train_sampler(self, train_dataset: object = None) -> Sampler[int]:
         size = len(cast(Dataset, self.train_dataset))
-        return _EpochOrder(size, self.args.data_seed or 0)
+        return EpochOrder(size, self.args.data_seed or 0)
 
     def _save_checkpoint(self, model: nn.Module, trial: object) -> None:
         self.course.keep(self)
@@ -240,33 +245,10 @@ class WatchedTrainer(SFTTrainer):
         self._optimizer.load_state_dict(whole)
 
     def _load_rng_state(self, checkpoint: str | None) -> None:
-        if self.resumed is None:
-            return
-        saved = self.resumed.group("rng")
-        torch.set_rng_state(saved["cpu"])
-        if "cuda" in saved:
-            torch.cuda.set_rng_state(saved["cuda"], self.args.device)
+        """Leave the generators: every batch seeds them."""
 
     def _send_telemetry(self) -> None:
         """Stay silent: nothing about a run leaves the machine."""
-
-
-class _EpochOrder(Sampler[int]):
-    """A new order of the samples for every epoch, from the data seed alone."""
-
-    def __init__(self, size: int, seed: int) -> None:
-        self.size = size
-        self.seed = seed
-        self.epoch = 0
-
-    def set_epoch(self, epoch: int) -> None:
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        return self.size
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(epoch_order(self.size, self.seed, self.epoch))
 
 
 class _Holds(TrainerCallback):

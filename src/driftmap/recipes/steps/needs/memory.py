@@ -17,9 +17,9 @@ from driftmap.recipes.steps.data import EvaluationData
 from driftmap.recipes.steps.needs import pieces
 from driftmap.results.samples import EncodedSample
 from driftmap.stats.many_tests import needed_permutations
+from driftmap.tune.order import epoch_order
 from driftmap.tune.schedule import total_steps
 from driftmap.tune.settings import TuningSettings
-from driftmap.tune.trainer import epoch_order
 
 _FLOAT = 4
 _DOUBLE = 8
