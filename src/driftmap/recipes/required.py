@@ -1,17 +1,13 @@
 """What can a study not do without? Refused before any work."""
 
-import re
-
 from driftmap.core.errors import UsageError
 from driftmap.load.source import ModelSource
 from driftmap.recipes.options import (
     ElsewhereOptions,
     EvaluationOptions,
-    GroupOptions,
-    ScoringOptions,
     StudyPlan,
 )
-from driftmap.results.groups import Per
+from driftmap.recipes.picking_options import require_contrast
 
 
 def require_study(
@@ -75,51 +71,6 @@ def require_sources(
             raise UsageError(f"{option} is missing: name samples, or give {instead}")
 
 
-def require_contrast(
-    scoring: ScoringOptions,
-    groups: GroupOptions,
-    elsewhere: ElsewhereOptions,
-    *,
-    keeps_scores: bool,
-) -> None:
-    """Refuse groups that the scores at hand cannot tell apart.
-
-    Args:
-        scoring: Which score.
-        groups: Which shares are taken.
-        elsewhere: What was made elsewhere; groups that are read need no score.
-        keeps_scores: Whether scores are to be written.
-
-    Raises:
-        UsageError: The group `difference` would be empty, or there is nothing to keep
-            or to compare.
-    """
-    is_gridded = groups.grid != ((), ())
-    option = "--p-grid" if groups.p_grid else "--q-grid"
-    if is_gridded and elsewhere.groups is not None:
-        raise UsageError(
-            f"{option}: groups are read from --groups, so there are no scores to "
-            "compare shares of; leave one of the two out"
-        )
-    if scoring.reads_samples or elsewhere.groups is not None:
-        return
-    if is_gridded:
-        raise UsageError(
-            f"{option}: --score {scoring.score} is the same for behaviour and utility, "
-            "so there is nothing to compare; leave it out"
-        )
-    if groups.p > 0:
-        raise UsageError(
-            f"--score {scoring.score} reads no sample, so that behaviour and utility "
-            "claim the same weights; use --p 0, and `difference` is the top --q"
-        )
-    if keeps_scores:
-        raise UsageError(
-            f"--keep spares the passes over samples, and --score {scoring.score} takes "
-            "none; leave it out"
-        )
-
-
 def require_tunable(source: ModelSource, *, is_tuned_elsewhere: bool) -> None:
     """Refuse at once what fine-tuning would refuse after long work.
 
@@ -137,31 +88,3 @@ def require_tunable(source: ModelSource, *, is_tuned_elsewhere: bool) -> None:
             "--dtype float16 loses the small gradients of tuning; use float32 or "
             "bfloat16"
         )
-
-
-def pieces_of(text: str | None, per: Per) -> tuple[int, int] | None:
-    """Read `N:M`; None where it is not given.
-
-    Args:
-        text: What `--n-m` says.
-        per: What `--per` says.
-
-    Raises:
-        UsageError: It is no such pair, or shares are of something else than a matrix.
-
-    >>> pieces_of("2:4", "matrix")
-    (2, 4)
-    """
-    if text is None:
-        return None
-    pair = re.fullmatch(r"(\d{1,6}):(\d{1,6})", text)
-    if pair is None or not 0 < int(pair[1]) < int(pair[2]):
-        raise UsageError(
-            f"--n-m is {text!r}; give N of every M with N below M, as in 2:4"
-        )
-    if per != "matrix":
-        raise UsageError(
-            f"--n-m {text} takes weights of every piece of a row, so --per {per} means "
-            "nothing; give one of the two"
-        )
-    return int(pair[1]), int(pair[2])

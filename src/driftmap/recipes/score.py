@@ -10,20 +10,16 @@ from driftmap.load.source import ModelSource
 from driftmap.recipes.options import (
     DATA,
     FREE,
+    GROUPS,
     MODEL,
     RUN,
     SCORING,
     ScoringOptions,
-    options,
     renamed,
-    require_share,
 )
-from driftmap.recipes.required import pieces_of
-from driftmap.results.groups import Per
+from driftmap.recipes.picking_options import PickingOptions
 
-REDOES: Mapping[str, tuple[str, ...]] = dict.fromkeys(
-    ("share", "per", "lowest", "n_m"), ("score",)
-)
+REDOES: Mapping[str, tuple[str, ...]] = {"picking": ("score",)}
 """Settings that may change within a run, and the steps that are then done again."""
 
 
@@ -47,19 +43,7 @@ class Score:
 
     scoring: Annotated[ScoringOptions, SCORING] = field(default_factory=ScoringOptions)
 
-    share: Annotated[float, options("Groups", 4)] = 0.01
-    """Share, highest by score, in the group `top` (0 to 1)."""
-
-    per: Annotated[Per, options("Groups", 4)] = "matrix"
-    """What the share is of: each matrix, each row, the matrices of each layer together,
-    or all matrices together (kind of place)."""
-
-    lowest: Annotated[bool, options("Groups", 4)] = False
-    """Take the lowest scores, as pruning does, in a group `lowest` (yes or no)."""
-
-    n_m: Annotated[str | None, options("Groups", 4)] = None
-    """Take N of every M consecutive inputs of a row in place of a share, with
-    `--lowest` those that N:M pruning drops (N:M, as in 2:4); by default none."""
+    picking: Annotated[PickingOptions, GROUPS] = field(default_factory=PickingOptions)
 
     keep: Annotated[bool, RUN] = False
     """Write all scores to `scores/SCORE-*.safetensors`, 4 bytes per scored weight (yes
@@ -75,11 +59,8 @@ class Score:
         """Refuse what would be refused after long work.
 
         Raises:
-            UsageError: The share is not above 0 and up to 1, n is not below m, or
-                columns are no pairs.
+            UsageError: Columns are no pairs.
         """
-        require_share("--share", self.share)
-        pieces_of(self.n_m, self.per)
         renamed(self.columns)
 
     def run(self) -> Path:
@@ -98,7 +79,6 @@ class Score:
             from driftmap.load.encoding import encoded_sha256
             from driftmap.load.model import load_model
             from driftmap.recipes.steps import bench, data
-            from driftmap.recipes.steps.groups import single
             from driftmap.recipes.steps.needs import foreseen
             from driftmap.recipes.steps.scoring import files
 
@@ -110,11 +90,5 @@ class Score:
             study.run.note_inputs({"data": read.sha256})
             foreseen.require_scoring_room(study, encoded, self.scoring, keep=self.keep)
             fed = (encoded, encoded_sha256(encoded))
-            rule = single.Rule(
-                share=self.share,
-                per=self.per,
-                is_lowest=self.lowest,
-                pieces=pieces_of(self.n_m, self.per),
-            )
-            files.score_step(study, fed, self.scoring, rule, keep=self.keep)
+            files.score_step(study, fed, self.scoring, self.picking, keep=self.keep)
             return study.run.path

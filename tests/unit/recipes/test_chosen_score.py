@@ -13,7 +13,7 @@ from driftmap.families.matrices import site_weight
 from driftmap.load.model import load_model
 from driftmap.load.source import ModelSource
 from driftmap.recipes.options import ElsewhereOptions, GroupOptions, ScoringOptions
-from driftmap.recipes.required import require_contrast
+from driftmap.recipes.picking_options import PickingOptions, require_contrast
 from driftmap.recipes.score import Score
 from driftmap.recipes.steps import data as steps_data
 from driftmap.recipes.steps import rows
@@ -48,7 +48,7 @@ def run(model, data, out, **options):
         data=str(data["utility"]),
         scoring=ScoringOptions(num_samples=6, **options),
         keep=True,
-        share=0.05,
+        picking=PickingOptions(share=0.05),
         out=out,
     )
     return recipe.run()

@@ -12,6 +12,7 @@ from driftmap.core.errors import MeasureError
 from driftmap.load.model import load_model
 from driftmap.load.source import ModelSource
 from driftmap.recipes.options import ScoringOptions
+from driftmap.recipes.picking_options import PickingOptions
 from driftmap.recipes.score import Score
 from driftmap.recipes.steps import data as steps_data
 from driftmap.recipes.steps import rows
@@ -175,8 +176,9 @@ def test_kept_scores_give_another_share_without_a_pass(
     out = first.run()
     before = (out / "groups/top.safetensors").read_bytes()
     passes = count_passes(monkeypatch)
-    replace(first, share=0.1).run()
-    replace(first, share=0.1, keep=False, out=tmp_path / "anew").run()
+    more = PickingOptions(share=0.1)
+    replace(first, picking=more).run()
+    replace(first, picking=more, keep=False, out=tmp_path / "anew").run()
     assert len(passes) == (1 if memory is None else 3)  # all of them of the new run
     group = "groups/top.safetensors"
     assert (out / group).read_bytes() == (tmp_path / "anew" / group).read_bytes()

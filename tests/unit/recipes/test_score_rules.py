@@ -10,7 +10,7 @@ from driftmap.cli.main import main
 from driftmap.core.errors import UsageError
 from driftmap.core.places import canonical_order
 from driftmap.recipes.options import ElsewhereOptions, GroupOptions, ScoringOptions
-from driftmap.recipes.required import pieces_of, require_contrast
+from driftmap.recipes.picking_options import pieces_of, require_contrast
 from driftmap.store.groups import load_group
 
 

@@ -8,6 +8,7 @@ from torch import Tensor
 from driftmap.core.errors import DataError
 from driftmap.core.places import Site
 from driftmap.measure.select import Cut, Members, Picker, n_of_m
+from driftmap.recipes.picking_options import PickingOptions
 from driftmap.results.groups import Per
 
 
@@ -72,3 +73,13 @@ class Rule:
                 "all; raise --share, or take it --per matrix or global"
             )
         return members
+
+
+def rule_of(picking: PickingOptions) -> Rule:
+    """The rule that options name."""
+    return Rule(
+        share=picking.share,
+        per=picking.per,
+        is_lowest=picking.lowest,
+        pieces=picking.pieces,
+    )

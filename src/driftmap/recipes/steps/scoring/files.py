@@ -11,11 +11,13 @@ from torch import Tensor
 from driftmap.core.places import Site
 from driftmap.core.shortage import explained
 from driftmap.recipes.options import ScoringOptions
+from driftmap.recipes.picking_options import PickingOptions
 from driftmap.recipes.steps.bench import Study
-from driftmap.recipes.steps.groups.single import Rule
+from driftmap.recipes.steps.groups.single import rule_of
 from driftmap.recipes.steps.needs.remedies import for_scoring
-from driftmap.recipes.steps.scoring.halves import whole_scores
+from driftmap.recipes.steps.scoring.halves import effects_alone, whole_scores
 from driftmap.recipes.steps.scoring.kinds import measure_of, score_inputs
+from driftmap.recipes.steps.scoring.units import UnitsBeside
 from driftmap.results.groups import GroupOrigin, WeightGroup
 from driftmap.results.samples import EncodedSample
 from driftmap.store.groups import save_group
@@ -30,21 +32,27 @@ def score_step(
     study: Study,
     data: tuple[Sequence[EncodedSample], str],
     scoring: ScoringOptions,
-    rule: Rule,
+    picking: PickingOptions,
     *,
     keep: bool,
 ) -> StepOutcome:
     """Write a group, `groups/NAME.safetensors`, and, if asked, all scores beside it.
 
+    Units other than weights are scored as these go by.
+
     Args:
         study: Folder, model and seed.
         data: Encoded samples, and their hash as encoded.
         scoring: How weights are scored.
-        rule: Which weights are the group.
+        picking: Which weights, and which units, are a group.
         keep: Whether all scores are kept, `scores/SCORE-*.safetensors`.
+
+    Raises:
+        MeasureError: The model has no such units.
     """
     encoded, sha256 = data
-    identity = study.loaded.identity
+    identity, rule = study.loaded.identity, rule_of(picking)
+    beside = _beside(study, encoded, scoring, picking)
     of_scores = {
         **score_inputs(study, scoring),
         "model": identity.sha256,
@@ -54,12 +62,15 @@ def score_step(
         "positions": scoring.positions,
         "seed": study.seed,
     }
-    files = _keep(study, encoded, scoring, of_scores) if keep else None
+    files = _keep(study, encoded, scoring, of_scores, beside) if keep else None
 
     def make(folder: Path) -> None:
         found = files or study.run.find(STEP, of_scores)
-        parts = _kept(found) if found else _scores(study, encoded, scoring)
         with explained("scoring", for_scoring(scoring)):
+            if found and beside and not beside.has_read:
+                effects_alone(study.loaded, encoded, scoring, beside)
+            scores = _kept(found) if found else _scores(study, encoded, scoring, beside)
+            parts = beside.watching(scores) if beside else scores
             members = rule.members(study.loaded.layout.sites, parts)
         origin = GroupOrigin(
             model_sha256=identity.sha256,
@@ -73,8 +84,22 @@ def score_step(
         )
         group = WeightGroup(name=rule.name, members=members, origin=origin)
         save_group(folder / f"groups/{rule.name}.safetensors", group)
+        if beside is not None:
+            beside.save(folder, origin, picking.share, is_lowest=picking.lowest)
 
-    return study.run.step("score", {**of_scores, **asdict(rule)}, make)
+    return study.run.step("score", {**of_scores, **asdict(picking)}, make)
+
+
+def _beside(
+    study: Study,
+    encoded: Sequence[EncodedSample],
+    scoring: ScoringOptions,
+    picking: PickingOptions,
+) -> UnitsBeside | None:
+    if picking.grain == "weight":
+        return None
+    sites = study.loaded.layout.sites
+    return UnitsBeside(sites, picking.grain, scoring, len(encoded))
 
 
 def _keep(
@@ -82,10 +107,11 @@ def _keep(
     encoded: Sequence[EncodedSample],
     scoring: ScoringOptions,
     inputs: Mapping[str, object],
+    beside: UnitsBeside | None,
 ) -> StepOutcome:
     def make(folder: Path) -> None:
         with explained("scoring", for_scoring(scoring)):
-            for number, scores in enumerate(_scores(study, encoded, scoring)):
+            for number, scores in enumerate(_scores(study, encoded, scoring, beside)):
                 file = folder / f"scores/{scoring.score_name}-{number:03d}.safetensors"
                 save_scores(file, _plain(scores), inputs)
 
@@ -93,10 +119,13 @@ def _keep(
 
 
 def _scores(
-    study: Study, encoded: Sequence[EncodedSample], scoring: ScoringOptions
+    study: Study,
+    encoded: Sequence[EncodedSample],
+    scoring: ScoringOptions,
+    beside: UnitsBeside | None,
 ) -> Iterator[dict[Site, Tensor]]:
     measure = measure_of(study, scoring)
-    yield from whole_scores(study.loaded, encoded, scoring, measure)
+    yield from whole_scores(study.loaded, encoded, scoring, measure, beside)
 
 
 def _kept(step: StepOutcome) -> Iterator[dict[Site, Tensor]]:

@@ -10,6 +10,7 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from driftmap.core.places import Site
+from driftmap.core.progress import say
 from driftmap.measure.first_order import FirstOrder
 from driftmap.measure.units import UnitScores, UnitTally, weights_of
 from driftmap.recipes.options import ScoringOptions
@@ -57,6 +58,11 @@ class UnitsBeside:
         self.terms: dict[Site, Any] = {}
 
     @property
+    def has_read(self) -> bool:
+        """Whether nothing is left to be read from the samples."""
+        return self.effects is None or bool(self.terms)
+
+    @property
     def folds(self) -> list[Fold[Any, Any]]:
         """What reads the samples beside the score of weights."""
         return [] if self.effects is None else [self.effects]
@@ -83,6 +89,7 @@ class UnitsBeside:
         """
         scored = self._tally.result()
         save_table(folder / UNITS_FILE, self._table(scored))
+        say(_told(scored))
         per = "matrix" if self._grain in _WITHIN_A_MATRIX else "global"
         of_units = replace(origin, shares={"share": share}, per=per, grain=self._grain)
         group = WeightGroup(
@@ -113,6 +120,27 @@ class UnitsBeside:
                 "first_order": np.concatenate(effects),
             }
         )
+
+
+def _told(scored: Sequence[UnitScores]) -> str:
+    """One line on all units: how many, and which three are the densest."""
+    named = [(one, number) for one in scored for number in range(one.units.num_units)]
+    density = np.concatenate([one.density for one in scored])
+    first = np.argsort(-density, kind="stable")[:3]
+    listed = ", ".join(
+        f"{_name(*named[place])} ({density[place]:.3g})" for place in first
+    )
+    return (
+        f"units of kind {scored[0].units.grain}: {density.size:,} in {UNITS_FILE}; "
+        f"highest mean score: {listed}"
+    )
+
+
+def _name(scored: UnitScores, number: int) -> str:
+    units = scored.units
+    where = units.name or f"layer {units.layer}"
+    is_whole = units.grain in ("module", "layer")
+    return where if is_whole else f"{where} {units.grain} {number}"
 
 
 def _part(scored: UnitScores) -> str:
