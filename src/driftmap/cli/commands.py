@@ -18,6 +18,7 @@ from driftmap.recipes.demo import Demo
 from driftmap.recipes.drift import Drift
 from driftmap.recipes.drift_logs import DriftLogs
 from driftmap.recipes.evaluate import Evaluate
+from driftmap.recipes.freeze import Freeze
 from driftmap.recipes.report import Report
 from driftmap.recipes.score import Score
 
@@ -70,6 +71,7 @@ app.command(
     help_epilogue="",
 )
 app.command(Ablate, name="ablate", sort_key=4)
+app.command(Freeze, name="freeze", sort_key=4)
 app.command(Report, name="report", sort_key=4)
 app.command(Clean, name="clean", sort_key=5)
 data = App(

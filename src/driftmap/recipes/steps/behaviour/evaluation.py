@@ -33,6 +33,8 @@ BASE = "evaluate-base"
 PROMPTS = "requests to refuse"
 """What tables call the prompts whose refusal is the declared outcome."""
 
+_OPENING_FILE = "tables/refusal_tokens.parquet"
+
 Model = PreTrainedModel | PeftModel
 Rows = list[dict[str, Cell]]
 
@@ -70,9 +72,9 @@ def base_step(
             rows = _read(study.loaded, (model, answers), asked, options, first_ids)
         save_table(folder / _file("base"), _table(rows, seed=-1, step=0))
         ids = Table.from_rows([{"token_id": number} for number in first_ids])
-        save_table(folder / "tables/refusal_tokens.parquet", ids)
+        save_table(folder / _OPENING_FILE, ids)
 
-    return study.run.step(BASE, _inputs(study, asked, options), make)
+    return study.run.step(BASE, evaluation_inputs(study, asked, options), make)
 
 
 def checkpoint_step(
@@ -94,8 +96,7 @@ def checkpoint_step(
     trained, number = tuned
 
     def make(folder: Path) -> None:
-        found = load_table(base.path("tables/refusal_tokens.parquet"))
-        first_ids = tuple(found["token_id"].tolist()) if len(found) else ()
+        first_ids = opening_ids(base)
         adapters = checkpoint_folders(trained, number)
         tables = []
         with progress(f"evaluate seed {number}", len(adapters)) as bar:
@@ -105,16 +106,48 @@ def checkpoint_step(
                         explained("evaluation", for_evaluation(options)),
                         tuned_model(study.loaded, adapter) as model,
                     ):
-                        answers = _answers(study.loaded, model, asked, options)
-                        rows = _read(
-                            study.loaded, (model, answers), asked, options, first_ids
+                        rows = model_rows(
+                            study.loaded, model, asked, options, first_ids
                         )
                     tables.append(_table(rows, seed=number, step=step))
                 bar.advance()
         save_table(folder / _file(f"seed-{number}"), Table.joined(tables))
 
-    inputs = {**_inputs(study, asked, options), "base": base.key, "tuned": trained.key}
+    inputs = {
+        **evaluation_inputs(study, asked, options),
+        "base": base.key,
+        "tuned": trained.key,
+    }
     return study.run.step(f"evaluate-seed-{number}", inputs, make)
+
+
+def opening_ids(base: StepOutcome) -> tuple[int, ...]:
+    """Ids that open a refusal, as the model before tuning answers; none is possible."""
+    found = load_table(base.path(_OPENING_FILE))
+    return tuple(found["token_id"].tolist()) if len(found) else ()
+
+
+def model_rows(
+    loaded: LoadedModel,
+    model: Model,
+    asked: EvaluationData,
+    options: EvaluationOptions,
+    first_ids: Sequence[int],
+) -> Rows:
+    """Have a model answer, and read refusal, log-odds and accuracy.
+
+    Args:
+        loaded: Whose tokenizer reads the prompts.
+        model: What is asked.
+        asked: Prompts and samples.
+        options: How answers are made.
+        first_ids: What opens a refusal.
+
+    Returns:
+        One row per prompt and held-out sample.
+    """
+    answers = _answers(loaded, model, asked, options)
+    return _read(loaded, (model, answers), asked, options, first_ids)
 
 
 def load_readings(steps: Sequence[StepOutcome]) -> Table:
@@ -128,9 +161,10 @@ def load_readings(steps: Sequence[StepOutcome]) -> Table:
     return Table.joined([load_table(file) for file in files])
 
 
-def _inputs(
+def evaluation_inputs(
     study: Study, asked: EvaluationData, options: EvaluationOptions
 ) -> dict[str, object]:
+    """All that the answers depend on, beside what was done to the model."""
     model = cast(PreTrainedModel, study.loaded.model)
     return {
         "model": study.loaded.identity.sha256,

@@ -114,7 +114,7 @@ def tune_step(
         rows = [{"seed": number, **asdict(point)} for point in losses]
         save_table(made / f"tables/losses/seed-{number}.parquet", Table.from_rows(rows))
         kept_at = made / f"checkpoints/seed-{number}"
-        shutil.copytree(work / "checkpoints", kept_at, copy_function=_linked)
+        shutil.copytree(work / "checkpoints", kept_at, copy_function=linked)
         total = total_steps(len(encoded), settings)
         due = drift_steps(total, settings.save_steps, settings.drift_every)
         files = [_live_file(work, live, step) for step in due]
@@ -141,7 +141,25 @@ def checkpoint_folders(step: StepOutcome, number: int) -> dict[int, Path]:
     return {int(folder.name.removeprefix("step-")): folder for folder in ours}
 
 
-def _linked(source: str, target: str) -> None:
+def save_checkpoint(live: Live, whole: Path, work: Path) -> None:
+    """Write a checkpoint; a folder of that name is always whole.
+
+    Args:
+        live: The model while it is tuned.
+        whole: The folder to write.
+        work: Where half a folder may lie after a kill.
+    """
+    partial = work / "checkpoint.partial"
+    remove(partial)
+    live.save(partial)
+    for file in partial.iterdir():
+        sync(file)
+    whole.parent.mkdir(parents=True, exist_ok=True)
+    remove(whole)
+    partial.replace(whole)
+
+
+def linked(source: str, target: str) -> None:
     """Have a file at two places without a second copy of it, where the disk can."""
     try:
         os.link(source, target)
@@ -155,16 +173,7 @@ def _live_file(work: Path, live: LiveDrift, step: int) -> Path:
 
 def _follower(work: Path, measured: LiveDrift, number: int) -> Follower:
     def on_checkpoint(step: int, live: Live) -> None:
-        # A kill can leave half a folder: one of that name is always whole.
-        partial = work / "checkpoint.partial"
-        remove(partial)
-        live.save(partial)
-        for file in partial.iterdir():
-            sync(file)
-        whole = work / f"checkpoints/step-{step:06d}"
-        whole.parent.mkdir(parents=True, exist_ok=True)
-        remove(whole)
-        partial.replace(whole)
+        save_checkpoint(live, work / f"checkpoints/step-{step:06d}", work)
 
     def on_drift(step: int, changes: Mapping[Site, MatrixChange]) -> None:
         table = drift_table(measured.baseline(), changes, step=step, seed=number)

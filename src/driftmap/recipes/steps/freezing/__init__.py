@@ -1,0 +1,1 @@
+"""Does a behaviour outlast tuning when its weights may not move?"""
