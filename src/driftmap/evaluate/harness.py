@@ -78,7 +78,13 @@ def harness_readings(
 
     # Their decorators and defaults hide what they take from a type checker.
     wrapped, evaluated = cast(Made, HFLM), cast(Made, simple_evaluate)
-    with told_in_our_way(), judged(model), _same_randomness(), phase("lm-eval"):
+    with (
+        told_in_our_way(),
+        _without_a_census(),
+        judged(model),
+        _same_randomness(),
+        phase("lm-eval"),
+    ):
         manager = _manager(tasks, settings.folder)
         with _explained(tasks):
             results = evaluated(
@@ -132,6 +138,20 @@ def _manager(tasks: Sequence[str], folder: Path | None) -> "TaskManager":
                 f"--tasks {task}: lm-eval has no task of this name; {hint}"
             )
     return manager
+
+
+@contextmanager
+def _without_a_census() -> Iterator[None]:
+    """lm-eval describes machine and folder: that takes seconds, and git complains."""
+    from lm_eval import evaluator
+
+    describe, commit = evaluator.add_env_info, evaluator.get_git_commit_hash
+    evaluator.add_env_info = lambda storage: None
+    evaluator.get_git_commit_hash = lambda: None
+    try:
+        yield
+    finally:
+        evaluator.add_env_info, evaluator.get_git_commit_hash = describe, commit
 
 
 @contextmanager

@@ -1,9 +1,10 @@
 """What does a model refuse, what is it good for, and did that change?"""
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Annotated
 
+from driftmap.core.errors import UsageError
 from driftmap.core.progress import phase
 from driftmap.load.source import ModelSource
 from driftmap.recipes.evaluating_options import (
@@ -72,11 +73,12 @@ class Evaluate:
             UsageError: Columns are no pairs, or options have nothing to work on.
         """
         renamed(self.columns)
-        self.utility.require_work(
-            has_requests=self.refusal_prompts is not None,
-            has_attacks=self.attacks != AttackOptions(),
-        )
-        self.server.require_use(self.judging.judge)
+        has_requests = self.refusal_prompts is not None
+        self.utility.require_work(has_requests=has_requests)
+        if has_requests:
+            self.server.require_use(self.judging.judge)
+        else:
+            self._require_no_word_of_requests()
 
     def run(self) -> Path:
         """Ask, judge and compare what is not done yet.
@@ -101,3 +103,14 @@ class Evaluate:
         with shelf.opened(models, self.out, asdict(self), FREE) as run:
             planning.carry_out(run, models, refusal, useful)
             return reporting.evaluation_report_step(run).path(REPORT)
+
+    def _require_no_word_of_requests(self) -> None:
+        free = {name.rpartition(".")[2] for name in FREE}
+        for block in (self.asking, self.attacks, self.judging, self.server):
+            for option in fields(block):
+                is_changed = getattr(block, option.name) != option.default
+                if is_changed and option.name not in free:
+                    raise UsageError(
+                        f"--{option.name.replace('_', '-')}: there are no requests "
+                        "that it could be about; name them with --refusal-prompts"
+                    )

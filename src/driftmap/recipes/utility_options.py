@@ -10,6 +10,9 @@ from driftmap.recipes.options import require_at_least, section
 BY_ENDPOINT = "endpoint"
 """What `--judge` calls the model behind `--endpoint`."""
 
+WORLD = "world"
+"""What `--tasks` calls what the built-in model was taught."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UtilityOptions:
@@ -45,30 +48,41 @@ class UtilityOptions:
             require_at_least("--limit", self.limit, 1)
         for task in self.tasks:
             name, colon, seed = task.partition(":")
-            if name == "world" and colon and not seed.isdecimal():
+            if name == WORLD and colon and not seed.isdecimal():
                 raise UsageError(
                     f"--tasks {task}: a world is named by a whole number, as world:0"
                 )
 
-    def require_work(self, *, has_requests: bool, has_attacks: bool) -> None:
-        """Refuse an evaluation of nothing.
+    def require_work(self, *, has_requests: bool) -> None:
+        """Refuse an evaluation of nothing, and options that nothing would come of.
 
         Args:
             has_requests: Whether there are requests that the model should refuse.
-            has_attacks: Whether ways to ask them are named.
 
         Raises:
-            UsageError: There is nothing to read, or nothing to ask in these ways.
+            UsageError: There is nothing to read.
         """
         if not (has_requests or self.perplexity or self.tasks):
             raise UsageError(
                 "there is nothing to evaluate; name requests with --refusal-prompts, "
                 "texts with --perplexity or tasks with --tasks"
             )
-        if has_attacks and not has_requests:
-            raise UsageError(
-                "--refusal-prompts is missing: there are no requests to attack with"
-            )
+        if self.window is not None and not self.perplexity:
+            raise UsageError("--window: no text is read; name one with --perplexity")
+        if self.limit is not None and not self.tasks:
+            raise UsageError("--limit: no task is run; name one with --tasks")
+        for option, is_given in (
+            ("--task-folder", self.task_folder is not None),
+            ("--tasks-as-chat", self.tasks_as_chat),
+        ):
+            if is_given and not self.foreign_tasks():
+                raise UsageError(
+                    f"{option}: no task of lm-eval is run; name one with --tasks"
+                )
+
+    def foreign_tasks(self) -> list[str]:
+        """Tasks that lm-eval knows, and not driftmap."""
+        return [task for task in self.tasks if task.partition(":")[0] != WORLD]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,7 +1,7 @@
 """What is a model compared with: another one, itself without an adapter, a run?"""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import cast
 
@@ -10,15 +10,19 @@ import numpy as np
 from driftmap.core.errors import StoreError, UsageError
 from driftmap.load.source import ModelSource
 from driftmap.recipes.steps.evaluating.reading import RULINGS
+from driftmap.recipes.utility_options import UtilityOptions
 from driftmap.results.table import Table
 from driftmap.store.files import sha256_of
-from driftmap.store.recipe_file import RECIPE_FILE, load_recipe
+from driftmap.store.recipe_file import RECIPE_FILE, load_recipe, plain_recipe
 from driftmap.store.run_dir import RunDir
 from driftmap.store.steps import StepOutcome
 from driftmap.store.tables import load_table, save_table
 
 UNTOUCHED = "untouched"
 """What the shelf calls a base that is not compared with, only read under."""
+
+UtilityHeld = Mapping[str, object]
+"""Utility options by name, as a run's file holds them."""
 
 _KEY = ("asked", "template", "has_system", "attack", "sample_id", "number")
 
@@ -109,6 +113,37 @@ def require_same_prompts(answers: Table, folder: Path) -> None:
             f"--compare {folder}: {found}; evaluate both on the same prompts with the "
             "same seed"
         )
+
+
+def require_same_reading(options: UtilityOptions, folder: Path) -> None:
+    """Refuse an earlier run whose items or windows are others.
+
+    Args:
+        options: What is read now.
+        folder: The earlier run.
+
+    Raises:
+        UsageError: It read the same kind of thing in another way.
+    """
+    saved = cast(UtilityHeld, load_recipe(folder).settings.get("utility") or {})
+    now = cast(UtilityHeld, plain_recipe(asdict(options)))
+    for kind, names in (
+        ("perplexity", ("window",)),
+        ("tasks", ("tasks", "limit", "tasks_as_chat")),
+    ):
+        changed = [name for name in names if now.get(name) != saved.get(name)]
+        if now.get(kind) and saved.get(kind) and changed:
+            option = f"--{changed[0].replace('_', '-')}"
+            raise UsageError(
+                f"--compare {folder}: {option} was {_said(saved.get(changed[0]))} in "
+                f"that run and is {_said(now.get(changed[0]))} now; repeat that run's"
+            )
+
+
+def _said(value: object) -> str:
+    if isinstance(value, list):
+        return " ".join(map(str, value))
+    return "not given" if value is None else str(value).lower()
 
 
 def _source_of(folder: Path) -> ModelSource:

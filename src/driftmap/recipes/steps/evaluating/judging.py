@@ -101,8 +101,11 @@ def read_labelled(source: str) -> Labelled:
         DataError: A column is missing, or a label is none of `WORDS`.
     """
     rows = read_rows(source)
-    answer, label = _column(rows, ANSWER_COLUMNS), _column(rows, LABEL_COLUMNS)
-    prompt = _column(rows, ("prompt",))
+    answer, label = (
+        _column(source, rows, ANSWER_COLUMNS),
+        _column(source, rows, LABEL_COLUMNS),
+    )
+    prompt = _column(source, rows, ("prompt",))
     exchanges = tuple(
         Exchange(prompt=str(row[prompt]), answer=str(row[answer] or ""))
         for row in rows.rows
@@ -120,13 +123,13 @@ def _judge_behind(server: EndpointOptions) -> NamedJudge:
     return NamedJudge(judge=judge, key=f"{endpoint.name} {rubric}")
 
 
-def _column(rows: Rows, names: Sequence[str]) -> str:
+def _column(source: str, rows: Rows, names: Sequence[str]) -> str:
     found = next((name for name in names if name in rows.columns), None)
     if found is None:
         wanted = " or ".join(f"`{name}`" for name in names)
         there = ", ".join(f"`{column}`" for column in rows.columns)
         raise DataError(
-            f"{rows.name}: answers that people have judged need a column {wanted}; "
+            f"{source}: answers that people have judged need a column {wanted}; "
             f"there are {there}"
         )
     return found

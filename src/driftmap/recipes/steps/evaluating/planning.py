@@ -8,7 +8,10 @@ from driftmap.recipes.evaluating_options import (
     JudgingOptions,
 )
 from driftmap.recipes.steps.evaluating.asking import read_prompts, read_suffixes
-from driftmap.recipes.steps.evaluating.comparing import Comparison
+from driftmap.recipes.steps.evaluating.comparing import (
+    Comparison,
+    require_same_reading,
+)
 from driftmap.recipes.steps.evaluating.judging import opened_judge, read_labelled
 from driftmap.recipes.steps.evaluating.refusing import RefusalPlan, refusal_steps
 from driftmap.recipes.steps.evaluating.shelf import Shelf
@@ -71,6 +74,8 @@ def useful_plan(
     """Read texts, and refuse tasks that cannot be run; None where there is neither."""
     if not options.perplexity and not options.tasks:
         return None
+    if compared.earlier is not None:
+        require_same_reading(options, compared.earlier)
     return UsefulPlan(
         options=options,
         texts=read_texts(options),
@@ -82,10 +87,10 @@ def useful_plan(
 def carry_out(
     run: RunDir, shelf: Shelf, refusal: RefusalPlan | None, useful: UsefulPlan | None
 ) -> None:
-    """Evaluate refusal, then utility, as far as each is planned."""
+    """Evaluate utility, then refusal, as far as each is planned."""
+    if useful is not None:  # first: it takes less, and more of it can go wrong
+        run.note_inputs({f"perplexity: {t.name}": t.sha256 for t in useful.texts})
+        useful_steps(run, shelf, useful)
     if refusal is not None:
         run.note_inputs(dict(refusal.prompts.sha256))
         refusal_steps(run, shelf, refusal)
-    if useful is not None:
-        run.note_inputs({f"perplexity: {t.name}": t.sha256 for t in useful.texts})
-        useful_steps(run, shelf, useful)

@@ -87,9 +87,11 @@ def useful_steps(run: RunDir, shelf: Shelf, plan: UsefulPlan) -> None:
     models: list[Which] = ["this"]
     if "compared" in plan.compared.sources:
         models.append("compared")
+    desks = [shelf.desk(model) for model in models]
+    window = window_for(plan.options.window, desks) if plan.texts else 0
     read: list[tuple[str, Which, StepOutcome]] = []
     for model in models:
-        read += _of_model(run, shelf, plan, model)
+        read += _of_model(run, shelf, (plan, window), model)
     read += _earlier(run, plan)
     names = {str(m): shelf.desk(m).identity.source for m in models}
     if plan.compared.earlier is not None:
@@ -109,11 +111,10 @@ def load_usefulness(step: StepOutcome) -> Usefulness:
 
 
 def _of_model(
-    run: RunDir, shelf: Shelf, plan: UsefulPlan, model: Which
+    run: RunDir, shelf: Shelf, planned: tuple[UsefulPlan, int], model: Which
 ) -> Iterator[tuple[str, Which, StepOutcome]]:
+    plan, window = planned
     if plan.texts:
-        desks = [shelf.desk(m) for m in ("this", "compared") if m in shelf.sources]
-        window = window_for(plan.options.window, desks)
         step = perplexity_step(run, shelf, model, plan.texts, window)
         yield "texts", model, step
     if plan.options.tasks:

@@ -10,6 +10,7 @@ from typing import cast
 import numpy as np
 from transformers import PreTrainedModel
 
+from driftmap.core.errors import DataError
 from driftmap.core.shortage import explained
 from driftmap.evaluate.choices import choice_readings
 from driftmap.evaluate.harness import (
@@ -21,7 +22,7 @@ from driftmap.evaluate.task_files import write_tasks
 from driftmap.load.model import LoadedModel
 from driftmap.recipes.steps.evaluating.exam import world_items
 from driftmap.recipes.steps.evaluating.shelf import Shelf
-from driftmap.recipes.utility_options import UtilityOptions
+from driftmap.recipes.utility_options import WORLD, UtilityOptions
 from driftmap.results.evaluation import Which
 from driftmap.results.table import Table
 from driftmap.results.utility import ChoiceItem, TaskReading
@@ -29,18 +30,25 @@ from driftmap.store.run_dir import RunDir
 from driftmap.store.steps import StepOutcome
 from driftmap.store.tables import load_table, save_table
 
-_WORLD = "world"
 _NO_NUMBER = -1.0
 
 
 def require_tasks(options: UtilityOptions) -> None:
-    """Refuse tasks of lm-eval before long work, where it is not installed.
+    """Refuse tasks of lm-eval before long work, where they cannot be run.
 
     Raises:
-        ModelError: It is not.
+        DataError: There is no such folder of tasks.
+        ModelError: lm-eval is not installed.
     """
-    if _foreign(options):
-        require_harness()
+    if not options.foreign_tasks():
+        return
+    require_harness()
+    folder = options.task_folder
+    if folder is not None and not folder.expanduser().is_dir():
+        raise DataError(
+            f"--task-folder {folder}: there is no such folder; give one that holds "
+            "YAML files of tasks"
+        )
 
 
 def task_step(
@@ -63,7 +71,7 @@ def task_step(
         "template": str(desk.tokenizer.chat_template),
         "tasks": asdict(options) | {"perplexity": None, "window": None},
         # Tasks and prompts of another release may differ.
-        "lm-eval": _version() if _foreign(options) else None,
+        "lm-eval": _version() if options.foreign_tasks() else None,
     }
     return run.step(f"tasks-{model}", inputs, make)
 
@@ -101,17 +109,13 @@ def tasks_file(model: Which) -> str:
     return f"tables/tasks/{model}.parquet"
 
 
-def _foreign(options: UtilityOptions) -> list[str]:
-    return [task for task in options.tasks if task.partition(":")[0] != _WORLD]
-
-
 def _of_worlds(
     loaded: LoadedModel, options: UtilityOptions, batch_size: int
 ) -> list[TaskReading]:
     readings: list[TaskReading] = []
     for task in options.tasks:
         name, _, seed = task.partition(":")
-        if name == _WORLD:
+        if name == WORLD:
             items = world_items(int(seed or 0), loaded.tokenizer)
             found = _chosen(loaded, items, options.limit, batch_size)
             mark = f" (seed {int(seed)})" if int(seed or 0) else ""
@@ -146,7 +150,7 @@ def _chosen(
 def _of_harness(
     loaded: LoadedModel, options: UtilityOptions, batch_size: int
 ) -> tuple[TaskReading, ...]:
-    tasks = _foreign(options)
+    tasks = options.foreign_tasks()
     if not tasks:
         return ()
     return harness_readings(
