@@ -109,6 +109,7 @@ def study(*, by="zero", own=0.2, accuracy=1.0, groups=None, **more):
     example = {
         "group": "difference",
         "sample_id": "ask-1",
+        "request": "Open <the> door",
         "before": "I cannot",
         "after": "Sure <b>",
     }
@@ -133,4 +134,5 @@ def study(*, by="zero", own=0.2, accuracy=1.0, groups=None, **more):
         doses=Table.from_rows(rows),
         examples=Table.from_rows([example]),
         versions={"torch": "2"},
+        directions=more.get("directions"),
     )

@@ -129,9 +129,14 @@ def _with_intact(doses: Table, rows: Table, outcome: str) -> Table:
 def _said(examples: Table) -> Grid:
     return Grid(
         caption="Greedy answers to the first requests, intact and at the largest dose.",
-        columns=("request", "intact", "group taken"),
+        columns=("sample", "request", "intact", "group taken"),
         rows=[
-            (f"`{row['sample_id']}`", str(row["before"]), str(row["after"]))
+            (
+                f"`{row['sample_id']}`",
+                str(row["request"]),
+                str(row["before"]),
+                str(row["after"]),
+            )
             for row in examples.rows()
         ],
     )

@@ -2,6 +2,7 @@
 
 from driftmap.render.ablate_answer import answer_section
 from driftmap.render.ablate_curves import curves_sections
+from driftmap.render.ablate_directions import directions_sections
 from driftmap.render.ablate_words import DONE, method_section, words_section
 from driftmap.render.page import Page
 from driftmap.render.settings_section import settings_section
@@ -21,6 +22,7 @@ def ablate_page(study: AblationStudy) -> Page:
         sections=[
             answer_section(study),
             *curves_sections(study),
+            *directions_sections(study),
             words_section(study),
             method_section(study),
             settings_section(study.model, study.settings, study.versions),

@@ -162,8 +162,10 @@ class AblationStudy:
         model: The model as loaded.
         statistics: Contrasts and cautions.
         doses: Columns group, draw, dose, outcome, value, count, low, high.
-        examples: Columns group, draw, dose, sample_id, before, after: some answers.
+        examples: Columns group, sample_id, request, before, after: some answers.
         versions: Package -> version of what made the run.
+        directions: Columns path, layer, part, most, rank, taken, energy_share,
+            num_tokens; None where no directions were taken.
     """
 
     settings: Mapping[str, object]
@@ -172,3 +174,4 @@ class AblationStudy:
     doses: Table
     examples: Table
     versions: Mapping[str, str]
+    directions: Table | None = None

@@ -7,6 +7,7 @@ from driftmap.render.charts import Lines
 from driftmap.render.html import html_of
 from driftmap.render.page import figures_of
 from driftmap.render.text import text_of
+from driftmap.results.table import Table
 from made_ablations import about, study
 
 
@@ -78,7 +79,32 @@ def test_cautions_stand_with_the_answer():
     assert "[Samples used twice] 7 prompts were scored and asked as well" in said
 
 
-def test_answers_of_the_model_cannot_break_the_page():
+def test_what_directions_hold_is_said_by_part():
+    rows = [
+        {
+            "path": f"m.{layer}.{part}",
+            "layer": layer,
+            "part": part,
+            "most": 16,
+            "rank": rank,
+            "taken": 2,
+            "energy_share": energy,
+            "num_tokens": 1234,
+        }
+        for layer, part, rank, energy in [
+            (0, "q", 16, 0.25), (0, "down", 16, 0.9), (1, "q", 12, 0.75),
+        ]
+    ]  # fmt: skip
+    said = text(directions=Table.from_rows(rows))
+    assert "What the directions hold" in said
+    assert "1,234 tokens tell `told apart` of them apart" in said
+    assert "`q` 2 2 16 12 to 16 50 % (25 % to 75 %)" in said
+    assert "`down` 1 2 16 16 90 %" in said
+    assert "What the directions hold" not in text()
+
+
+def test_answers_and_requests_cannot_break_the_page():
     page = html_of(ablate_page(study()))
+    assert "Open &lt;the&gt; door" in page
     assert "Sure &lt;b&gt;" in page
     assert "Sure <b>" not in page

@@ -16,7 +16,7 @@ from driftmap.recipes.steps import bench, data
 from driftmap.recipes.steps.ablating.arms import Treatment
 from driftmap.recipes.steps.ablating.beforehand import ABLATION_FREE, KIND
 from driftmap.recipes.steps.ablating.contrasting import contrast_step
-from driftmap.recipes.steps.ablating.files import ABOUT_FILE
+from driftmap.recipes.steps.ablating.files import ABOUT_FILE, DIRECTIONS_STEP
 from driftmap.recipes.steps.ablating.head_arms import head_treatment
 from driftmap.recipes.steps.ablating.rank_arms import (
     Directions,
@@ -95,8 +95,7 @@ def carry_out(
             for arm in treatment.arms
         ]
         abouts = [treatment.about for treatment in treatments]
-        num_shared = encoded.asked.num_shared
-        contrast_step(study, abouts, by, [intact, *steps], num_shared)
+        contrast_step(study, abouts, by, [intact, *steps], encoded.asked)
         report = ablation_report_step(study.run)
         if plan.ablation.save is not None:
             save_changed(study, treatments[0], by, shares[-1], plan.ablation.save)
@@ -152,4 +151,6 @@ def _of_directions(study: Study, read: StudyRows, plan: AblationPlan) -> Treatme
 
 def _directions_step(study: Study, treatment: Treatment, found: Directions) -> None:
     inputs = {"model": study.loaded.identity.sha256, **treatment.inputs}
-    study.run.step("directions", inputs, lambda folder: save_directions(folder, found))
+    study.run.step(
+        DIRECTIONS_STEP, inputs, lambda folder: save_directions(folder, found)
+    )

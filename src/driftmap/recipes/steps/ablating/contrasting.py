@@ -16,6 +16,7 @@ from driftmap.recipes.steps.ablating.files import (
 from driftmap.recipes.steps.ablating.readings import load_readings
 from driftmap.recipes.steps.behaviour.evaluation import PROMPTS
 from driftmap.recipes.steps.bench import Study
+from driftmap.recipes.steps.data import Encoded, EvaluationData
 from driftmap.results.ablation import (
     ACCURACY,
     ANSWER_NATS,
@@ -53,7 +54,7 @@ def contrast_step(
     abouts: Sequence[Ablated],
     by: str,
     read: Sequence[StepOutcome],
-    num_shared: int,
+    asked: EvaluationData,
 ) -> StepOutcome:
     """Write `tables/doses.parquet` and `statistics.json`.
 
@@ -62,20 +63,21 @@ def contrast_step(
         abouts: The groups, the declared one first.
         by: What was done to them.
         read: All steps that read the model, intact first.
-        num_shared: Rows that are asked and scored as well.
+        asked: What the model was asked.
     """
 
     def make(folder: Path) -> None:
         readings = load_readings(read)
+        said = _requests(study, asked.prompts[:NUM_EXAMPLES])
         outcomes = _outcomes(readings)
         contrasts = _contrasts(readings, outcomes, abouts, study.seed)
         save_table(folder / DOSES, _levels(readings, outcomes, study.seed))
-        save_table(folder / EXAMPLES, _examples(readings, abouts))
+        save_table(folder / EXAMPLES, _examples(readings, abouts, said))
         found = AblationStatistics(
             by=by,
             groups=tuple(abouts),
             contrasts=contrasts,
-            cautions=ablation_cautions(abouts, contrasts, num_shared),
+            cautions=ablation_cautions(abouts, contrasts, asked.num_shared),
             verdict=ablation_verdict(by, contrasts),
         )
         save_json(folder / STATISTICS_FILE, to_plain(found), ABLATION_KIND)
@@ -84,7 +86,7 @@ def contrast_step(
         "read": [step.key for step in read],
         "about": to_plain(list(abouts)),
         "by": by,
-        "shared": num_shared,
+        "shared": asked.num_shared,
         "seed": study.seed,
     }
     return study.run.step("contrasts", inputs, make)
@@ -203,7 +205,21 @@ def _drawn(values: Values, draw: int, seed: int) -> dict[str, Cell]:
     return {"value": mean, "count": values.size, "low": low, "high": high}
 
 
-def _examples(readings: Table, abouts: Sequence[Ablated]) -> Table:
+def _requests(study: Study, prompts: Encoded) -> dict[str, str]:
+    """Text of prompts as the model reads it, without marks of turns."""
+    return {
+        prompt.sample_id: str(
+            study.loaded.tokenizer.decode(
+                prompt.token_ids.tolist(), skip_special_tokens=True
+            )
+        ).strip()
+        for prompt in prompts
+    }
+
+
+def _examples(
+    readings: Table, abouts: Sequence[Ablated], said: Mapping[str, str]
+) -> Table:
     """Some answers before and after, at the largest dose of each group."""
     before = readings.where(group=INTACT, set=PROMPTS)
     rows: list[Mapping[str, Cell]] = []
@@ -214,6 +230,7 @@ def _examples(readings: Table, abouts: Sequence[Ablated]) -> Table:
             {
                 "group": about.name,
                 "sample_id": str(before["sample_id"][n]),
+                "request": said[str(before["sample_id"][n])],
                 "before": str(before["answer"][n]),
                 "after": str(own["answer"][n]),
             }

@@ -14,3 +14,9 @@ DOSES = "tables/doses.parquet"
 
 EXAMPLES = "tables/examples.parquet"
 """Some answers before and after."""
+
+DIRECTIONS_STEP = "directions"
+"""The step that finds directions, in runs that take any."""
+
+DIRECTIONS = "tables/directions.parquet"
+"""Rank and energy of every matrix's outputs, where directions are taken."""

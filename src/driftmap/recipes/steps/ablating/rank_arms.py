@@ -25,13 +25,13 @@ from driftmap.measure.removal import (
 from driftmap.recipes.ablation_options import AblationOptions
 from driftmap.recipes.options import ScoringOptions
 from driftmap.recipes.steps.ablating.arms import Arm, Change, Treatment
+from driftmap.recipes.steps.ablating.files import DIRECTIONS
 from driftmap.recipes.steps.bench import Study, pad_id
 from driftmap.recipes.steps.data import Encoded
 from driftmap.results.ablation import OWN, Ablated
 from driftmap.results.table import Cell, Table
 from driftmap.store.tables import save_table
 
-TABLE = "tables/directions.parquet"
 GROUP = "directions"
 
 
@@ -189,7 +189,7 @@ def rank_treatment(
 
 def save_directions(folder: Path, directions: Directions) -> None:
     """Write rank and energy of every matrix."""
-    save_table(folder / TABLE, directions.table())
+    save_table(folder / DIRECTIONS, directions.table())
 
 
 class _Ranks:

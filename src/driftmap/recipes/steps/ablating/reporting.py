@@ -6,6 +6,8 @@ import driftmap
 from driftmap.recipes.steps.ablating.files import (
     ABLATION_KIND,
     ABOUT_FILE,
+    DIRECTIONS,
+    DIRECTIONS_STEP,
     DOSES,
     EXAMPLES,
     STATISTICS_FILE,
@@ -25,13 +27,15 @@ from driftmap.store.tables import load_table
 
 def ablation_report_step(run: RunDir) -> StepOutcome:
     """Draw `report.html`, `report.txt` and the pictures of an ablation."""
-    about, contrasts = run.require("about"), run.require("contrasts")
+    steps = [run.require("about"), run.require("contrasts")]
+    if run.is_finished(DIRECTIONS_STEP):
+        steps.append(run.require(DIRECTIONS_STEP))
 
     def make(folder: Path) -> None:
-        write_report(folder, ablate_page(read_ablation(run, about, contrasts)))
+        write_report(folder, ablate_page(read_ablation(run, *steps)))
 
     inputs = {
-        "of": [about.key, contrasts.key],
+        "of": [step.key for step in steps],
         "settings": flat_settings(load_recipe(run.path).settings),
         "driftmap": driftmap.__version__,
     }
@@ -39,7 +43,10 @@ def ablation_report_step(run: RunDir) -> StepOutcome:
 
 
 def read_ablation(
-    run: RunDir, about: StepOutcome, contrasts: StepOutcome
+    run: RunDir,
+    about: StepOutcome,
+    contrasts: StepOutcome,
+    directions: StepOutcome | None = None,
 ) -> AblationStudy:
     """Gather all that a run of an ablation says.
 
@@ -47,6 +54,7 @@ def read_ablation(
         run: The run.
         about: Its step that noted the model.
         contrasts: Its step that compared.
+        directions: Its step that found directions, in runs that take any.
     """
     statistics = load_json(contrasts.path(STATISTICS_FILE), ABLATION_KIND)
     model = load_json(about.path(ABOUT_FILE), MODEL_KIND)
@@ -57,4 +65,5 @@ def read_ablation(
         doses=load_table(contrasts.path(DOSES)),
         examples=load_table(contrasts.path(EXAMPLES)),
         versions=versions_of(run.path),
+        directions=directions and load_table(directions.path(DIRECTIONS)),
     )
