@@ -121,6 +121,21 @@ def endpoint_url(given: str | None) -> str:
     return url
 
 
+def require_client() -> None:
+    """Refuse to start where no server can be asked.
+
+    Raises:
+        ModelError: The library `openai` is not installed.
+    """
+    try:
+        import openai  # noqa: F401
+    except ImportError as error:
+        raise ModelError(
+            "a server is asked through the library openai, which is not installed; "
+            "install it with `pip install 'driftmap[endpoint]'`"
+        ) from error
+
+
 def _chat(
     client: "openai.OpenAI", endpoint: Endpoint, request: ChatRequest
 ) -> ChatReply:
@@ -160,13 +175,9 @@ def _reply_of(text: str, finish: str | None) -> ChatReply:
 
 @contextmanager
 def _client(endpoint: Endpoint) -> Iterator["openai.OpenAI"]:
-    try:
-        import openai
-    except ImportError as error:
-        raise ModelError(
-            "a server is asked through the library openai, which is not installed; "
-            "install it with `pip install 'driftmap[endpoint]'`"
-        ) from error
+    require_client()
+    import openai
+
     # Servers at home take any key, but the library wants one.
     key = os.environ.get(KEY, "").strip() or "none"
     with openai.OpenAI(

@@ -14,6 +14,7 @@ from driftmap.recipes.steps.evaluating.comparing import (
 )
 from driftmap.recipes.steps.evaluating.judging import opened_judge, read_labelled
 from driftmap.recipes.steps.evaluating.refusing import RefusalPlan, refusal_steps
+from driftmap.recipes.steps.evaluating.serving import server_of
 from driftmap.recipes.steps.evaluating.shelf import Shelf
 from driftmap.recipes.steps.evaluating.useful import (
     UsefulPlan,
@@ -54,6 +55,8 @@ def refusal_plan(
     asking, attacks, judging, server = blocks
     read = read_prompts(source, asking, seed, columns)
     read_suffixes(attacks.suffixes)
+    if server.endpoint_answers:
+        server_of(server)
     with opened_judge(judging.judge, server):
         labelled = None if judging.labelled is None else read_labelled(judging.labelled)
     return RefusalPlan(

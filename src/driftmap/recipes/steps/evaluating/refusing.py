@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 
+from driftmap.core.errors import UsageError
 from driftmap.evaluate.attacks import Condition
 from driftmap.evaluate.by_endpoint import EndpointGenerator
 from driftmap.evaluate.generators import Generator
@@ -69,8 +70,13 @@ class RefusalPlan:
 
 
 def refusal_steps(run: RunDir, shelf: Shelf, plan: RefusalPlan) -> StepOutcome:
-    """Ask, judge, read and compare; return the step that holds every number."""
+    """Ask, judge, read and compare; return the step that holds every number.
+
+    Raises:
+        UsageError: A way to ask cannot be put to who answers.
+    """
     frame = frames(plan.asking, shelf.desk("this"))
+    _require_bare_prefill(plan, frame)
     with ExitStack() as stack:
         named = stack.enter_context(opened_judge(plan.judging.judge, plan.server))
         answered = _answered(run, shelf, plan, frame)
@@ -94,6 +100,15 @@ def refusal_steps(run: RunDir, shelf: Shelf, plan: RefusalPlan) -> StepOutcome:
             seed=plan.seed,
         )
         return statistics_step(run, (rulings, likelihood), odds, how)
+
+
+def _require_bare_prefill(plan: RefusalPlan, frame: Sequence[Condition]) -> None:
+    is_chat = any(one.template == "chat" for one in frame)
+    if plan.server.endpoint_answers and plan.attacks.prefill and is_chat:
+        raise UsageError(
+            "--prefill: a server cannot go on after words within its own chat "
+            "template; give --template bare, or leave --prefill out"
+        )
 
 
 def _answered(
