@@ -9,9 +9,9 @@ from driftmap.intervene.regions import columns_of_head, num_heads
 from driftmap.results.heads import Head
 from laws.restores import assert_restores_model
 from tiny import tiny_llama
-from tiny_families import FAMILY_NAMES, tiny_family, tiny_tokens
+from tiny_families import FAMILY_NAMES, ROW_NAMES, tiny_family, tiny_tokens
 
-EVERY = [*FAMILY_NAMES, "gpt_bigcode", "gpt_bigcode_by_head", "mpt", "persimmon"]
+EVERY = FAMILY_NAMES + ROW_NAMES
 
 
 def site_of(model, part, layer=0):
@@ -76,7 +76,7 @@ def test_a_head_without_its_columns_is_a_head_that_says_zero(name):
     assert not torch.allclose(without, intact, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["llama", "gpt2", "falcon", "phi3"])
+@pytest.mark.parametrize("name", EVERY)
 def test_what_every_other_head_adds_stays_as_it_was(name):
     model = tiny_family(name)
     output = site_of(model, "o")
