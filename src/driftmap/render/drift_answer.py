@@ -69,36 +69,56 @@ def _without_kind(verdict: Verdict) -> str:
 
 
 def _in_plain_words(study: DriftStudy) -> str:
-    group, rho = study.statistics.verdict.group, study.statistics.primary.rho
-    share = abs(rho - 1) * 100
-    if share < 0.5:
-        how_far = "as far as"
-    elif rho > 1:
-        how_far = f"{share:.0f} % further than"
-    else:
-        how_far = f"{share:.0f} % less far than"
-    seeds = study.statistics.primary.interval90
-    spread = f"; {seeds.low:.2f} to {seeds.high:.2f} over seeds" if seeds else ""
+    group, primary = study.statistics.verdict.group, study.statistics.primary
     weights = (
         f"the weights of `{group}`, chosen elsewhere,"
         if is_read(study)
         else "the weights that matter to the behaviour and not to ordinary ability "
         f"(`{group}`)"
     )
+    if primary is None:
+        return (
+            f"In plain words: {weights} were kept from moving, so nothing can be said "
+            "of their drift."
+        )
     return (
-        f"In plain words: {weights} moved {how_far} weights of the same size in the "
-        f"same matrices (ratio {rho:.2f}{spread})."
+        f"In plain words: {weights} moved {_how_far(primary.rho)} weights of the same "
+        f"size in the same matrices (ratio {primary.rho:.2f}{_spread(primary)})."
     )
 
 
+def _how_far(rho: float) -> str:
+    share = abs(rho - 1) * 100
+    if share < 0.5:
+        return "as far as"
+    return f"{share:.0f} % {'further' if rho > 1 else 'less far'} than"
+
+
+def _spread(primary: GroupRatio) -> str:
+    seeds = primary.interval90
+    return f"; {seeds.low:.2f} to {seeds.high:.2f} over seeds" if seeds else ""
+
+
 def _key_numbers(study: DriftStudy) -> list[tuple[str, str]]:
-    primary, verdict = study.statistics.primary, study.statistics.verdict
-    seeds = study.statistics.num_seeds
+    verdict, primary = study.statistics.verdict, study.statistics.primary
+    ratio = f"Ratio of drift, `{verdict.group}` to its control"
     return [
-        (
-            f"Ratio of drift, `{verdict.group}` to its control",
-            f"{primary.rho:.2f}; 1 = alike",
+        *(
+            [(ratio, "none: its weights were kept from moving")]
+            if primary is None
+            else [(ratio, f"{primary.rho:.2f}; 1 = alike"), *_luck(study, primary)]
         ),
+        *[
+            (_capital(b.outcome), _behaviour(b))
+            for b in study.statistics.behaviours
+            if not b.outcome.startswith(SIDE_RATES)
+        ],
+    ]
+
+
+def _luck(study: DriftStudy, primary: GroupRatio) -> list[tuple[str, str]]:
+    seeds, margin = study.statistics.num_seeds, study.statistics.verdict.margin
+    return [
         (
             f"90 % interval over {seeds} seed{'s' * (seeds != 1)}",
             interval(primary.interval90)
@@ -107,15 +127,9 @@ def _key_numbers(study: DriftStudy) -> list[tuple[str, str]]:
         ),
         (
             f"Margin, declared {when_declared(study)}",
-            f"{verdict.margin:g}: {1 / verdict.margin:.2g} to {verdict.margin:g} "
-            "counts as alike",
+            f"{margin:g}: {1 / margin:.2g} to {margin:g} counts as alike",
         ),
         ("Would chance give this ratio?", _chance(primary)),
-        *[
-            (_capital(b.outcome), _behaviour(b))
-            for b in study.statistics.behaviours
-            if not b.outcome.startswith(SIDE_RATES)
-        ],
     ]
 
 

@@ -37,6 +37,9 @@ KINDS = {
     "structural-zeros": CautionWords(
         title="Weights that training could not change", place="ratio"
     ),
+    "kept-weights": CautionWords(
+        title="Weights that were kept from moving", place="ratio"
+    ),
     "few-weights": CautionWords(title="Few weights per matrix", place="ratio"),
     "dropped-bins": CautionWords(title="Weights without a control", place="ratio"),
     "module-mix": CautionWords(

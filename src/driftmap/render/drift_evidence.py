@@ -28,7 +28,7 @@ def evidence_section(study: DriftStudy) -> Section:
             ),
             *cautions_at(study, "ratio"),
             _ratio_figure(study),
-            _other_intervals(study.statistics.primary),
+            *_other_intervals(study.statistics.primary),
             _map_figure(study),
             _curve_figure(study),
             *cautions_at(study, "pooled"),
@@ -45,7 +45,7 @@ def _ratio_figure(study: DriftStudy) -> Figure:
     margin = study.statistics.verdict.margin
     bars = (
         "Bars are 95 % t intervals over training seeds."
-        if study.statistics.primary.interval95
+        if any(ratio.interval95 for ratio in whole)
         else "There are no intervals: they need at least 2 training seeds."
     )
     return Figure(
@@ -67,22 +67,22 @@ def _ratio_figure(study: DriftStudy) -> Figure:
     )
 
 
-def _other_intervals(primary: GroupRatio) -> Facts:
-    left_out = primary.left_out
-    return Facts(
-        pairs=[
-            ("95 % interval over seeds", interval(primary.interval95)),
-            ("95 % bootstrap over seeds and matrices", interval(primary.bootstrap95)),
-            (
-                "Compared",
-                f"{primary.num_weights:,} weights in {primary.num_matrices:,} matrices",
-            ),
-            (
-                "Left out: no control, no drift or not tuned",
-                f"{left_out.num_weights:,} weights",
-            ),
-        ]
-    )  # fmt: skip
+def _other_intervals(primary: GroupRatio | None) -> list[Facts]:
+    if primary is None:
+        return []
+    pairs = [
+        ("95 % interval over seeds", interval(primary.interval95)),
+        ("95 % bootstrap over seeds and matrices", interval(primary.bootstrap95)),
+        (
+            "Compared",
+            f"{primary.num_weights:,} weights in {primary.num_matrices:,} matrices",
+        ),
+        (
+            "Left out: no control, no drift, not tuned or kept from moving",
+            f"{primary.left_out.num_weights:,} weights",
+        ),
+    ]
+    return [Facts(pairs=pairs)]
 
 
 def _curve_figure(study: DriftStudy) -> Figure:
@@ -149,13 +149,14 @@ def chance_section(study: DriftStudy) -> Section:
             "margin. The permutation p asks whether another choice of weights would "
             "have drifted so; a ratio can lie beyond chance and still be too near 1 to "
             f"matter. Only one test was declared {when_declared(study)}: "
-            f"`{primary.group}`, whole model, absolute change, last step. All other "
+            f"`{study.statistics.verdict.group}`, whole model, absolute change, last "
+            "step. All other "
             "p-values are corrected for their number, so that one in twenty does not "
             "count as a finding."
         ),
         *cautions_at(study, "chance"),
     ]
-    if primary.null is not None:
+    if primary is not None and primary.null is not None:
         nodes.append(_null_figure(primary.null))
     nodes.append(_whole_model_tests(study))
     if places:

@@ -30,6 +30,8 @@ class GroupEvidence:
             seeds; `1 + T / num_members` reads as a ratio.
         residual_draws: T of every draw that permutes rows and columns.
         residual_variance: Closed form of T's variance for draws within bins.
+        num_kept: Members that were kept from moving, frozen or blocked; nothing
+            else here speaks of them.
     """
 
     num_members: int
@@ -41,6 +43,12 @@ class GroupEvidence:
     residual: float
     residual_draws: Float64[np.ndarray, " draw"]
     residual_variance: float
+    num_kept: int = 0
+
+    @property
+    def num_mobile(self) -> int:
+        """Weights of the group that nothing kept from moving."""
+        return self.num_members - self.num_kept
 
     @property
     def has_ratio(self) -> bool:

@@ -36,6 +36,7 @@ class Freezing:
             others would not have moved anyway.
         num_blocked: Further weights that could not move because they share a row of B
             or a column of A with one that was kept.
+        num_tuned: Weights of all matrices that training moves.
     """
 
     group: str
@@ -44,8 +45,15 @@ class Freezing:
     num_weights: int
     num_mobile: int
     num_blocked: int
+    num_tuned: int
 
     @property
     def mobile_share(self) -> float:
         """Part of the kept weights that training would have moved; 0 for none."""
         return self.num_mobile / self.num_weights if self.num_weights else 0.0
+
+    @property
+    def still_share(self) -> float:
+        """Part of all tuned weights that could not move; 0 where none is tuned."""
+        still = self.num_mobile + self.num_blocked
+        return still / self.num_tuned if self.num_tuned else 0.0

@@ -55,7 +55,8 @@ class LeftOut:
             drift, or no control weight in any bin of the group.
         num_bins: |W| bins that hold group weights but no control weight.
         num_weights: Group weights in those matrices and bins.
-        num_immobile: Group weights in matrices that were not tuned.
+        num_immobile: Group weights that could not move: in matrices that were not
+            tuned, or kept from it.
     """
 
     num_matrices: int
@@ -266,6 +267,6 @@ class DriftStatistics:
     verdict: Verdict
 
     @property
-    def primary(self) -> GroupRatio:
-        """The test declared before training."""
-        return next(ratio for ratio in self.ratios if ratio.is_primary)
+    def primary(self) -> GroupRatio | None:
+        """The test declared before training; None where its group could not move."""
+        return next((ratio for ratio in self.ratios if ratio.is_primary), None)

@@ -8,9 +8,18 @@ import math
 from collections.abc import Iterable, Mapping
 
 from driftmap.core.units import format_count
+from driftmap.results.freezing import FreezingWay
 from driftmap.results.statistics import Caution, LeftOut
 from driftmap.stats.many_tests import needed_permutations
 from driftmap.stats.verdict import MIN_SEEDS
+
+
+_HELD: dict[FreezingWay, str] = {
+    "element": "was frozen",
+    "rows": "was frozen, or lies in a row that was frozen with others",
+    "columns": "was frozen, or lies in a column that was frozen with others",
+    "rewind": "was rewound, which is to say put back after free training",
+}
 
 
 def applying(cautions: Iterable[Caution | None]) -> tuple[Caution, ...]:
@@ -102,6 +111,28 @@ def structural_zeros(group: str, immobile_share: float) -> Caution | None:
             "them mean nothing."
         ),
         value=immobile_share,
+        is_blocking=False,
+    )
+
+
+def kept_weights(group: str, share: float, way: FreezingWay | None) -> Caution | None:
+    """Part of a group was kept from moving.
+
+    Args:
+        group: Its name.
+        share: Share of its weights that were kept, frozen or blocked.
+        way: How; None where all weights might move.
+    """
+    if way is None or share <= 0:
+        return None
+    return Caution(
+        name="kept-weights",
+        sentence=(
+            f"{share:.1%} of {group} {_HELD[way]}: zero by construction. Statistics "
+            "use the other weights, and no weight that was kept from moving is a "
+            "control."
+        ),
+        value=share,
         is_blocking=False,
     )
 
@@ -299,9 +330,9 @@ def _gap(one: float, other: float) -> float:
 
 
 def _total_variation(one: Mapping[str, int], other: Mapping[str, int]) -> float:
-    if not one or not other:
-        return 0.0
     all_one, all_other = sum(one.values()), sum(other.values())
+    if not all_one or not all_other:
+        return 0.0
     return 0.5 * sum(
         abs(one.get(name, 0) / all_one - other.get(name, 0) / all_other)
         for name in one.keys() | other.keys()

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Float64, Int64
+from jaxtyping import Bool, Float, Float64, Int64
 
 from driftmap.core.places import Site
 from driftmap.core.seeds import child_seed
@@ -32,23 +32,35 @@ class Moves:
         return Moves(rows=self.rows[:num_draws], columns=self.columns[:num_draws])
 
 
-def draw_moves(site: Site, num_draws: int, seed: int) -> Moves:
+def draw_moves(
+    site: Site,
+    num_draws: int,
+    seed: int,
+    mobile: Bool[np.ndarray, "row column"] | None = None,
+) -> Moves:
     """Draw permutations of a matrix, heads whole where it has heads.
 
-    They depend on the seed and the site alone: neither groups nor other sites
-    change them.
+    They depend on the seed, the site and what of it can move: neither groups nor
+    other sites change them. Rows and columns that hold nothing but weights that
+    cannot move stay out: the others change places among themselves.
 
     Args:
         site: The matrix; its part and head size say what is a head.
         num_draws: B.
         seed: The run's seed.
+        mobile: Weights that training can move; None for all.
     """
     rows_by_head = site.head_size if site.part in ("q", "k", "v") else None
     columns_by_head = site.head_size if site.part == "o" else None
     rng = np.random.default_rng(child_seed(seed, "permutation", site.key))
+    if mobile is None:
+        return Moves(
+            rows=unit_orders(site.num_rows, rows_by_head, num_draws, rng),
+            columns=unit_orders(site.num_columns, columns_by_head, num_draws, rng),
+        )
     return Moves(
-        rows=unit_orders(site.num_rows, rows_by_head, num_draws, rng),
-        columns=unit_orders(site.num_columns, columns_by_head, num_draws, rng),
+        rows=orders_among(np.any(mobile, axis=1), rows_by_head, num_draws, rng),
+        columns=orders_among(np.any(mobile, axis=0), columns_by_head, num_draws, rng),
     )
 
 
@@ -56,19 +68,31 @@ def permuted_sums(
     residuals: Float64[np.ndarray, "row column"],
     moves: Moves,
     groups: Sequence[Int64[np.ndarray, " _"]],
+    mobile: Bool[np.ndarray, "row column"] | None = None,
 ) -> Float64[np.ndarray, "group draw"]:
     """Sum the residuals under every group, moved by each permutation.
 
+    Where single weights cannot move, a draw takes some of the group to such
+    weights, whose residual means nothing: `T = n * mean of e where it can move`,
+    over the members that land there. Fewer weights make that mean no less noisy,
+    so the test stays on the safe side.
+
     Args:
-        residuals: e, drift in units of its bin's mean, less 1; one per weight.
+        residuals: e, drift in units of its bin's mean, less 1; one per weight, and 0
+            at those that cannot move.
         moves: The permutations, the same for all groups.
         groups: Flat indices of each group, ascending.
+        mobile: Weights that training can move; None for all.
     """
     flat = np.ascontiguousarray(residuals).reshape(-1)
     starts = moves.rows * residuals.shape[1]
+    landing = None if mobile is None else mobile.reshape(-1).astype(np.float64)
     sums = np.empty((len(groups), len(starts)))
     for number, members in enumerate(groups):
         sums[number] = _moved_sums(flat, members, starts, moves.columns)
+        if landing is not None:
+            landed = _moved_sums(landing, members, starts, moves.columns)
+            sums[number] *= members.size / np.maximum(landed, 1)
     return sums
 
 
@@ -114,6 +138,41 @@ def unit_orders(
     inside = rng.permuted(np.tile(np.arange(size), (num_draws * num_heads, 1)), axis=1)
     moved = heads[:, :, None] * size + inside.reshape(num_draws, num_heads, size)
     return moved.reshape(num_draws, num_units)
+
+
+def orders_among(
+    moving: Bool[np.ndarray, " unit"],
+    head_size: int | None,
+    num_draws: int,
+    rng: np.random.Generator,
+) -> Int64[np.ndarray, "draw unit"]:
+    """Draw where each row (or column) moves to when some stay where they are.
+
+    Heads that keep different numbers of moving units cannot change places exactly:
+    they are laid out whole in a new order, so that one head's units land beside each
+    other, in one head or in two.
+
+    Args:
+        moving: Units that change places.
+        head_size: Units of one head, as in `unit_orders`.
+        num_draws: Permutations.
+        rng: Source of randomness.
+
+    Returns:
+        A permutation of all units per draw; those that stay map to themselves.
+
+    >>> rng = np.random.default_rng(0)
+    >>> orders_among(np.array([True, False, True]), None, 1, rng).tolist()
+    [[2, 1, 0]]
+    """
+    units = np.flatnonzero(moving)
+    head = np.zeros_like(units) if head_size is None else units // head_size
+    num_heads = int(head.max(initial=0)) + 1
+    places = rng.permuted(np.tile(np.arange(num_heads), (num_draws, 1)), axis=1)
+    keys = places[:, head] + rng.random((num_draws, units.size))
+    orders = np.tile(np.arange(moving.size), (num_draws, 1))
+    orders[:, units] = units[np.argsort(keys, axis=1)]
+    return orders
 
 
 def permutation_p(

@@ -76,13 +76,15 @@ def group_ratios(
 def immobile_share(evidence: Sequence[MatrixEvidence], group: str) -> float:
     """Share of a group's weights in matrices that training left unchanged.
 
+    Weights that were kept from moving do not count here.
+
     Args:
         evidence: One entry per matrix that holds any of the group's weights.
         group: Its name; 0 if it has no weight at all.
     """
     held = [m for m in evidence if group in m.groups]
     num_members = sum(m.groups[group].num_members for m in held)
-    num_still = sum(m.groups[group].num_members for m in held if not m.is_mobile)
+    num_still = sum(m.groups[group].num_mobile for m in held if not m.is_mobile)
     return num_still / max(1, num_members)
 
 
@@ -138,7 +140,7 @@ def _ratio(
         p_value=permutation_p(
             sum(g.residual for g in members),
             draws,
-            float(sum(g.num_members for g in members)),
+            float(sum(g.num_mobile for g in members)),
         )
         if draws.size
         else None,
@@ -174,13 +176,16 @@ def _left_out(group: str, held: list[MatrixEvidence]) -> LeftOut:
         num_matrices=sum(not g.has_ratio for g in members),
         num_bins=sum(g.num_left_out_bins for g in members),
         num_weights=sum(g.num_members for g in members) - counted,
-        num_immobile=sum(m.groups[group].num_members for m in held if not m.is_mobile),
+        num_immobile=sum(
+            m.groups[group].num_kept if m.is_mobile else m.groups[group].num_members
+            for m in held
+        ),
     )
 
 
 def _null(group: str, held: list[MatrixEvidence]) -> NullDistribution:
     members = [m.groups[group] for m in held if m.is_mobile]
-    count = sum(g.num_members for g in members)
+    count = sum(g.num_mobile for g in members)
     draws = np.sum([g.residual_draws for g in members], axis=0)
     return NullDistribution(
         observed=float(1 + sum(g.residual for g in members) / count),

@@ -104,7 +104,7 @@ def _first_doubt(
         )
     if not behaviour.has_changed:
         return _Doubt(
-            reason=f"the behaviour is not shown to have changed ({_change(behaviour)})",
+            reason=f"the behaviour is not shown to have changed ({change_in_points(behaviour)})",
             settles="Ask more prompts, or train longer or on data that changes it.",
         )
     interval = ratio.interval90
@@ -145,7 +145,8 @@ def _span(ratio: GroupRatio, interval: Interval) -> str:
     )
 
 
-def _change(behaviour: BehaviourChange) -> str:
+def change_in_points(behaviour: BehaviourChange) -> str:
+    """What tuning did to an outcome, in points of a hundred."""
     change = behaviour.change
     if change.estimate == change.low == change.high == 0:
         return f"no prompt changed in {behaviour.outcome}"

@@ -5,8 +5,9 @@ momentum from before. So the gradient is masked before it is clipped, or frozen 
 would count in its norm, and after every step the weights are copied back.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import cast
 
 import numpy as np
@@ -152,7 +153,7 @@ def mask_adapters(model: PeftModel, entries: Mapping[str, Entries]) -> None:
         mask_adapter(base.get_submodule(path), ADAPTER, index)
 
 
-def unmoved(frozen: Frozen, sites: Sequence[Site]) -> dict[Site, FlatIndex]:
+def unmoved(frozen: Frozen, sites: Sequence[Site]) -> Mapping[Site, FlatIndex]:
     """Every weight of tuned matrices that cannot move, blocked ones included.
 
     Args:
@@ -160,34 +161,57 @@ def unmoved(frozen: Frozen, sites: Sequence[Site]) -> dict[Site, FlatIndex]:
         sites: Matrices that are tuned.
 
     Returns:
-        Flat indices per site that has any, ascending and unique.
+        Flat indices per site that has any, ascending and unique. They are listed when
+        a site is asked for: blocked rows can be half of a large model.
 
     >>> site = Site(path="a", layer=0, part="q", num_rows=2, num_columns=3)
     >>> unmoved(Frozen(members={site: np.array([4])}, way="rows"), [site])[site]
     array([3, 4, 5])
     """
-    tuned = {s: frozen.members[s] for s in sites if s in frozen.members}
+    own = {s: frozen.members[s] for s in sites if s in frozen.members}
     if frozen.way == "rows":
-        tuned = {s: _whole_rows(index, s) for s, index in tuned.items()}
+        return _Unmoved(
+            {
+                s: partial(_whole_rows, np.unique(index // s.num_columns), s)
+                for s, index in own.items()
+                if index.size
+            }
+        )
     if frozen.way == "columns":
         # Parts of one fused module share its columns of A.
-        columns: dict[str, set[int]] = {}
-        for site, index in tuned.items():
-            found = set((index % site.num_columns).tolist())
-            columns.setdefault(site.path, set()).update(found)
-        tuned = {s: _whole_columns(columns.get(s.path, set()), s) for s in sites}
-    return {site: index for site, index in tuned.items() if index.size}
+        columns: dict[str, list[Entries]] = {}
+        for site, index in own.items():
+            if index.size:
+                columns.setdefault(site.path, []).append(index % site.num_columns)
+        found = {path: np.unique(np.concatenate(c)) for path, c in columns.items()}
+        shared = [site for site in sites if site.path in found]
+        return _Unmoved({s: partial(_whole_columns, found[s.path], s) for s in shared})
+    return {site: index for site, index in own.items() if index.size}
 
 
-def _whole_rows(index: Entries, site: Site) -> Entries:
-    rows = np.unique(index // site.num_columns)
+class _Unmoved(Mapping[Site, FlatIndex]):
+    """Whole rows or columns, listed weight by weight when they are asked for."""
+
+    def __init__(self, listed: Mapping[Site, Callable[[], Entries]]) -> None:
+        self.listed = listed
+
+    def __getitem__(self, site: Site) -> FlatIndex:
+        return self.listed[site]()
+
+    def __iter__(self) -> Iterator[Site]:
+        return iter(self.listed)
+
+    def __len__(self) -> int:
+        return len(self.listed)
+
+
+def _whole_rows(rows: Entries, site: Site) -> Entries:
     return (rows[:, None] * site.num_columns + np.arange(site.num_columns)).reshape(-1)
 
 
-def _whole_columns(columns: Iterable[int], site: Site) -> Entries:
-    ordered = np.array(sorted(columns), dtype=np.int64)
+def _whole_columns(columns: Entries, site: Site) -> Entries:
     rows = np.arange(site.num_rows, dtype=np.int64)[:, None]
-    return (rows * site.num_columns + ordered).reshape(-1)
+    return (rows * site.num_columns + columns).reshape(-1)
 
 
 def _hold(parameter: Tensor, index: Tensor) -> Hold:

@@ -205,8 +205,11 @@ def test_ratio_is_the_one_that_inference_rests_on(weights, groups):
             weights[site].abs().numpy(),
             [dense_change(now[site]).abs().numpy()],
             {group.name: group.at(site) for group in groups},
-            DrawPlan(seed=0, num_permutations=19),
-            controls={group.name for group in groups if group.is_control},
+            DrawPlan(
+                seed=0,
+                num_permutations=19,
+                controls={group.name for group in groups if group.is_control},
+            ),
         )
         for site in SITES
     ]

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -94,7 +96,8 @@ def test_residuals_do_not_grow_with_the_size_of_the_weights():
 
 def test_declared_groups_are_no_controls_but_drawn_ones_are():
     groups = {"top": TOP, "utility": np.array([3]), "random": np.array([1, 4, 5])}
-    found = matrix_evidence(SITE, WEIGHTS, (DRIFT,), groups, PLAN, {"random"}).groups
+    plan = replace(PLAN, controls={"random"})
+    found = evidence(groups=groups, plan=plan).groups
     first, second = (1 + 1) / 2, (2 + 3 + 3) / 3
     assert found["top"].expected == pytest.approx([first + second])
     assert found["random"].expected == pytest.approx([first + 2 * second])

@@ -14,20 +14,21 @@ from torch import Tensor
 from driftmap.core.errors import MeasureError
 from driftmap.core.places import Site, canonical_order
 from driftmap.measure.drift.change import difference, weight_change
-from driftmap.measure.drift.matched import NUM_BINS, bin_codes
+from driftmap.measure.drift.matched import NOWHERE, NUM_BINS, bin_codes
 from driftmap.measure.drift.moments import (
     MatrixNorms,
     fragment_starts,
     matrix_norms,
 )
 from driftmap.measure.drift.settled import Settled, shape_of
+from driftmap.results.drift import DriftUnit
 from driftmap.results.groups import FlatIndex, WeightGroup
 from driftmap.signals.changes import MatrixChange
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class GroupPlace:
-    """One group's weights in one matrix.
+    """One group's weights in one matrix, without those that were kept from moving.
 
     Args:
         index: Flat indices, ascending.
@@ -36,6 +37,7 @@ class GroupPlace:
         starts: First weight of each fragment.
         rows: Rows that hold a weight of the group.
         columns: Columns that hold one.
+        still: Units of the group that hold nothing but weights kept from moving.
     """
 
     index: FlatIndex
@@ -44,6 +46,7 @@ class GroupPlace:
     starts: Int64[np.ndarray, " fragment"]
     rows: Int64[np.ndarray, " row"]
     columns: Int64[np.ndarray, " column"]
+    still: Mapping[DriftUnit, int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -53,7 +56,8 @@ class SiteBaseline:
     Args:
         site: Which one.
         norms: |W_0|^2 of rows and columns.
-        codes: Bin of |W_0| per weight, plus `NUM_BINS` in a declared group.
+        codes: Bin of |W_0| per weight, plus `NUM_BINS` in a declared group and twice
+            that where it was kept from moving.
         places: Group name -> its weights here; groups without any are missing.
         uncontrolled: Group name -> weights whose bin lies in declared groups alone,
             which the ratio leaves out.
@@ -113,6 +117,7 @@ def drift_baseline(
     groups: Sequence[WeightGroup],
     weight: Callable[[Site], Tensor],
     reference: Mapping[Site, MatrixChange] | None = None,
+    still: Mapping[Site, FlatIndex] | None = None,
 ) -> DriftBaseline:
     """Keep what all checkpoints share. Holds about one byte per weight of a matrix.
 
@@ -121,6 +126,8 @@ def drift_baseline(
             declared and stay out of every group's reference.
         weight: Gives the matrix `[row column]` under the adapter, any float dtype.
         reference: What had been added at step 0, where that was not nothing.
+        still: Flat indices of weights that were kept from moving, ascending: they are
+            immobile, in a group or out of it.
 
     Returns:
         What `drift_table` takes with each checkpoint.
@@ -133,11 +140,13 @@ def drift_baseline(
     if len(set(names)) < len(names):
         raise MeasureError(f"groups {list(names)}: give every group its own name")
     sites = {s for g in groups for s, index in g.members.items() if index.size}
-    held = dict(reference or {})
+    held, kept = dict(reference or {}), still or {}
     return DriftBaseline(
         groups=names,
         sites=tuple(
-            _site_baseline(site, groups, weight(site), held.get(site))
+            _site_baseline(
+                site, groups, weight(site), held.get(site), kept.get(site, NOWHERE)
+            )
             for site in sorted(sites, key=canonical_order)
         ),
         weight=weight,
@@ -150,6 +159,7 @@ def _site_baseline(
     groups: Sequence[WeightGroup],
     weight: Tensor,
     reference: MatrixChange | None,
+    still: FlatIndex,
 ) -> SiteBaseline:
     _require_shape(site, tuple(weight.shape), "its matrix")
     here = [group for group in groups if group.at(site).size]
@@ -163,7 +173,7 @@ def _site_baseline(
             "is the checkpoint damaged?"
         )
     declared = [g.at(site) for g in here if not g.is_control]
-    codes = bin_codes(weight, reference, declared)
+    codes = bin_codes(weight, reference, declared, still)
     places = {g.name: _place(g.at(site), weight, reference, codes) for g in here}
     outside = np.bincount(codes.reshape(-1), minlength=2 * NUM_BINS)[:NUM_BINS]
     return SiteBaseline(
@@ -185,10 +195,13 @@ def _place(
     codes: UInt8[np.ndarray, "row column"],
 ) -> GroupPlace:
     num_columns = weight.shape[1]
+    everything = _units(index, num_columns)
+    index = index[codes.reshape(-1)[index] < 2 * NUM_BINS]
     row, column = index // num_columns, index % num_columns
     held = weight.detach().cpu()[row, column].double().numpy()
     if reference is not None:
         held = held + weight_change(reference, None, index, weight).numpy()
+    moving = _units(index, num_columns)
     starts = fragment_starts(index, num_columns)
     return GroupPlace(
         index=index,
@@ -197,7 +210,18 @@ def _place(
         starts=starts,
         rows=row[starts],
         columns=np.unique(column),
+        still={unit: number - moving[unit] for unit, number in everything.items()},
     )
+
+
+def _units(index: FlatIndex, num_columns: int) -> dict[DriftUnit, int]:
+    num_rows = np.unique(index // num_columns).size
+    return {
+        "weight": index.size,
+        "fragment": num_rows,
+        "row": num_rows,
+        "column": np.unique(index % num_columns).size,
+    }
 
 
 def _require_shape(site: Site, shape: tuple[int, ...], what: str) -> None:

@@ -21,10 +21,15 @@ from driftmap.stats.matched import BinMoments, matched_sums, null_moments
 
 NUM_BINS = 40
 
+NOWHERE = np.empty(0, dtype=np.int64)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class BinChange:
-    """|dW| by bin of |W_0| in one matrix: of all weights, of those in no group."""
+    """|dW| by bin of |W_0| in one matrix: of all weights, of those in no group.
+
+    Weights that were kept from moving are in neither.
+    """
 
     whole: BinMoments
     free: BinMoments
@@ -50,6 +55,7 @@ def bin_codes(
     weight: Float[Tensor, "row column"],
     reference: MatrixChange | None,
     declared: Sequence[Int64[np.ndarray, " _"]],
+    still: Int64[np.ndarray, " _"] = NOWHERE,
 ) -> UInt8[np.ndarray, "row column"]:
     """Bin of |W_0| of every weight, plus `NUM_BINS` in a declared group.
 
@@ -57,6 +63,8 @@ def bin_codes(
         weight: The matrix under the adapter.
         reference: What had been added at step 0; None where it was nothing.
         declared: Flat indices of each declared group.
+        still: Flat indices of weights that were kept from moving, ascending: twice
+            `NUM_BINS` is added there, whichever group they belong to.
     """
     shape = (weight.shape[0], weight.shape[1])
     wide = reference is not None or weight.dtype == torch.float64
@@ -68,7 +76,9 @@ def bin_codes(
     inside = np.zeros(codes.size, dtype=bool)
     for index in declared:
         inside[index] = True
+    inside[still] = False
     codes.reshape(-1)[inside] += NUM_BINS
+    codes.reshape(-1)[still] += 2 * NUM_BINS
     return codes
 
 
@@ -84,15 +94,16 @@ def bin_change(
         codes: What `bin_codes` gave.
         weight: The matrix under the adapter. Only DoRA needs it.
     """
-    count = np.zeros(2 * NUM_BINS, dtype=np.int64)
-    first, second = np.zeros(2 * NUM_BINS), np.zeros(2 * NUM_BINS)
+    num_codes = 3 * NUM_BINS
+    count = np.zeros(num_codes, dtype=np.int64)
+    first, second = np.zeros(num_codes), np.zeros(num_codes)
     for rows in row_blocks((codes.shape[0], codes.shape[1])):
         moved = changed_rows(change, rows, weight).abs().numpy().reshape(-1)
         code = codes[rows].reshape(-1).astype(np.intp)
-        count += np.bincount(code, minlength=2 * NUM_BINS)
-        first += np.bincount(code, weights=moved, minlength=2 * NUM_BINS)
-        second += np.bincount(code, weights=moved * moved, minlength=2 * NUM_BINS)
-    sums = np.stack([count, first, second]).reshape(3, 2, NUM_BINS)
+        count += np.bincount(code, minlength=num_codes)
+        first += np.bincount(code, weights=moved, minlength=num_codes)
+        second += np.bincount(code, weights=moved * moved, minlength=num_codes)
+    sums = np.stack([count, first, second]).reshape(3, 3, NUM_BINS)[:, :2]
     return BinChange(whole=_moments(sums.sum(1)), free=_moments(sums[:, 0]))
 
 

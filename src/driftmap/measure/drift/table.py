@@ -63,8 +63,9 @@ def drift_table(
 
     Matrices are read, measured and let go one by one.
 
-    Statistics are over mobile units; those of matrices that nothing tuned are zero
-    by construction and only counted. For `absolute`, `null_mean` and `null_sd` are
+    Statistics are over mobile units; those of matrices that nothing tuned, and those
+    of nothing but weights that were kept from moving, are zero by construction and
+    only counted. For `absolute`, `null_mean` and `null_sd` are
     mean and standard deviation of the group's mean under draws within bins of
     |W_0|, and `ratio` is the group's sum over its control outside every declared
     group; pooled, exp of the mean log over matrices. They are NaN elsewhere.
@@ -134,7 +135,7 @@ def _group_here(place: GroupPlace, moved: _Moved | None) -> _GroupHere:
         units = num_units(place)
         return _GroupHere(
             values={key: np.empty(0) for key in UNIT_METRICS},
-            immobile={key: units[key[0]] for key in UNIT_METRICS},
+            immobile={(u, m): units[u] + place.still[u] for u, m in UNIT_METRICS},
             matched=MatchedReference(ratio=math.nan, total=0.0, variance=0.0),
         )
     change = weight_change(moved.change, None, place.index, moved.weight).numpy()
@@ -142,7 +143,7 @@ def _group_here(place: GroupPlace, moved: _Moved | None) -> _GroupHere:
     absolute = values["weight", "absolute"]
     return _GroupHere(
         values=values,
-        immobile=dict.fromkeys(UNIT_METRICS, 0),
+        immobile={(unit, metric): place.still[unit] for unit, metric in UNIT_METRICS},
         matched=matched_reference(absolute, place.bin_of, moved.bins),
     )
 

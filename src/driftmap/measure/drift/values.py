@@ -53,7 +53,7 @@ def unit_values(
 
 
 def num_units(place: GroupPlace) -> Mapping[DriftUnit, int]:
-    """Units of the group in the matrix, moved or not."""
+    """Units of the group in the matrix that nothing kept from moving."""
     return {
         "weight": place.index.size,
         "fragment": place.starts.size,

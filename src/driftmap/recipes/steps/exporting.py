@@ -3,18 +3,17 @@
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from driftmap.core.places import Site
 from driftmap.core.progress import progress, say
 from driftmap.core.units import format_count
-from driftmap.measure.drift import published_summary
+from driftmap.measure.drift import DriftBaseline, published_summary
 from driftmap.recipes.steps.bench import Study
 from driftmap.recipes.steps.groups.choosing import load_groups
 from driftmap.recipes.steps.inference.concluding import Tuned
 from driftmap.recipes.steps.tuning.checkpoints import changes_at
-from driftmap.recipes.steps.tuning.training import checkpoint_folders
+from driftmap.recipes.steps.tuning.training import checkpoint_folders, live_drift
+from driftmap.results.drift import PublishedMetric
 from driftmap.results.groups import WeightGroup
 from driftmap.results.table import Cell, Table
-from driftmap.signals.changes import MatrixChange
 from driftmap.stats.log_effects import last_comparisons
 from driftmap.store.drift_logs import (
     COMPARISONS_FILE,
@@ -47,11 +46,13 @@ def export_step(study: Study, tuned: Tuned) -> StepOutcome:
     def make(folder: Path) -> None:
         groups = load_groups(study, tuned.groups)
         names = published_names([group.name for group in groups])
+        # The published logs count what cannot move as zeros.
+        baseline = live_drift(study, tuned.groups).baseline()
         for group in groups:
             _export_group(folder / f"json/groups/{names[group.name]}.json", group)
         for number, run in enumerate(tuned.runs):
             home = folder / f"json/seed-{number}"
-            logs = _logs(study, tuned, names, checkpoint_folders(run, number))
+            logs = _logs(study, baseline, names, checkpoint_folders(run, number))
             export_drift_logs(home, logs)
             export_comparisons(home / COMPARISONS_FILE, last_comparisons(logs))
 
@@ -91,21 +92,25 @@ def _export_group(path: Path, group: WeightGroup) -> None:
 
 
 def _logs(
-    study: Study, tuned: Tuned, names: dict[str, str], checkpoints: dict[int, Path]
+    study: Study,
+    baseline: DriftBaseline,
+    names: dict[str, str],
+    checkpoints: dict[int, Path],
 ) -> Table:
     rows: list[dict[str, Cell]] = []
     with progress("export drift", len(checkpoints)) as bar:
         for step in checkpoints:
             changes = changes_at(study, checkpoints, step).by_site
-            rows += _rows(tuned, names, step, changes)
+            rows += _rows(published_summary(baseline, changes), names, step)
             bar.advance()
     return Table.from_rows(rows)
 
 
 def _rows(
-    tuned: Tuned, names: dict[str, str], step: int, changes: Mapping[Site, MatrixChange]
+    found: Mapping[PublishedMetric, Mapping[str, Mapping[str, float | int]]],
+    names: dict[str, str],
+    step: int,
 ) -> Iterator[dict[str, Cell]]:
-    found = published_summary(tuned.live.baseline(), changes)
     for metric, groups in found.items():
         for group, name in names.items():
             yield {"step": step, "metric": metric, "group": name, **groups[group]}

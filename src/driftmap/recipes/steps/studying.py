@@ -76,7 +76,7 @@ def _after_groups(
     before: tuple[StepOutcome, freezing.Kept],
 ) -> Path:
     chosen, kept = before
-    live = training.live_drift(study, chosen)
+    live = training.live_drift(study, chosen, kept)
     runs = [
         foreign_checkpoints.checkpoint_step(study, r, n)
         for n, r in enumerate(elsewhere)

@@ -80,11 +80,12 @@ def study_cautions(
     jaccard, num_samples = declared["jaccard"][0], int(declared["num_samples"][0])
     ceiling = float(jaccard) if np.isfinite(jaccard) else None
     num_tests = sum(ratio.p_adjusted is not None for ratio in ratios)
+    num_draws = max((ratio.num_permutations for ratio in ratios), default=0)
     whole = [r for r in ratios if r.layer is None and r.part is None]
     immobile = {group.name: immobile_share(evidence, group.name) for group in groups}
     found = [
-        cautions.few_seeds(len(ratios[0].thetas)),
-        cautions.few_permutations(num_tests, ratios[0].num_permutations),
+        cautions.few_seeds(evidence[0].num_seeds),
+        cautions.few_permutations(num_tests, num_draws),
         cautions.shared_samples(num_shared),
         cautions.low_ceiling(groups[0].name, ceiling, num_samples),
         cautions.half_precision(study.loaded.identity.dtype),

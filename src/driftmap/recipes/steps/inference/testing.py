@@ -29,11 +29,18 @@ from driftmap.recipes.steps.tuning.training import checkpoint_folders
 from driftmap.results.evidence import MatrixEvidence
 from driftmap.results.groups import WeightGroup
 from driftmap.results.plain import to_plain
-from driftmap.results.statistics import BehaviourChange, DriftStatistics
+from driftmap.results.statistics import (
+    BehaviourChange,
+    Caution,
+    DriftStatistics,
+    GroupRatio,
+    Verdict,
+)
 from driftmap.results.table import Table
-from driftmap.stats.cautions import applying, trial_run
+from driftmap.stats.cautions import applying, kept_weights, trial_run
 from driftmap.stats.equivalence import equivalence
 from driftmap.stats.evidence import DrawPlan, matrix_evidence
+from driftmap.stats.kept import has_ratio, kept_share, undecided
 from driftmap.stats.many_tests import adjust, needed_permutations
 from driftmap.stats.ratios import group_ratios
 from driftmap.stats.verdict import decide
@@ -104,21 +111,18 @@ def _statistics(
     read = [changes_at(study, of_run, step) for of_run in folders]
     changes = [of_run.by_site for of_run in read]
     counted = ChangeCount()
-    evidence = _evidence(study, findings.groups, (changes, counted), testing)
-    ratios = adjust(
-        group_ratios(evidence, primary=findings.groups[0].name, seed=study.seed),
-        controls=_controls(findings.groups),
-    )
+    evidence = _evidence(study, findings, (changes, counted), testing)
+    ratios = _ratios(study, findings, evidence)
+    moving = [findings.kept.moving_part(group) for group in findings.groups]
     cautions = (
         *applying([trial_run(findings.is_trial)]),
         *read_cautions(study, read, counted),
+        *applying(
+            kept_weights(g.name, kept_share(evidence, g.name), findings.kept.way)
+            for g in moving
+        ),
         *study_cautions(
-            study,
-            findings.groups,
-            evidence,
-            ratios,
-            findings.num_shared,
-            findings.agreement,
+            study, moving, evidence, ratios, findings.num_shared, findings.agreement
         ),
     )
     drift = load_table(findings.drift.path("tables/drift.parquet")).where(step=step)
@@ -127,7 +131,7 @@ def _statistics(
         num_seeds=len(changes),
         ratios=ratios,
         effects=study_effects(
-            findings.groups, changes, partial(site_weight, study.loaded.model), drift
+            moving, changes, partial(site_weight, study.loaded.model), drift
         ),
         equivalences=tuple(
             equivalence(ratio, testing.margin)
@@ -136,29 +140,56 @@ def _statistics(
         ),
         behaviours=findings.behaviours,
         cautions=cautions,
-        verdict=decide(ratios[0], findings.behaviours[0], cautions, testing.margin),
+        verdict=_verdict(findings, ratios, cautions, testing.margin),
     )
+
+
+def _ratios(
+    study: Study, findings: Findings, evidence: Sequence[MatrixEvidence]
+) -> tuple[GroupRatio, ...]:
+    declared = findings.groups[0].name
+    is_held = kept_share(evidence, declared) > 0 and not has_ratio(evidence, declared)
+    primary = None if is_held else declared
+    return adjust(
+        group_ratios(evidence, primary=primary, seed=study.seed),
+        controls=_controls(findings.groups),
+    )
+
+
+def _verdict(
+    findings: Findings,
+    ratios: Sequence[GroupRatio],
+    cautions: Sequence[Caution],
+    margin: float,
+) -> Verdict:
+    primary = next((ratio for ratio in ratios if ratio.is_primary), None)
+    if primary is None:
+        return undecided(findings.groups[0].name, findings.behaviours[0], margin)
+    return decide(primary, findings.behaviours[0], cautions, margin)
 
 
 def _evidence(
     study: Study,
-    groups: Sequence[WeightGroup],
+    findings: Findings,
     moved: tuple[Changes, ChangeCount],
     testing: TestingOptions,
 ) -> list[MatrixEvidence]:
     """Compare groups matrix by matrix: one is in memory, under one seed at a time."""
+    groups = findings.groups
     sites = [s for s in study.loaded.layout.sites if any(g.at(s).size for g in groups)]
     plan = DrawPlan(
-        seed=study.seed, num_permutations=_num_permutations(testing, groups, sites)
+        seed=study.seed,
+        num_permutations=_num_permutations(testing, groups, sites),
+        controls=_controls(groups),
     )
-    controls = _controls(groups)
     found = []
     with progress("permutations", len(sites)) as bar:
         for site in sites:
             sizes = effective_weight(study.loaded.model, site).abs().cpu().numpy()
             members = {group.name: group.at(site) for group in groups}
             drifts = _drifts(study, (site, sizes), *moved)
-            found.append(matrix_evidence(site, sizes, drifts, members, plan, controls))
+            free = findings.kept.mobile(site)
+            found.append(matrix_evidence(site, sizes, drifts, members, plan, free))
             bar.advance()
     return found
 

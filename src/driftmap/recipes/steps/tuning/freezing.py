@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Bool
 
 from driftmap.core.errors import UsageError
 from driftmap.core.places import Site, canonical_order
@@ -14,7 +15,7 @@ from driftmap.recipes.freeze_options import FreezeOptions
 from driftmap.recipes.steps.bench import Study
 from driftmap.recipes.steps.groups.choosing import load_groups
 from driftmap.recipes.steps.groups.foreign import read_group
-from driftmap.results.freezing import Freezing
+from driftmap.results.freezing import Freezing, FreezingWay
 from driftmap.results.groups import FlatIndex, WeightGroup
 from driftmap.results.plain import to_plain
 from driftmap.store.files import sha256_of
@@ -48,11 +49,33 @@ class Kept:
     sha256: str = ""
     unmoved: Mapping[Site, FlatIndex] = field(default_factory=dict)
 
+    @property
+    def way(self) -> FreezingWay | None:
+        """How weights are kept from moving; None where all may move."""
+        return None if self.frozen is None else self.frozen.way
+
     def inputs(self) -> dict[str, object]:
         """What a step depends on that tunes; nothing where nothing is frozen."""
         if self.frozen is None:
             return {}
         return {"frozen": {"way": self.frozen.way, "members": self.sha256}}
+
+    def mobile(self, site: Site) -> Bool[np.ndarray, "row column"] | None:
+        """Weights of a matrix that nothing keeps from moving; None where all may."""
+        if site not in self.unmoved:
+            return None
+        free = np.ones(site.num_weights, dtype=bool)
+        free[self.unmoved[site]] = False
+        return free.reshape(site.shape)
+
+    def moving_part(self, group: WeightGroup) -> WeightGroup:
+        """A group without the weights that are kept from moving."""
+        members = dict(group.members)
+        for site, index in group.members.items():
+            free = self.mobile(site)
+            if free is not None:
+                members[site] = index[free.reshape(-1)[index]]
+        return replace(group, members=members, scores={})
 
 
 ALL_MOVE = Kept()
@@ -140,6 +163,7 @@ def _about(
         num_weights=group.num_weights,
         num_mobile=num_mobile,
         num_blocked=still - num_mobile,
+        num_tuned=sum(site.num_weights for site in mobile),
     )
 
 

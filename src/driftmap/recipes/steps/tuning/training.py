@@ -59,13 +59,21 @@ def mobile_sites(study: Study, settings: TuningSettings) -> tuple[Site, ...]:
     return tuple(tuned_sites(study.loaded.layout.sites, settings))
 
 
-def live_drift(study: Study, groups: StepOutcome) -> LiveDrift:
-    """Prepare to measure the drift of chosen groups; nothing is computed yet."""
+def live_drift(study: Study, groups: StepOutcome, kept: Kept = ALL_MOVE) -> LiveDrift:
+    """Prepare to measure the drift of chosen groups; nothing is computed yet.
+
+    Args:
+        study: The model under study.
+        groups: The step that chose the groups.
+        kept: What cannot move, and counts as immobile.
+    """
 
     @cache
     def baseline() -> DriftBaseline:
         return drift_baseline(
-            load_groups(study, groups), partial(site_weight, study.loaded.model)
+            load_groups(study, groups),
+            partial(site_weight, study.loaded.model),
+            still=kept.unmoved,
         )
 
     return LiveDrift(groups_key=groups.key, baseline=baseline)
