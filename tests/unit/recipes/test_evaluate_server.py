@@ -106,7 +106,7 @@ def test_words_in_the_mouth_of_a_server_that_chats_are_refused(place, tmp_path, 
     words = ["--endpoint-answers", "--endpoint-model=m", "--prefill=Sure"]
     with serving(refusing_locks) as served:
         words.append(f"--endpoint={served.address}")
-        assert evaluate(place, tmp_path / "run", *words) == 1
+        assert evaluate(place, tmp_path / "run", *words) == 2
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert error == (
         "error: --prefill: a server cannot go on after words within its own chat "
