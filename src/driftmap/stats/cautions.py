@@ -13,13 +13,13 @@ from driftmap.results.statistics import Caution, LeftOut
 from driftmap.stats.many_tests import needed_permutations
 from driftmap.stats.verdict import MIN_SEEDS
 
-
 _HELD: dict[FreezingWay, str] = {
     "element": "was frozen",
     "rows": "was frozen, or lies in a row that was frozen with others",
     "columns": "was frozen, or lies in a column that was frozen with others",
     "rewind": "was rewound, which is to say put back after free training",
 }
+"""What befell weights, by the way in which they were kept."""
 
 
 def applying(cautions: Iterable[Caution | None]) -> tuple[Caution, ...]:

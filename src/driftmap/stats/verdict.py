@@ -104,7 +104,8 @@ def _first_doubt(
         )
     if not behaviour.has_changed:
         return _Doubt(
-            reason=f"the behaviour is not shown to have changed ({change_in_points(behaviour)})",
+            reason="the behaviour is not shown to have changed "
+            f"({change_in_points(behaviour)})",
             settles="Ask more prompts, or train longer or on data that changes it.",
         )
     interval = ratio.interval90

@@ -42,6 +42,13 @@ CASES = [
         0.75,
     ),
     (
+        cautions.kept_weights,
+        ("top", 0.625, "rows"),
+        ("top", 0.625, None),
+        "62.5% of top was frozen, or lies in a row that was frozen with others: zero",
+        0.625,
+    ),
+    (
         cautions.module_mix,
         ("top", {"q": 30, "k": 70}, {"random": {"q": 50, "k": 50}, "a": {"k": 1}}),
         ("top", {"q": 450, "k": 550}, {"random": {"q": 50, "k": 50}}),
@@ -148,3 +155,20 @@ def test_a_group_from_elsewhere_has_no_ceiling():
         "my_circuit is not shown to be reproducible: it was chosen elsewhere, and no "
         "ceiling was measured."
     )
+
+
+@pytest.mark.parametrize(
+    ("way", "words"),
+    [
+        ("element", "3.0% of top was frozen: zero by construction"),
+        ("columns", "lies in a column that was frozen with others"),
+        ("rewind", "3.0% of top was rewound, which is to say put back after free"),
+    ],
+)
+def test_what_was_kept_is_named_by_the_way(way, words):
+    assert words in cautions.kept_weights("top", 0.03, way).sentence
+    assert cautions.kept_weights("top", 0.0, way) is None
+
+
+def test_groups_without_a_weight_are_not_compared_by_their_modules():
+    assert cautions.module_mix("top", {"q": 0}, {"random": {"q": 3}}) is None

@@ -6,13 +6,13 @@ import pytest
 from driftmap.core.places import Site
 from driftmap.stats.bins import quantile_bins
 from driftmap.stats.evidence import DrawPlan, matrix_evidence
+from driftmap.stats.kept import kept_share
 from driftmap.stats.permutation import (
     draw_moves,
     orders_among,
     permutation_p,
     permuted_sums,
 )
-from driftmap.stats.kept import kept_share
 from driftmap.stats.ratios import group_ratios, immobile_share
 
 ROWS, COLUMNS = 8, 6
