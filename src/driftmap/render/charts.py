@@ -132,6 +132,22 @@ class Cells:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Shades:
+    """A matrix of shares as colours, from 0, pale, to 1, full; NaN is left empty.
+
+    What lies outside 0 to 1 has the colour of the nearer end and keeps its number. The
+    first row of `shares` is drawn lowest.
+    """
+
+    x_labels: Sequence[str]
+    y_labels: Sequence[str]
+    x_title: str
+    y_title: str
+    shares: Sequence[Numbers]
+    value_title: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Ranges:
     """Estimates with intervals, one line each, beside a level of no effect.
 
@@ -165,7 +181,7 @@ class Histogram:
     chance_name: str
 
 
-Chart: TypeAlias = Lines | Boxes | Cells | Ranges | Histogram
+Chart: TypeAlias = Lines | Boxes | Cells | Shades | Ranges | Histogram
 
 
 def height_of(chart: Chart) -> int:
@@ -174,7 +190,7 @@ def height_of(chart: Chart) -> int:
     >>> height_of(Boxes(x_title="drift", boxes=[]))
     240
     """
-    if isinstance(chart, Cells):
+    if isinstance(chart, Cells | Shades):
         return max(260, 130 + 24 * len(chart.y_labels))
     if isinstance(chart, Ranges):
         return max(220, 120 + 38 * len(chart.names))

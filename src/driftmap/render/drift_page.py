@@ -3,9 +3,11 @@
 from driftmap.render.drift_answer import answer_section
 from driftmap.render.drift_behaviour import behaviour_section
 from driftmap.render.drift_evidence import chance_section, evidence_section
+from driftmap.render.drift_frozen import frozen_sections
 from driftmap.render.drift_glossary import words_section
 from driftmap.render.drift_method import method_section
 from driftmap.render.drift_metrics import metrics_section
+from driftmap.render.drift_overlap import overlap_sections
 from driftmap.render.drift_words import declared_card, is_read, is_tuned_elsewhere
 from driftmap.render.page import Page
 from driftmap.render.settings_section import settings_section
@@ -24,10 +26,12 @@ def drift_page(study: DriftStudy) -> Page:
         sections=[
             answer_section(study),
             words_section(study),
+            *frozen_sections(study),
             behaviour_section(study),
             evidence_section(study),
             chance_section(study),
             metrics_section(study),
+            *overlap_sections(study),
             method_section(study),
             settings_section(study.model, study.settings, study.versions),
         ],

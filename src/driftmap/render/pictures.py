@@ -26,11 +26,12 @@ from driftmap.render.charts import (
     Line,
     Lines,
     Ranges,
+    Shades,
     colour_of,
     height_of,
 )
 from driftmap.render.page import Figure
-from driftmap.render.wording import ratio, ratio_ticks, unmarked
+from driftmap.render.wording import ratio, ratio_ticks, share, unmarked
 
 STYLE = {
     "font.size": 10,
@@ -56,6 +57,7 @@ INK = "#1b1f24"
 DIVERGING = LinearSegmentedColormap.from_list(
     "drift", ["#1c7ed6", "#f1f3f5", "#d9480f"]
 )
+SEQUENTIAL = LinearSegmentedColormap.from_list("share", ["#f1f3f5", "#1c7ed6"])
 
 
 def save_pictures(figures: Sequence[Figure], folder: Path) -> None:
@@ -166,20 +168,37 @@ def _(chart: Cells, axes: Axes) -> None:
     image = axes.imshow(
         logs, cmap=DIVERGING, aspect="auto", origin="lower", vmin=-reach, vmax=reach
     )
-    for row, column in zip(*np.nonzero(~np.ma.getmaskarray(logs)), strict=True):
-        axes.text(
-            column, row, ratio(float(ratios[row, column])), ha="center",
-            va="center", fontsize=8, color=INK,
-        )  # fmt: skip
+    _label_places(chart, [[ratio(v) for v in row] for row in ratios.tolist()], axes)
+    ticks = ratio_ticks(reach)
+    bar = axes.figure.colorbar(image, ax=axes, label=chart.value_title)
+    bar.set_ticks(np.log(ticks).tolist(), labels=[ratio(tick) for tick in ticks])
+    bar.minorticks_off()
+
+
+@_draw.register
+def _(chart: Shades, axes: Axes) -> None:
+    shares = np.array(chart.shares, dtype=float).reshape(len(chart.y_labels), -1)
+    image = axes.imshow(
+        np.ma.masked_invalid(shares), cmap=SEQUENTIAL, aspect="auto", origin="lower",
+        vmin=0, vmax=1,
+    )  # fmt: skip
+    _label_places(chart, [[share(v) for v in row] for row in shares.tolist()], axes)
+    axes.figure.colorbar(image, ax=axes, label=chart.value_title)
+
+
+def _label_places(
+    chart: Cells | Shades, texts: Sequence[Sequence[str]], axes: Axes
+) -> None:
+    """Write what each place holds, and the labels of both axes."""
+    for height, row in enumerate(texts):
+        for place, text in enumerate(row):
+            axes.text(place, height, text, ha="center", va="center", fontsize=8,
+                      color=INK)  # fmt: skip
     axes.set_xticks(range(len(chart.x_labels)), chart.x_labels)
     axes.set_yticks(range(len(chart.y_labels)), chart.y_labels)
     axes.set_xlabel(chart.x_title)
     axes.set_ylabel(chart.y_title)
     axes.grid(visible=False)
-    ticks = ratio_ticks(reach)
-    bar = axes.figure.colorbar(image, ax=axes, label=chart.value_title)
-    bar.set_ticks(np.log(ticks).tolist(), labels=[ratio(tick) for tick in ticks])
-    bar.minorticks_off()
 
 
 @_draw.register

@@ -26,12 +26,14 @@ from driftmap.render.charts import (
     Lines,
     Numbers,
     Ranges,
+    Shades,
     colour_of,
 )
-from driftmap.render.wording import number, ratio, ratio_ticks
+from driftmap.render.wording import number, ratio, ratio_ticks, share
 
 Spec: TypeAlias = dict[str, object]
 
+SEQUENTIAL = [[0.0, "#f1f3f5"], [1.0, "#1c7ed6"]]
 DIVERGING = [[0.0, "#1c7ed6"], [0.5, "#f1f3f5"], [1.0, "#d9480f"]]
 
 
@@ -140,13 +142,8 @@ def _(chart: Cells) -> tuple[list[Spec], Spec]:
     reach = chart.log_reach
     ticks = ratio_ticks(reach)
     heat: Spec = {
-        "type": "heatmap",
-        "x": list(map(_label, chart.x_labels)),
-        "y": list(map(_label, chart.y_labels)),
         "z": [_finite(row) for row in logs.tolist()],
         "text": [[ratio(v) for v in row] for row in ratios.tolist()],
-        "texttemplate": "%{text}",
-        "hovertemplate": "%{yaxis.title.text} %{y}, %{x}: %{text}<extra></extra>",
         "zmin": -reach,
         "zmax": reach,
         "colorscale": DIVERGING,
@@ -156,12 +153,40 @@ def _(chart: Cells) -> tuple[list[Spec], Spec]:
             "ticktext": [ratio(tick) for tick in ticks],
             "thickness": 12,
         },
+    }
+    return _matrix(chart, heat)
+
+
+@_draw.register
+def _(chart: Shades) -> tuple[list[Spec], Spec]:
+    heat: Spec = {
+        "z": [_finite(row) for row in chart.shares],
+        "text": [[share(v) for v in row] for row in chart.shares],
+        "zmin": 0,
+        "zmax": 1,
+        "colorscale": SEQUENTIAL,
+        "colorbar": {
+            "title": {"text": _label(chart.value_title), "side": "right"},
+            "thickness": 12,
+        },
+    }
+    return _matrix(chart, heat)
+
+
+def _matrix(chart: Cells | Shades, heat: Spec) -> tuple[list[Spec], Spec]:
+    """Give coloured places their labels and their axes."""
+    drawn: Spec = {
+        "type": "heatmap",
+        "x": list(map(_label, chart.x_labels)),
+        "y": list(map(_label, chart.y_labels)),
+        "texttemplate": "%{text}",
+        "hovertemplate": "%{yaxis.title.text} %{y}, %{x}: %{text}<extra></extra>",
         "hoverongaps": False,
         "xgap": 1,
         "ygap": 1,
     }
     every_label = {"type": "category", "dtick": 1, "showgrid": False}
-    return [heat], {
+    return [drawn | heat], {
         "xaxis": _axis(chart.x_title) | every_label,
         "yaxis": _axis(chart.y_title) | every_label,
     }

@@ -12,6 +12,7 @@ from driftmap.render.charts import (
     Line,
     Lines,
     Ranges,
+    Shades,
 )
 from driftmap.render.page import (
     Callout,
@@ -25,7 +26,7 @@ from driftmap.render.page import (
     Row,
     Terms,
 )
-from driftmap.render.wording import number
+from driftmap.render.wording import number, share
 
 WIDTH = 88
 
@@ -149,6 +150,21 @@ def _(chart: Cells) -> str:
         for name, ratios in zip(chart.y_labels, chart.ratios, strict=True)
     ]
     return "\n".join([head, *rows])
+
+
+@_numbers.register
+def _(chart: Shades) -> str:
+    first = max(len(name) for name in (chart.y_title, *chart.y_labels)) + 2
+    widths = [max(8, len(name) + 2) for name in chart.x_labels]
+    lines = [(chart.y_title, chart.x_labels)] + [
+        (name, [share(value) for value in shares])
+        for name, shares in zip(chart.y_labels, chart.shares, strict=True)
+    ]
+    return "\n".join(
+        f"  {name:<{first}}"
+        + "".join(f"{cell:>{w}}" for cell, w in zip(cells, widths, strict=True))
+        for name, cells in lines
+    ).replace(" \n", "\n")
 
 
 def _sparse(line: Line) -> list[tuple[float, float]]:

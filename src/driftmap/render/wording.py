@@ -177,6 +177,19 @@ def ratio(value: float) -> str:
     return f"{value:.2f}" if value < 10 else number(value)
 
 
+def share(value: float) -> str:
+    """Write a share of 0 to 1, or what is near one; empty where there is none.
+
+    >>> share(0.304), share(0.00503), share(0.0), share(1.25), share(float("nan"))
+    ('0.30', '0.005', '0', '1.25', '')
+    """
+    if not isfinite(value):
+        return ""
+    if value == 0:
+        return "0"
+    return f"{value:.2f}" if abs(value) >= 0.1 else f"{value:.2g}"
+
+
 def percent(value: float) -> str:
     """Write a share, whole per cents without a decimal.
 

@@ -47,6 +47,11 @@ class DriftStudy:
         losses: Columns seed, step, loss_nats, learning_rate.
         statistics: Tests, intervals, verdict.
         versions: Package -> version of what made the run.
+        overlaps: How much the groups share, columns as in `tables/overlap.parquet`;
+            None where the run did not look.
+        grid: What the declared group would be at other shares, columns p, q,
+            num_weights, share_kept, ceiling, floor, num_samples; None where nobody
+            asked.
     """
 
     settings: Mapping[str, object]
@@ -58,3 +63,5 @@ class DriftStudy:
     losses: Table
     statistics: DriftStatistics
     versions: Mapping[str, str]
+    overlaps: Table | None = None
+    grid: Table | None = None

@@ -16,6 +16,7 @@ from driftmap.render.charts import (
     Line,
     Lines,
     Ranges,
+    Shades,
     colour_of,
     height_of,
 )
@@ -51,6 +52,17 @@ def cells(ratios=((0.5, NAN), (1.0, 2.0))):
     )
 
 
+def shades(shares=((0.0, NAN), (0.3, 1.4))):
+    return Shades(
+        x_labels=["top", "utility"],
+        y_labels=[str(n) for n in range(len(shares))],
+        x_title="group",
+        y_title="layer",
+        shares=shares,
+        value_title="Jaccard",
+    )
+
+
 def ranges():
     return Ranges(
         x_title="ratio", names=["difference", "<b>"], estimates=[1.1, 1.0],
@@ -74,6 +86,8 @@ CHARTS = {
     "cells": cells(),
     "empty cells": cells(((NAN, NAN),)),
     "many cells": cells(tuple((1.0, 1.5) for _ in range(32))),
+    "shades": shades(),
+    "empty shades": shades(((NAN, NAN),)),
     "ranges": ranges(),
     "histogram": histogram(),
 }
@@ -120,6 +134,13 @@ def test_cells_are_coloured_by_the_logarithm_and_labelled_by_the_ratio():
     assert heat["z"] == [[-math.log(2), None], [0.0, math.log(2)]]
     assert heat["text"] == [["0.50", ""], ["1.00", "2.00"]]
     assert heat["zmax"] == -heat["zmin"] == math.log(2)
+
+
+def test_shares_are_coloured_from_none_to_all_and_keep_their_numbers():
+    (heat,) = plotly_spec(shades())["data"]
+    assert (heat["zmin"], heat["zmax"]) == (0, 1)
+    assert heat["z"] == [[0.0, None], [0.3, 1.4]]
+    assert heat["text"] == [["0", ""], ["0.30", "1.40"]]
 
 
 def test_cells_near_one_stay_pale():

@@ -367,3 +367,69 @@ def test_losses_that_nobody_logged_leave_no_figure():
     none = Table(columns={n: c[:0] for n, c in study.losses.columns.items()})
     figures = figures_of(drift_page(replace(study, losses=none)))
     assert "training_loss" not in {figure.name for figure in figures}
+
+
+def overlap_rows():
+    def of(left, right, layer, part, jaccard, **more):
+        return {
+            "left": left, "right": right, "layer": layer, "part": part,
+            "num_left": 40, "num_right": 40, "num_common": 10, "jaccard": jaccard,
+            "kept": 0.25, "kept_right": 0.25, "floor": 0.005, "across": np.nan,
+            "ceiling": np.nan, "standing": np.nan, "num_samples": 64, **more,
+        }  # fmt: skip
+
+    known = {"across": 0.2, "ceiling": 0.6, "standing": 0.33}
+    return Table.from_rows(
+        [
+            of("difference", "difference", -1, "all", 0.3),
+            of("difference", "difference", 0, "q", 0.25),
+            of("difference", "difference", 1, "down", 0.35),
+            of("top", "top", -1, "all", 0.6),
+            of("top", "utility", -1, "all", 0.15, **known),
+            of("top", "utility", 0, "q", 0.15, **known),
+        ]
+    )
+
+
+def test_overlaps_stand_between_floor_and_ceiling():
+    study = replace(study_of(), overlaps=overlap_rows())
+    text = text_of(drift_page(study))
+    section = text.partition("How alike are the groups?")[2].partition("\n8. ")[0]
+    plain = " ".join(section.split())
+    assert "share 0.20 across halves of the samples, where the ceiling is 0.60" in plain
+    assert "0.33 of the way from chance, 0, to as much as two groups of one" in plain
+    assert "(geometric mean), 64 samples a half" in plain
+    (pair,) = (x for x in section.splitlines() if re.match("`top`, `utility` +10", x))
+    assert pair.split()[2:] == [
+        "10", "0.15", "0.005", "25", "%", "25", "%", "0.20", "0.60", "0.33",
+    ]  # fmt: skip
+    names = [figure.name for figure in figures_of(drift_page(study))]
+    where = [n for n in names if "overlap" in n or "reproducible" in n]
+    assert where == ["overlap_of_groups", "reproducible_by_place", "overlap_by_place"]
+    figures = {figure.name: figure.chart for figure in figures_of(drift_page(study))}
+    assert figures["overlap_of_groups"].x_labels == ["difference", "top", "utility"]
+    pairs = figures["overlap_of_groups"].shares[::-1]
+    assert pairs[0][0] == 0.3
+    assert pairs[1][2] == pairs[2][1] == 0.15
+    assert np.isnan(pairs[2][2])
+    shares = figures["reproducible_by_place"].shares
+    assert (shares[0][0], shares[1][1]) == (0.25, 0.35)
+    assert "How alike are the groups?" not in report()
+
+
+def test_the_grid_of_shares_marks_the_run_itself():
+    grid = Table.from_rows(
+        [
+            {"p": 0.05, "q": q, "num_weights": 100, "share_kept": 0.182,
+             "ceiling": 0.22, "floor": 0.01, "num_samples": 64}
+            for q in (0.002, 0.1)
+        ]
+    )  # fmt: skip
+    study = replace(
+        study_of(), overlaps=overlap_rows(), grid=grid,
+        settings={**study_of().settings, "p": 0.05, "q": 0.1},
+    )  # fmt: skip
+    lines = text_of(drift_page(study)).splitlines()
+    first, second = (line for line in lines if "18.2 %" in line)
+    assert first.split() == ["0.05", "0.002", "100", "18.2", "%", "0.22", "0.01"]
+    assert second.startswith("0.05 (this run)")

@@ -9,7 +9,9 @@ from driftmap.recipes.steps.groups.files import (
     AGREEMENT_FILE,
     MODEL_FILE,
     MODEL_KIND,
+    read_grid,
     read_groups,
+    read_overlaps,
 )
 from driftmap.recipes.steps.pages import flat_settings, versions_of, write_report
 from driftmap.render.drift_page import drift_page
@@ -77,6 +79,8 @@ def read_study(run: RunDir, steps: Mapping[str, StepOutcome]) -> DriftStudy:
             model.num_weights,
             load_table(groups.path(AGREEMENT_FILE)),
         ),
+        overlaps=read_overlaps(groups),
+        grid=read_grid(groups),
         drift=load_table(steps["drift"].path("tables/drift.parquet")),
         curves=load_table(steps["drift"].path("tables/curves.parquet")),
         behaviour=load_table(steps["behaviour"].path("tables/behaviour.parquet")),

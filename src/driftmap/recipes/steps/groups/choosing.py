@@ -13,7 +13,13 @@ from driftmap.recipes.options import GroupOptions, ScoringOptions
 from driftmap.recipes.steps.bench import Study
 from driftmap.recipes.steps.data import ScoringData
 from driftmap.recipes.steps.groups.controls import matched_control, random_control
-from driftmap.recipes.steps.groups.files import read_groups, save_grid, save_groups
+from driftmap.recipes.steps.groups.files import (
+    read_groups,
+    save_grid,
+    save_groups,
+    save_overlaps,
+)
+from driftmap.recipes.steps.groups.overlaps import overlaps_of
 from driftmap.recipes.steps.groups.taking import Choice, Chosen
 from driftmap.recipes.steps.needs.remedies import for_scoring
 from driftmap.recipes.steps.scoring.halves import OfMatrix
@@ -83,6 +89,8 @@ def group_step(
         listed = [scored[0], control, *scored[1:], blind]
         save_groups(folder, listed, identity, choice.agreement(num_samples))
         save_grid(folder, choice.difference_grid(num_samples))
+        halves = choice.halves(num_samples)
+        save_overlaps(folder, overlaps_of(listed, halves, num_samples // 2))
 
     return study.run.step("groups", inputs, make)
 

@@ -24,6 +24,9 @@ AGREEMENT_FILE = "tables/agreement.parquet"
 GRID_FILE = "tables/difference_grid.parquet"
 """Where a run keeps what its declared group would be at other shares, if asked."""
 
+OVERLAP_FILE = "tables/overlap.parquet"
+"""Where a run keeps how much its groups share, pair by pair and matrix by matrix."""
+
 ORDER_FILE = "groups.json"
 """Where a run keeps the names of its groups: the declared one, its control, others."""
 
@@ -70,6 +73,25 @@ def read_grid(step: StepOutcome) -> Table | None:
         StoreError: The file is damaged.
     """
     return load_table(step.path(GRID_FILE)) if GRID_FILE in step.files else None
+
+
+def save_overlaps(folder: Path, overlaps: Table) -> None:
+    """Write how much the groups share.
+
+    Args:
+        folder: Where the groups step writes.
+        overlaps: A row for each pair of groups and place.
+    """
+    save_table(folder / OVERLAP_FILE, overlaps)
+
+
+def read_overlaps(step: StepOutcome) -> Table | None:
+    """Read that table of a finished step; None where an earlier version made it.
+
+    Raises:
+        StoreError: The file is damaged.
+    """
+    return load_table(step.path(OVERLAP_FILE)) if OVERLAP_FILE in step.files else None
 
 
 def read_groups(step: StepOutcome) -> tuple[WeightGroup, ...]:

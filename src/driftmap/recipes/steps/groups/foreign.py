@@ -11,7 +11,8 @@ from driftmap.core.places import Site
 from driftmap.core.progress import say
 from driftmap.recipes.steps.bench import Study
 from driftmap.recipes.steps.groups.controls import matched_control, random_control
-from driftmap.recipes.steps.groups.files import save_groups
+from driftmap.recipes.steps.groups.files import save_groups, save_overlaps
+from driftmap.recipes.steps.groups.overlaps import overlaps_of
 from driftmap.results.groups import CONTROL_RULES, IMPORTED, GroupOrigin, WeightGroup
 from driftmap.results.table import Table
 from driftmap.store.files import sha256_of
@@ -57,6 +58,7 @@ def groups_step(study: Study, source: Path, mobile: Sequence[Site]) -> StepOutco
         control = matched_control(study, scored, mobile)
         listed = [scored[0], control, *scored[1:], *blind]
         save_groups(folder, listed, identity, _unknown_agreement(scored))
+        save_overlaps(folder, overlaps_of(listed, {}, 0))
 
     return study.run.step("groups", inputs, make)
 

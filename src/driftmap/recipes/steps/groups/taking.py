@@ -6,14 +6,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from driftmap.core.places import Site
-from driftmap.measure.select import (
-    Cut,
-    GridTally,
-    Picker,
-    Ranked,
-    overlap,
-)
+from driftmap.measure.select import Cut, GridTally, Picker, Ranked
 from driftmap.recipes.options import GroupOptions
+from driftmap.recipes.steps.groups.overlaps import Halved
 from driftmap.results.groups import DECLARED, FlatIndex
 from driftmap.results.positions import without
 from driftmap.results.table import Table
@@ -100,22 +95,29 @@ class Choice:
             num_samples: Samples of the smaller data set.
         """
         rows = []
+        halves = self.halves(num_samples)
         for name in (DECLARED, "top", *(["utility"] if self.whole.utility else [])):
-            even, odd = getattr(self.even, name), getattr(self.odd, name)
-            known = num_samples >= 2 and any(
-                map(np.size, [*even.values(), *odd.values()])
-            )
-            shared = overlap(even, odd).total if known else None
+            agreement = halves[name].agreement if name in halves else None
+            shared = agreement.total if agreement else None
             rows.append(
                 {
                     "group": name,
                     "num_samples": num_samples // 2,
                     "jaccard": _known(shared.jaccard if shared else None),
                     "by_chance": _known(shared.floor if shared else None),
-                    "why_not": "" if known else self._why_not(num_samples),
+                    "why_not": "" if shared else self._why_not(num_samples),
                 }
             )
         return Table.from_rows(rows)
+
+    def halves(self, num_samples: int) -> dict[str, Halved]:
+        """The groups by halves of the samples, by name; empty where there are none."""
+        if num_samples < 2 or not self.whole.utility:
+            return {}
+        return {
+            name: Halved(even=getattr(self.even, name), odd=getattr(self.odd, name))
+            for name in (DECLARED, "top", "utility")
+        }
 
     def _why_not(self, num_samples: int) -> str:
         """Why halves of the samples tell nothing of a group."""
