@@ -7,6 +7,11 @@ FreezingWay = Literal["element", "rows", "columns", "rewind"]
 """How weights are kept: each alone, with their whole row of B, with their whole column
 of A, or put back after free training."""
 
+FREEZING_FILE = "freezing.json"
+"""Where a run keeps what was frozen, how, and how much of it could move."""
+
+FREEZING_KIND = "driftmap.freezing"
+
 MASKED_WEIGHTS = "masked_adapter.safetensors"
 """Factors with the entries that they leave alone: no plain adapter, so not its name."""
 

@@ -16,6 +16,7 @@ from driftmap.recipes.steps.groups.files import (
 from driftmap.recipes.steps.pages import flat_settings, versions_of, write_report
 from driftmap.render.drift_page import drift_page
 from driftmap.results.drift_study import DriftStudy
+from driftmap.results.freezing import FREEZING_FILE, FREEZING_KIND, Freezing
 from driftmap.results.plain import from_plain
 from driftmap.results.provenance import ModelIdentity
 from driftmap.results.statistics import DriftStatistics
@@ -48,7 +49,9 @@ def finished_steps(run: RunDir) -> dict[str, StepOutcome]:
     Raises:
         StoreError: A step is not finished, or one of its files was changed.
     """
-    names = ("groups", "drift", "statistics", "behaviour")
+    names = ["groups", "drift", "statistics", "behaviour"]
+    if flat_settings(load_recipe(run.path).settings).get("freeze"):
+        names.append("freeze")
     steps = {name: run.require(name) for name in names}
     tuned = [f"tune-seed-{n}" for n in range(_statistics(steps).num_seeds)]
     return steps | {name: run.require(name) for name in tuned}
@@ -87,7 +90,15 @@ def read_study(run: RunDir, steps: Mapping[str, StepOutcome]) -> DriftStudy:
         losses=Table.joined(losses),
         statistics=found,
         versions=versions_of(run.path),
+        freezing=_freezing(steps),
     )
+
+
+def _freezing(steps: Mapping[str, StepOutcome]) -> Freezing | None:
+    if "freeze" not in steps:
+        return None
+    file = steps["freeze"].path(FREEZING_FILE)
+    return from_plain(Freezing, load_json(file, FREEZING_KIND))
 
 
 def _statistics(steps: Mapping[str, StepOutcome]) -> DriftStatistics:

@@ -15,7 +15,12 @@ from driftmap.recipes.freeze_options import FreezeOptions
 from driftmap.recipes.steps.bench import Study
 from driftmap.recipes.steps.groups.choosing import load_groups
 from driftmap.recipes.steps.groups.foreign import read_group
-from driftmap.results.freezing import Freezing, FreezingWay
+from driftmap.results.freezing import (
+    FREEZING_FILE,
+    FREEZING_KIND,
+    Freezing,
+    FreezingWay,
+)
 from driftmap.results.groups import FlatIndex, WeightGroup
 from driftmap.results.plain import to_plain
 from driftmap.store.files import sha256_of
@@ -24,11 +29,6 @@ from driftmap.store.groups import load_group, save_group
 from driftmap.store.plain import save_json
 from driftmap.store.steps import StepOutcome
 from driftmap.tune.freezing import Frozen, unmoved
-
-FREEZING_FILE = "freezing.json"
-"""Where a run keeps what was frozen, how, and how much of it could move."""
-
-FREEZING_KIND = "driftmap.freezing"
 
 _MEMBERS_FILE = "frozen/members.safetensors"
 
