@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from driftmap.results.freezing import Freezing
 from driftmap.results.provenance import ModelIdentity
 from driftmap.results.statistics import DriftStatistics
 from driftmap.results.table import Table
@@ -48,9 +47,8 @@ class DriftStudy:
         losses: Columns seed, step, loss_nats, learning_rate.
         statistics: Tests, intervals, verdict.
         versions: Package -> version of what made the run.
-        freezing: What was kept from moving; None where every tuned weight could.
-        overlaps: How much the groups share, columns as in `tables/overlap.parquet`;
-            None where the run did not look.
+        overlaps: How much the groups share, columns as in
+            `tables/group_overlap.parquet`; None where the run did not look.
         grid: What the declared group would be at other shares, columns p, q,
             num_weights, share_kept, ceiling, floor, num_samples; None where nobody
             asked.
@@ -65,6 +63,5 @@ class DriftStudy:
     losses: Table
     statistics: DriftStatistics
     versions: Mapping[str, str]
-    freezing: Freezing | None = None
     overlaps: Table | None = None
     grid: Table | None = None

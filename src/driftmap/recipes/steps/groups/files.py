@@ -24,7 +24,7 @@ AGREEMENT_FILE = "tables/agreement.parquet"
 GRID_FILE = "tables/difference_grid.parquet"
 """Where a run keeps what its declared group would be at other shares, if asked."""
 
-OVERLAP_FILE = "tables/overlap.parquet"
+OVERLAP_FILE = "tables/group_overlap.parquet"
 """Where a run keeps how much its groups share, pair by pair and matrix by matrix."""
 
 ORDER_FILE = "groups.json"
