@@ -58,11 +58,22 @@ def tuned_whole(model: PreTrainedModel, task: Task) -> Iterator[Live]:
 
 
 class _Masters:
-    """Float32 weights in the place of a model's own, which are kept beside them."""
+    """Float32 weights in the place of a model's own, which are kept beside them.
+
+    For a while, modules are given other parameters. The data of the same ones cannot
+    be exchanged then: with another type they lose their place in autograd, and with it
+    what several processes hang on it to add up gradients.
+    """
 
     def __init__(self, model: nn.Module) -> None:
         self.parameters = list(model.parameters())
         self.own = [p.data for p in self.parameters]
+        numbers = {id(p): number for number, p in enumerate(self.parameters)}
+        self.places = [
+            (module, name, numbers[id(p)])
+            for module in model.modules()
+            for name, p in module.named_parameters(recurse=False)
+        ]
 
     def __enter__(self) -> "_Masters":
         for parameter in self.parameters:
@@ -81,12 +92,16 @@ class _Masters:
     @contextmanager
     def having(self, values: Sequence[Tensor]) -> Iterator[None]:
         """Have other weights in place for a while."""
-        found = [p.data for p in self.parameters]
-        self._put(values)
+        found = list(self.parameters)
+        self._show([nn.Parameter(data, requires_grad=False) for data in values])
         try:
             yield
         finally:
-            self._put(found)
+            self._show(found)
+
+    def _show(self, parameters: Sequence[nn.Parameter]) -> None:
+        for module, name, number in self.places:
+            setattr(module, name, parameters[number])
 
     def _put(self, values: Sequence[Tensor]) -> None:
         for parameter, data in zip(self.parameters, values, strict=True):

@@ -47,6 +47,7 @@ class Live:
         at_rest: While it is entered, the weights under the change are in place: the
             base of an adapter, or the model before full tuning.
         is_mixed: Whether passes run in bfloat16 over float32 weights.
+        is_sharded: Whether the weights are spread over several processes.
     """
 
     model: PreTrainedModel | PeftModel
@@ -55,6 +56,7 @@ class Live:
     holds: tuple[Hold, ...] = ()
     at_rest: Callable[[], AbstractContextManager[None]] = nullcontext
     is_mixed: bool = False
+    is_sharded: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

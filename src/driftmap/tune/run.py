@@ -8,23 +8,30 @@ state and ends with the same bytes; calls made after that state are made again.
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import asdict
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import cast
 
 import torch
 from transformers import PreTrainedModel
 
-from driftmap.core.errors import DataError, ModelError, StoreError
+from driftmap.core.errors import DataError, ModelError, StoreError, UsageError
 from driftmap.core.places import canonical_order
 from driftmap.core.progress import progress
 from driftmap.results.training import LossPoint
+from driftmap.tune.crew import this_crew
 from driftmap.tune.full import tuned_whole
 from driftmap.tune.live import Follower, Live, Task
 from driftmap.tune.lora import tuned_with_lora
+from driftmap.tune.order import require_even_shares
 from driftmap.tune.randomness import own_randomness
 from driftmap.tune.schedule import checkpoint_steps, drift_steps, total_steps
+from driftmap.tune.settings import TuningSettings
+from driftmap.tune.sharded import on_host, require_shardable, sharded
 from driftmap.tune.state import RollingState, load_state, save_state
 from driftmap.tune.targets import tuned_sites
 from driftmap.tune.trainer import (
@@ -41,6 +48,8 @@ def tune(
 ) -> tuple[LossPoint, ...]:
     """Fine-tune; the model itself is given back bit for bit.
 
+    The first of several processes calls this, the others `tune_along`.
+
     Args:
         model: Model in float32 or bfloat16, without an adapter.
         task: What is learnt, and how.
@@ -52,35 +61,37 @@ def tune(
     Raises:
         DataError: There is no sample, or one has no counted token.
         ModelError: The model has an adapter, is in float16, is not on the first
-            device, or a loss is not finite.
+            device, or a loss is not finite; or another process has failed.
         StoreError: The state on disk is corrupted, foreign, or cannot be written.
-        UsageError: No map, or only a piece of a fused one, would be tuned, or what is
-            frozen cannot be held in this kind of tuning.
+        UsageError: No map, or only a piece of a fused one, would be tuned, what is
+            frozen cannot be held in this kind of tuning, or several processes cannot
+            tune so.
     """
     _check(model, task)
-    settings = task.settings
-    total = total_steps(len(task.samples), settings)
-    fingerprint = _fingerprint(task)
-    state = load_state(_state_path(follower), fingerprint)
+    crew = this_crew()
+    total = total_steps(len(task.samples), task.settings)
+    state = load_state(_state_path(follower), _fingerprint(task))
     if state is not None and state.step >= total:
         return _losses(json.loads(state.trainer)["log_history"])
-    with (
-        own_randomness(model.device),
-        made_live(model, task) as live,
-        progress("fine-tune", total) as bar,
-    ):
-        watch = _Watch(follower, live, task, total, fingerprint)
-        course = Course(marked=frozenset(watch.marked), keep=watch.keep, bar=bar)
-        arguments = trainer_arguments(live, task, follower.folder / "trainer")
-        _check_device(model, arguments.device)
-        trainer = build_trainer(live, task.samples, arguments, course, state)
-        if state is None:
-            watch.tell(0)
-            trainer.train()
-        else:
-            bar.advance(state.step, "resumed")
-            trainer.train(resume_from_checkpoint=_scratch(follower, state))
-        return _losses(trainer.state.log_history)
+    with crew.joined(model.device):
+        crew.share((task, None if state is None else replace(state, tensors={})))
+        return _train(model, task, follower, state)
+
+
+def tune_along(model: PreTrainedModel) -> None:
+    """Take part in the run that the first process begins with `tune`.
+
+    Args:
+        model: The same model as there.
+
+    Raises:
+        Dismissed: The first process has ended.
+    """
+    crew = this_crew()
+    with crew.joined(model.device), TemporaryDirectory(prefix="driftmap-") as folder:
+        task, state = crew.share(cast(tuple[Task, RollingState | None] | None, None))
+        alone = Follower(folder=Path(folder), on_checkpoint=_ignore, on_drift=_ignore)
+        _train(model, task, alone, state)
 
 
 def made_live(model: PreTrainedModel, task: Task) -> AbstractContextManager[Live]:
@@ -94,20 +105,49 @@ def made_live(model: PreTrainedModel, task: Task) -> AbstractContextManager[Live
     return make(model, task)
 
 
+def _train(
+    model: PreTrainedModel, task: Task, follower: Follower, state: RollingState | None
+) -> tuple[LossPoint, ...]:
+    crew, device = this_crew(), model.device
+    total = total_steps(len(task.samples), task.settings)
+    with ExitStack() as held:
+        held.enter_context(own_randomness(device))
+        bar = held.enter_context(progress("fine-tune", total))
+        with crew.agreed():
+            if crew.is_sharded:
+                held.enter_context(on_host(model))
+            live = held.enter_context(made_live(model, task))
+            watch = _Watch(follower, live, task, total)
+            trained = live
+            if crew.is_sharded:
+                trained, watch.fetch = sharded(live, device)
+            course = Course(marked=frozenset(watch.marked), keep=watch.keep, bar=bar)
+            arguments = trainer_arguments(trained, task, follower.folder / "trainer")
+            _check_device(model, device, arguments.device)
+            trainer = build_trainer(trained, task.samples, arguments, course, state)
+            _check_loss(trainer)
+        if state is None:
+            crew.first_does(partial(watch.tell, 0))
+            trainer.train()
+        else:
+            bar.advance(state.step, "resumed")
+            trainer.train(resume_from_checkpoint=_scratch(follower, state))
+        return _losses(trainer.state.log_history)
+
+
 class _Watch:
     """Calls the follower at the right steps, then keeps the state."""
 
-    def __init__(
-        self, follower: Follower, live: Live, task: Task, total: int, fingerprint: str
-    ) -> None:
+    def __init__(self, follower: Follower, live: Live, task: Task, total: int) -> None:
         settings = task.settings
         self.follower = follower
         self.live = live
+        self.fetch: Callable[[], None] = _nothing
         self.saved = checkpoint_steps(total, settings.save_steps)
         self.marked = drift_steps(total, settings.save_steps, settings.drift_every)
         # The state of full tuning is three times the model: not at every mark.
         self.kept = self.saved if settings.tune == "full" else self.marked
-        self.fingerprint = fingerprint
+        self.fingerprint = _fingerprint(task)
 
     def tell(self, step: int) -> None:
         """Call the follower, unseen by the run."""
@@ -122,13 +162,16 @@ class _Watch:
     def keep(self, trainer: WatchedTrainer) -> None:
         """Tell first, keep after: a kill in between repeats the call."""
         step = trainer.state.global_step
-        self.tell(step)
+        self.fetch()
+        this_crew().first_does(partial(self.tell, step))
         if step in self.kept:
             state = trainer.rolling_state(self.fingerprint)
-            save_state(state, _state_path(self.follower))
+            path = _state_path(self.follower)
+            this_crew().first_does(partial(save_state, state, path))
 
 
 def _check(model: PreTrainedModel, task: Task) -> None:
+    _check_crew(model, task.settings)
     if task.frozen is not None:
         require_way(task.frozen.way, task.settings)
     if not task.samples:
@@ -146,13 +189,52 @@ def _check(model: PreTrainedModel, task: Task) -> None:
         )
 
 
-def _check_device(model: PreTrainedModel, device: torch.device) -> None:
-    spread = len(set(getattr(model, "hf_device_map", {}).values())) > 1
-    if not spread and model.device != device and model.device.type != "mps":
+def _check_crew(model: PreTrainedModel, settings: TuningSettings) -> None:
+    crew = this_crew()
+    if crew.is_alone:
+        return
+    require_even_shares(settings, crew.launch.size)
+    if crew.is_sharded:
+        require_shardable(settings)
+    if _is_spread(model):
+        raise UsageError(
+            f"--device-map spreads one model over several GPUs, and "
+            f"{crew.launch.size} processes need one each; leave it out, or start one "
+            "process"
+        )
+
+
+def _check_loss(trainer: WatchedTrainer) -> None:
+    if not this_crew().is_alone and trainer.aux_loss_enabled:
         raise ModelError(
-            f"tuning runs on {device}, but the model is on {model.device}: load it "
+            "the model adds a loss of its routers, which is a mean over each batch "
+            "and not over tokens, and several processes would weigh it otherwise; set "
+            "output_router_logits to false in its config.json, or start one process"
+        )
+
+
+def _check_device(
+    model: PreTrainedModel, found: torch.device, device: torch.device
+) -> None:
+    # accelerate numbers the CPU of every process.
+    on_cpu = found.type == device.type == "cpu"
+    if not (_is_spread(model) or on_cpu or found == device or found.type == "mps"):
+        raise ModelError(
+            f"tuning runs on {device}, but the model is on {found}: load it "
             f"on {device}, or choose the device with CUDA_VISIBLE_DEVICES"
         )
+
+
+def _is_spread(model: PreTrainedModel) -> bool:
+    return len(set(getattr(model, "hf_device_map", {}).values())) > 1
+
+
+def _ignore(step: int, seen: object) -> None:
+    """The first process looks."""
+
+
+def _nothing() -> None:
+    """What is trained is the model itself."""
 
 
 def _state_path(follower: Follower) -> Path:

@@ -6,6 +6,7 @@ seed, or go on after a loss that is not a number.
 """
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,14 +14,17 @@ from typing import Any, cast
 
 import numpy as np
 import torch
+import torch.distributed as dist
 from datasets import Dataset
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
-from torch.utils.data import Sampler
+from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import Dataset as TorchDataset
 from transformers import (
+    PretrainedConfig,
     PreTrainedTokenizerFast,
     TrainerCallback,
     TrainerControl,
@@ -35,9 +39,11 @@ from driftmap.core.errors import ModelError
 from driftmap.core.progress import Progress
 from driftmap.core.seeds import child_seed
 from driftmap.results.samples import EncodedSample
+from driftmap.tune.crew import this_crew
 from driftmap.tune.freezing import Hold
 from driftmap.tune.live import Live, Task
-from driftmap.tune.order import EpochOrder
+from driftmap.tune.order import EpochOrder, RankBatches, RankLoader
+from driftmap.tune.sharded import Spread, placed, whole
 from driftmap.tune.state import RollingState
 
 IGNORED = -100
@@ -72,7 +78,7 @@ def build_trainer(
     trainer = WatchedTrainer(
         model=live.model,
         args=arguments,
-        train_dataset=_dataset(samples),
+        train_dataset=_dataset(samples, with_nothing=arguments.world_size > 1),
         data_collator=collate,
         # The samples are encoded; trl wants some tokenizer to hold.
         processing_class=PreTrainedTokenizerFast(
@@ -87,6 +93,7 @@ def build_trainer(
     # forward accepts.
     trainer.model_accepts_loss_kwargs = True
     trainer.course = course
+    trainer.is_sharded = live.is_sharded
     trainer.holds = live.holds
     trainer.resumed = resumed
     return trainer
@@ -95,10 +102,11 @@ def build_trainer(
 def trainer_arguments(live: Live, task: Task, folder: Path) -> SFTConfig:
     """Translate our settings for the trainer."""
     settings, on_cpu = task.settings, live.model.device.type == "cpu"
+    num_ranks = dist.get_world_size() if dist.is_initialized() else 1
     return SFTConfig(
         output_dir=str(folder),
         per_device_train_batch_size=settings.batch_size,
-        gradient_accumulation_steps=settings.grad_accum,
+        gradient_accumulation_steps=settings.grad_accum // num_ranks,
         num_train_epochs=settings.num_epochs,
         max_steps=settings.max_steps,
         learning_rate=settings.learning_rate,
@@ -111,6 +119,7 @@ def trainer_arguments(live: Live, task: Task, folder: Path) -> SFTConfig:
         fp16=False,
         # None is off; False is a deprecated alias in transformers >= 5.19.
         gradient_checkpointing=cast(bool, None),
+        ddp_find_unused_parameters=_may_skip(live.model),
         use_cpu=on_cpu,
         dataloader_pin_memory=not on_cpu,
         dataset_kwargs={"skip_prepare_dataset": True},
@@ -158,16 +167,21 @@ class WatchedTrainer(SFTTrainer):
     course: Course
     resumed: RollingState | None
     holds: tuple[Hold, ...]
+    is_sharded: bool
     taken: tuple[int, int] = (-1, 0)
 
     def rolling_state(self, fingerprint: str) -> RollingState:
-        """All that the next step depends on."""
+        """All that the next step depends on; its tensors on the first process alone."""
         optimizer = self._optimizer.state_dict()
         tensors: dict[str, Tensor] = {
             f"trained.{name}": p for name, p in _trained(self.model)
         }
         for index, moments in optimizer["state"].items():
             tensors |= {f"optimizer.{index}.{name}": t for name, t in moments.items()}
+        for name, part in tensors.items():
+            fetched = whole(part)
+            if self.args.process_index == 0:
+                tensors[name] = fetched
         return RollingState(
             fingerprint=fingerprint,
             step=self.state.global_step,
@@ -193,26 +207,56 @@ class WatchedTrainer(SFTTrainer):
         """
         torch.manual_seed(child_seed(self.args.seed, *self._place()))
         loss = super().training_step(*args, **kwargs)
-        if not loss.isfinite():
+        of_all = this_crew().summed(loss)
+        if not of_all.isfinite():
             raise ModelError(
                 f"step {self.state.global_step + 1}: the training loss is "
-                f"{loss.item()}; lower --learning-rate, or load the model in float32 "
+                f"{of_all.item()}; lower --learning-rate, or load the model in float32 "
                 "if it is in a narrower type"
             )
         return loss
 
     def _place(self) -> tuple[int, int]:
         """Step and number of the batch that comes now."""
-        step, taken = self.state.global_step, self.taken
-        number = taken[1] + 1 if taken[0] == step else 0
+        step, (last, taken) = self.state.global_step, self.taken
+        number = taken + 1 if last == step else 0
         self.taken = step, number
-        return step, number
+        return step, number * self.args.world_size + self.args.process_index
 
     def _clip_grad_norm(self, model: nn.Module) -> Tensor | None:
         """Mask first: what cannot move has no part in the norm."""
         for hold in self.holds:
             hold.mask_gradient()
-        return super()._clip_grad_norm(model)
+        norm = super()._clip_grad_norm(model)
+        return None if norm is None else whole(norm)
+
+    def _wrap_model(self, model: nn.Module, *args: Any, **kwargs: Any) -> nn.Module:  # noqa: ANN401
+        if not self.is_sharded:
+            return super()._wrap_model(model, *args, **kwargs)
+        # For autocast alone: the weights are where they belong.
+        return Spread(
+            self.accelerator.prepare_model(
+                model, device_placement=False, evaluation_mode=True
+            )
+        )
+
+    def get_train_dataloader(self) -> DataLoader[object]:
+        """The batches of this process, if it is one of several."""
+        if self.args.world_size == 1:
+            return super().get_train_dataloader()
+        size = len(cast(Dataset, self.train_dataset)) - 1
+        batches = RankBatches(
+            EpochOrder(size, self.args.data_seed or 0),
+            self.args.per_device_train_batch_size,
+            self.args.process_index,
+            self.args.world_size,
+        )
+        return RankLoader(
+            cast(TorchDataset[object], self.train_dataset),
+            batch_sampler=batches,
+            collate_fn=collate,
+            pin_memory=self.args.dataloader_pin_memory,
+        )
 
     def _get_train_sampler(self, train_dataset: object = None) -> Sampler[int]:
         size = len(cast(Dataset, self.train_dataset))
@@ -225,24 +269,28 @@ class WatchedTrainer(SFTTrainer):
         self, resume_from_checkpoint: str, model: nn.Module | None = None
     ) -> None:
         assert self.resumed is not None
-        saved = self.resumed.group("trained")
+        there = dict(_trained(self.model))
+        saved = this_crew().streamed(self.resumed.group("trained"))
         with torch.no_grad():
-            for name, parameter in _trained(self.model):
-                parameter.copy_(saved[name])
+            for name, tensor in saved:
+                there[name].copy_(placed(tensor, there[name]))
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         if self.resumed is None:
             return
-        whole = self._optimizer.state_dict()
-        whole["state"] = {}
-        for name, tensor in self.resumed.group("optimizer").items():
-            index, _, moment = name.partition(".")
-            whole["state"].setdefault(int(index), {})[moment] = tensor
+        state = self._optimizer.state_dict()
+        state["state"] = {}
+        trained = [p for group in self._optimizer.param_groups for p in group["params"]]
+        saved = this_crew().streamed(self.resumed.group("optimizer"))
+        for name, tensor in saved:
+            number, _, moment = name.partition(".")
+            kept = placed(tensor, trained[int(number)])
+            state["state"].setdefault(int(number), {})[moment] = kept
         self._schedule.load_state_dict(json.loads(self.resumed.scheduler))
         rates = self.resumed.learning_rates
-        for group, rate in zip(whole["param_groups"], rates, strict=True):
+        for group, rate in zip(state["param_groups"], rates, strict=True):
             group["lr"] = rate
-        self._optimizer.load_state_dict(whole)
+        self._optimizer.load_state_dict(state)
 
     def _load_rng_state(self, checkpoint: str | None) -> None:
         """Leave the generators: every batch seeds them."""
@@ -295,13 +343,24 @@ class _Marks(TrainerCallback):
             self.course.bar.advance(1, f"loss {logs['loss']:.3g}")
 
 
+def _may_skip(model: nn.Module) -> bool:
+    """Whether a batch may leave weights out, for which processes would wait."""
+    config = cast(PretrainedConfig, model.config)
+    if config.get_text_config(decoder=True) is not config:
+        return True  # no text goes through eyes and ears
+    return any(re.search(r"\.experts\.\d+\.", name) for name, _ in _trained(model))
+
+
 def _trained(model: object) -> list[tuple[str, Tensor]]:
     parameters = cast(nn.Module, model).named_parameters()
     return [(name, p) for name, p in parameters if p.requires_grad]
 
 
-def _dataset(samples: Sequence[EncodedSample]) -> Dataset:
+def _dataset(samples: Sequence[EncodedSample], *, with_nothing: bool) -> Dataset:
     rows = [labelled(sample) for sample in samples]
+    if with_nothing:
+        # Two tokens: a loss over no position at all leaves gradients out.
+        rows.append({"input_ids": [0, 0], "labels": [IGNORED, IGNORED]})
     return Dataset.from_dict(
         {name: [row[name] for row in rows] for name in ("input_ids", "labels")}
     )
