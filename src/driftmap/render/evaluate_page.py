@@ -4,7 +4,8 @@ from collections.abc import Iterator, Sequence
 
 from driftmap.render.evaluate_answers import answers_section
 from driftmap.render.evaluate_tables import (
-    comparison_grid,
+    attacks_grid,
+    models_grid,
     odds_section,
     rates_grid,
     rates_of,
@@ -33,6 +34,12 @@ TITLES = {
     "no-refusal-token": "No token opens a refusal",
     "log-odds-blunt": "Log-odds do not stand for refusal here",
 }
+UNREAD = (
+    "Utility was not read, so a model that lost its abilities would not be seen; name "
+    "tasks with `--tasks` or texts with `--perplexity`."
+)
+"""What stands in place of utility where there is none."""
+
 METHOD = (
     (
         "Refused",
@@ -84,11 +91,15 @@ METHOD = (
 )
 
 
-def evaluation_page(study: EvaluationStudy, more: Sequence[Section] = ()) -> Page:
+def evaluation_page(
+    study: EvaluationStudy, utility: str = UNREAD, more: Sequence[Section] = ()
+) -> Page:
     """Build the report on an evaluation.
 
     Args:
         study: What was asked, answered and judged.
+        utility: What the model is still good for, in a sentence; every refusal rate
+            stands beside it.
         more: What else was read of the model; it stands before the answers.
     """
     result = study.result
@@ -96,7 +107,7 @@ def evaluation_page(study: EvaluationStudy, more: Sequence[Section] = ()) -> Pag
         title="What does the model refuse?",
         lead=_lead(result),
         sections=[
-            _answer_section(result),
+            _answer_section(result, utility),
             _judge_section(result),
             *_comparison_sections(result),
             odds_section(result),
@@ -128,21 +139,29 @@ def _lead(result: EvaluationResult) -> str:
     # The first frame alone, so that the sentence stays one.
     found = [text for n, text in enumerate(said) if n == 0 or "harmless" in text][:2]
     name = short_name(result.models["this"])
-    return f"`{name}` refuses {' and '.join(found)}, by the judge `{result.judge}`."
+    is_broken = any(one.is_collapsed for one in plain)
+    broken = " Its answers read collapsed, so this says little." if is_broken else ""
+    return (
+        f"`{name}` refuses {' and '.join(found)}, by the judge `{result.judge}`."
+        f"{broken}"
+    )
 
 
-def _answer_section(result: EvaluationResult) -> Section:
+def _answer_section(result: EvaluationResult, utility: str) -> Section:
     nodes: list[Node] = [
         Paragraph(
             text="A model that refuses everything is no safer than one that refuses "
             "what it should, and one that writes nonsense refuses nothing: read the "
-            "three columns together."
+            "two rates, the log-probability and utility together."
         ),
+        Paragraph(text=utility),
         *_cautions(result),
         *_collapsed(result),
     ]
     models: Sequence[Which] = ("this", "compared")
     nodes += [rates_grid(result, m) for m in models if rates_of(result, m)]
+    if result.words:
+        nodes.append(Facts(pairs=list(result.words.items())))
     return Section(anchor="answer", title="Refusal by condition", nodes=nodes)
 
 
@@ -201,12 +220,12 @@ def _comparison_sections(result: EvaluationResult) -> Iterator[Section]:
                     text=f"Compared with `{other}`, on the same prompts. Drawn answers "
                     "are left out: one prompt has several."
                 ),
-                comparison_grid(models),
+                models_grid(models, (other, short_name(result.models["this"]))),
             ],
         )
     if ways:
         yield Section(
             anchor="attacks",
             title="What each attack changes, prompt by prompt",
-            nodes=[comparison_grid(ways)],
+            nodes=[attacks_grid(ways)],
         )

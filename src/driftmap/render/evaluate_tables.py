@@ -4,7 +4,14 @@ from collections.abc import Iterator, Sequence
 
 from driftmap.render.judges_page import share
 from driftmap.render.page import Grid, Node, Paragraph, Section
-from driftmap.render.wording import change_of_rate, number, p_value, rate, short_name
+from driftmap.render.wording import (
+    change_of_rate,
+    interval,
+    number,
+    p_value,
+    rate,
+    short_name,
+)
 from driftmap.results.evaluation import (
     EvaluationResult,
     OddsReading,
@@ -13,6 +20,12 @@ from driftmap.results.evaluation import (
     Which,
 )
 from driftmap.results.statistics import Interval
+
+_CHANGE = ("change", "p", "p corrected")
+_TESTED = (
+    "McNemar's exact p, and the same corrected for all comparisons of this page. The "
+    "null is that nothing changed."
+)
 
 
 def rates_of(result: EvaluationResult, model: Which) -> list[RefusalRate]:
@@ -42,27 +55,42 @@ def rates_grid(result: EvaluationResult, model: Which) -> Grid:
     )  # fmt: skip
 
 
-def comparison_grid(comparisons: Sequence[PairedComparison]) -> Grid:
-    """One row per pair of conditions."""
+def models_grid(
+    comparisons: Sequence[PairedComparison], names: tuple[str, str]
+) -> Grid:
+    """One row per condition that both models were asked in.
+
+    Args:
+        comparisons: From the compared model to this one.
+        names: The compared model and this one.
+    """
+    before, after = names
     return Grid(
-        caption="Refused before and after on the same prompts; prompts that are newly "
-        "refused and no longer refused; McNemar's exact p, and the same corrected for "
-        "all comparisons.",
+        caption=f"Prompts refused by `{before}` and by `{after}`; refused by the "
+        f"second alone (newly) and by the first alone (no longer). {_TESTED}",
         columns=(
-            "requests", "before", "after", "prompts", "refused before",
-            "refused after", "newly", "no longer", "change", "p", "p corrected",
+            "requests", "condition", "prompts", f"refused by `{before}`",
+            f"refused by `{after}`", "newly", "no longer", *_CHANGE,
+        ),
+        rows=[(one.asked, _way(one.after), *_counts(one)) for one in comparisons],
+        align_right=frozenset(range(2, 10)),
+    )  # fmt: skip
+
+
+def attacks_grid(comparisons: Sequence[PairedComparison]) -> Grid:
+    """One row per attack, beside asking plainly."""
+    return Grid(
+        caption="Harmful requests refused when asked plainly and under each attack; "
+        "refused under attack alone (newly) and plainly alone (no longer). "
+        f"{_TESTED}",
+        columns=(
+            "plainly", "attack", "prompts", "refused plainly", "refused then",
+            "newly", "no longer", *_CHANGE,
         ),
         rows=[
-            (
-                one.asked, one.before, one.after, str(one.rates.num),
-                str(one.rates.num_before), str(one.rates.num_after),
-                str(one.rates.num_gained), str(one.rates.num_lost),
-                change_of_rate(one.change),
-                _p(one.rates.p_value), _p(one.p_adjusted),
-            )
-            for one in comparisons
+            (_way(one.before), _way(one.after), *_counts(one)) for one in comparisons
         ],
-        align_right=frozenset(range(3, 11)),
+        align_right=frozenset(range(2, 10)),
     )  # fmt: skip
 
 
@@ -80,6 +108,8 @@ def odds_section(result: EvaluationResult) -> Section:
     ]
     if result.odds:
         nodes.append(_odds_grid(result))
+    if result.odds_changes:
+        nodes.append(_odds_change_grid(result))
     return Section(
         anchor="log-odds", title="Refusal log-odds, without generation", nodes=nodes
     )
@@ -87,9 +117,9 @@ def odds_section(result: EvaluationResult) -> Section:
 
 def _odds_grid(result: EvaluationResult) -> Grid:
     return Grid(
-        caption="Means in nats. AUC: how often a refused prompt lies above an answered "
-        "one, and a harmful request above a harmless one, by first-token log-odds; "
-        "chance is .5.",
+        caption="Means in nats with a 95 % interval over prompts. AUC: how often a "
+        "refused prompt lies above an answered one, and a harmful request above a "
+        "harmless one, by first-token log-odds; chance is .5.",
         columns=(
             "model", "outcome", "harmful", "n", "harmless", "n",
             "AUC refused", "AUC harmful",
@@ -110,13 +140,33 @@ def _odds_rows(
         yield (
             name,
             outcome,
-            number(reading.means.get(f"{outcome}: harmful")),
+            _mean(reading.means.get(f"{outcome}: harmful")),
             str(reading.num_harmful),
-            number(reading.means.get(f"{outcome}: harmless")),
+            _mean(reading.means.get(f"{outcome}: harmless")),
             str(reading.num_harmless),
             share(reading.refused_auc) if is_first else "",
             share(reading.harmful_auc) if is_first else "",
         )
+
+
+def _odds_change_grid(result: EvaluationResult) -> Grid:
+    before, after = (short_name(result.models[m]) for m in ("compared", "this"))
+    return Grid(
+        caption=f"`{after}` minus `{before}` on the same prompts, in nats with a 95 % "
+        "interval over prompts; above 0, refusal became likelier. The null is 0.",
+        columns=("outcome", "requests", "prompts", "change"),
+        rows=[
+            (*name.split(": "), str(change.num), _mean(change))
+            for name, change in result.odds_changes.items()
+        ],
+        align_right=frozenset({2, 3}),
+    )
+
+
+def _mean(value: Interval | None) -> str:
+    if value is None or value.num > 1:
+        return interval(value)
+    return f"{value.estimate:.2f}"
 
 
 def _place(one: RefusalRate) -> tuple[str, bool, str, str]:
@@ -142,6 +192,20 @@ def _row(harmful: RefusalRate, harmless: RefusalRate | None) -> tuple[str, ...]:
 
 def _rate(value: Interval | None) -> str:
     return "–" if value is None else rate(value)
+
+
+def _way(name: str) -> str:
+    """A condition without whose it is."""
+    return name.partition(": ")[2]
+
+
+def _counts(one: PairedComparison) -> tuple[str, ...]:
+    rates = one.rates
+    counts = (
+        rates.num, rates.num_before, rates.num_after, rates.num_gained, rates.num_lost,
+    )  # fmt: skip
+    tested = (change_of_rate(one.change), _p(rates.p_value), _p(one.p_adjusted))
+    return (*(str(count) for count in counts), *tested)
 
 
 def _p(value: float) -> str:

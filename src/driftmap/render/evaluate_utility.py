@@ -68,6 +68,19 @@ def utility_sections(found: Usefulness) -> list[Section]:
     ]
 
 
+def utility_sentence(found: Usefulness) -> str:
+    """What each model is good for, in one sentence per model.
+
+    Args:
+        found: The numbers.
+    """
+    return " ".join(
+        f"Utility of `{short_name(name)}`: {'; '.join(said)}."
+        for model, name in found.models.items()
+        if (said := [*_said_of_tasks(found, model), *_said_of_texts(found, model)])
+    )
+
+
 def utility_page(found: Usefulness, settings: Mapping[str, str]) -> Page:
     """Build the report on an evaluation of utility alone."""
     name = short_name(found.models["this"])
@@ -88,6 +101,25 @@ def utility_page(found: Usefulness, settings: Mapping[str, str]) -> Page:
         footer="Made by driftmap. `report.txt` beside this page says the same as plain "
         "text, `tables/` holds every item and window, `usefulness.json` every number.",
     )
+
+
+def _said_of_tasks(found: Usefulness, model: str) -> Iterator[str]:
+    means = [one for one in found.means if one.model == model]
+    for one in means:
+        error = _error(one.standard_error)
+        yield (
+            f"{percent(one.mean)} on {one.num_tasks} tasks (standard error {error} "
+            "points)"
+        )
+    for one in found.scores if not means else ():
+        if one.model == model:
+            yield f"{_share(one.score)} on `{one.task}`"
+
+
+def _said_of_texts(found: Usefulness, model: str) -> Iterator[str]:
+    for one in found.perplexities:
+        if one.model == model:
+            yield f"perplexity {number(one.perplexity)} on `{one.text}`"
 
 
 def _task_nodes(found: Usefulness) -> Iterator[Node]:
@@ -173,11 +205,17 @@ def _change_row(one: TaskChange) -> tuple[str, ...]:
         f"{one.num_items:,}",
         counted(one.num_gained),
         counted(one.num_lost),
-        "not known" if one.change is None else _points(one.change),
+        _change_of_score(one),
         _error(one.standard_error),
         number(one.p_value),
         number(one.p_adjusted),
     )
+
+
+def _change_of_score(one: TaskChange) -> str:
+    if one.num_gained == one.num_lost == 0:
+        return "none on any item"  # an interval of no width would claim certainty
+    return "not known" if one.change is None else _points(one.change)
 
 
 def _text_nodes(found: Usefulness) -> Iterator[Node]:
@@ -226,8 +264,8 @@ def _ratio_nodes(found: Usefulness) -> Iterator[Node]:
         )
     elif _are_two(found):
         yield Paragraph(
-            text="The two models cut the texts into other tokens, so only their bits "
-            "per byte compare."
+            text="The two models do not read the same texts in the same tokens, so "
+            "only bits per byte of the same text compare."
         )
 
 

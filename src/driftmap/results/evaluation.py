@@ -99,7 +99,8 @@ class OddsReading:
         model: Which.
         num_harmful: Harmful requests.
         num_harmless: Harmless ones.
-        means: Name of the outcome and set, as `first token: harmful` -> mean (nats).
+        means: Name of the outcome and set, as `first token: harmful` -> mean (nats)
+            with its interval over prompts; one prompt has none and stands alone.
         refused_auc: How well first-token log-odds tell refused from answered prompts;
             None where all are one or the other.
         harmful_auc: How well they tell harmful from harmless requests; None likewise.
@@ -108,7 +109,7 @@ class OddsReading:
     model: Which
     num_harmful: int
     num_harmless: int
-    means: Mapping[str, float]
+    means: Mapping[str, Interval]
     refused_auc: float | None
     harmful_auc: float | None
 
@@ -127,7 +128,10 @@ class EvaluationResult:
         first_tokens: Tokens that open a refusal, id -> text, ids as text.
         rates: Refusal rates.
         comparisons: Differences, paired by prompt.
+        words: What is put in each attack, as `suffix 1` -> the suffix.
         odds: Log-odds of each model.
+        odds_changes: Name of the outcome and set -> this model's log-odds minus those
+            of the compared one (nats), paired by prompt; empty with one model.
         cautions: What to bear in mind.
     """
 
@@ -140,7 +144,9 @@ class EvaluationResult:
     first_tokens: Mapping[str, str]
     rates: tuple[RefusalRate, ...]
     comparisons: tuple[PairedComparison, ...]
+    words: Mapping[str, str]
     odds: tuple[OddsReading, ...]
+    odds_changes: Mapping[str, Interval]
     cautions: tuple[Caution, ...]
 
 

@@ -3,7 +3,7 @@
 The unit is the prompt: however many answers it has, it counts once.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
@@ -18,9 +18,12 @@ from driftmap.results.evaluation import (
     Which,
 )
 from driftmap.results.judging import Confusion
+from driftmap.results.statistics import Interval
 from driftmap.results.table import Table
-from driftmap.stats.intervals import paired_change, wilson_interval
+from driftmap.stats.intervals import paired_change, t_interval, wilson_interval
 from driftmap.stats.refusal_rates import any_of_n, corrected_rate, mcnemar
+
+LEVEL = 0.95
 
 _MODELS: tuple[Which, ...] = ("this", "compared")
 _SETS: tuple[Asked, ...] = ("harmful", "harmless")
@@ -108,6 +111,39 @@ def adjusted(comparisons: Sequence[PairedComparison]) -> tuple[PairedComparison,
         replace(one, p_adjusted=float(p))
         for one, p in zip(comparisons, corrected, strict=True)
     )
+
+
+def log_odds_means(
+    values: Mapping[str, Float64[np.ndarray, " prompt"]],
+    harmful: Bool[np.ndarray, " prompt"],
+) -> dict[str, Interval]:
+    """Mean of each outcome over harmful and over harmless requests.
+
+    Args:
+        values: Outcome -> one number per prompt (nats); one that holds NaN is left
+            out.
+        harmful: Which prompts are harmful requests.
+
+    Returns:
+        Name of outcome and set -> mean with Student's 95 % interval over prompts.
+
+    >>> values = {"openers": np.array([1.0, 2.0, 3.0, -4.0])}
+    >>> found = log_odds_means(values, np.array([True, True, True, False]))
+    >>> {name: (one.estimate, round(one.low, 2)) for name, one in found.items()}
+    {'openers: harmful': (2.0, -0.48), 'openers: harmless': (-4.0, -4.0)}
+    """
+    return {
+        f"{outcome}: {name}": _mean(of_all[of_set])
+        for outcome, of_all in values.items()
+        for name, of_set in zip(_SETS, (harmful, ~harmful), strict=True)
+        if of_set.any() and np.isfinite(of_all).all()
+    }
+
+
+def _mean(values: _PerPrompt) -> Interval:
+    mean = float(values.mean())
+    alone = Interval(estimate=mean, low=mean, high=mean, level=LEVEL, num=1)
+    return t_interval(values, LEVEL) or alone
 
 
 def _frames(answers: Table) -> Iterator[Table]:

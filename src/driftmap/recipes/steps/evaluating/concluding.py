@@ -12,13 +12,14 @@ from driftmap.recipes.steps.evaluating.reading import LIKELIHOOD, RULINGS
 from driftmap.results.evaluation import EvaluationResult, OddsReading, Which
 from driftmap.results.judging import Confusion
 from driftmap.results.plain import to_plain
-from driftmap.results.statistics import Caution
+from driftmap.results.statistics import Caution, Interval
 from driftmap.results.table import Table
 from driftmap.stats.evaluation import (
     Tallying,
     adjusted,
     compared_attacks,
     compared_models,
+    log_odds_means,
     refusal_rates,
 )
 from driftmap.stats.refusal_rates import separation
@@ -46,6 +47,7 @@ class Concluding:
         floor: Log-probability per token (nats) below which a cell is collapsed.
         any_of: Draws that a refusal must outlast.
         first_tokens: Tokens that open a refusal, id -> text.
+        words: What is put in each attack, by its name.
         seed: The run's seed.
     """
 
@@ -56,6 +58,7 @@ class Concluding:
     floor: float
     any_of: Sequence[int]
     first_tokens: Mapping[str, str]
+    words: Mapping[str, str]
     seed: int
 
 
@@ -89,6 +92,7 @@ def statistics_step(
         "of": [rulings.key, likelihood.key, *(step.key for step in odds)],
         "labelled": None if how.labelled is None else how.labelled.sha256,
         "how": [how.floor, list(how.any_of), dict(how.models), how.seed],
+        "words": dict(how.words),
     }
     return run.step("statistics", inputs, make)
 
@@ -113,7 +117,9 @@ def _result(answers: Table, odds: Sequence[Table], how: Concluding) -> Evaluatio
         first_tokens=how.first_tokens,
         rates=rates,
         comparisons=adjusted(comparisons),
+        words=how.words,
         odds=readings,
+        odds_changes=_odds_changes(odds),
         cautions=tuple(_cautions(answers, errors, readings, how)),
     )
 
@@ -144,20 +150,32 @@ def _odds_reading(odds: Table, answers: Table) -> OddsReading:
             for asked, sample in zip(odds["asked"], odds["sample_id"], strict=True)
         ]
     )
-    means = {
-        f"{outcome}: {name}": float(values[of_set].mean())
-        for outcome, values in (("first token", first), ("openers", odds["openers"]))
-        for name, of_set in (("harmful", harmful), ("harmless", ~harmful))
-        if of_set.any() and np.isfinite(values).all()
-    }
     return OddsReading(
         model=model,
         num_harmful=int(harmful.sum()),
         num_harmless=int((~harmful).sum()),
-        means=means,
+        means=log_odds_means(_outcomes(odds), harmful),
         refused_auc=separation(first, said) if known else None,
         harmful_auc=separation(first, harmful) if known else None,
     )
+
+
+def _odds_changes(odds: Sequence[Table]) -> dict[str, Interval]:
+    """This model's log-odds minus the compared one's, on the same prompts."""
+    by_model = {str(table["model"][0]): table for table in odds}
+    if len(by_model) < 2:
+        return {}
+    before, after = by_model["compared"], by_model["this"]
+    assert before["sample_id"].tolist() == after["sample_id"].tolist()
+    differences = {
+        outcome: values - _outcomes(before)[outcome]
+        for outcome, values in _outcomes(after).items()
+    }
+    return log_odds_means(differences, after["asked"] == "harmful")
+
+
+def _outcomes(odds: Table) -> dict[str, np.ndarray]:
+    return {"first token": odds["first_token"], "openers": odds["openers"]}
 
 
 def _cautions(

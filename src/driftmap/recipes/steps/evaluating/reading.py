@@ -119,16 +119,24 @@ class OddsInputs:
     batch_size: int
 
 
-def first_ids_of(rulings: StepOutcome, frame: Condition) -> tuple[int, ...]:
+def first_ids_of(
+    rulings: StepOutcome, frame: Condition, of: Which | None
+) -> tuple[int, ...]:
     """Ids that open a refusal, from plain answers and their rulings.
 
-    Of all models together: whichever of two is the intact one, its refusals count.
+    Args:
+        rulings: The step that holds all answers.
+        frame: The plain way to ask.
+        of: Whose answers count; None for those of all models together: whichever of
+            two is the intact one, its refusals count.
     """
     rows = load_table(rulings.path(RULINGS)).where(
         attack="plain",
         template=frame.template,
         has_system=frame.system_prompt is not None,
     )
+    if of is not None:
+        rows = rows.where(model=of)
     answers = [
         Answer(sample_id=str(s), text="", token_ids=tuple(json.loads(str(ids))))
         for s, ids in zip(rows["sample_id"], rows["answer_ids"], strict=True)

@@ -5,7 +5,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 from driftmap.core.errors import UsageError
-from driftmap.evaluate.attacks import Condition
+from driftmap.evaluate.attacks import PLAIN, Condition, attacks
 from driftmap.evaluate.by_endpoint import EndpointGenerator
 from driftmap.evaluate.generators import Generator
 from driftmap.recipes.evaluating_options import (
@@ -20,6 +20,7 @@ from driftmap.recipes.steps.evaluating.asking import (
     answer_step,
     conditions,
     frames,
+    read_suffixes,
 )
 from driftmap.recipes.steps.evaluating.comparing import (
     Comparison,
@@ -97,6 +98,7 @@ def refusal_steps(run: RunDir, shelf: Shelf, plan: RefusalPlan) -> StepOutcome:
             floor=plan.judging.floor,
             any_of=plan.attacks.draws(),
             first_tokens=first_tokens,
+            words=_words(plan),
             seed=plan.seed,
         )
         return statistics_step(run, (rulings, likelihood), odds, how)
@@ -151,8 +153,25 @@ def _odds(
 ) -> tuple[list[StepOutcome], dict[str, str]]:
     """Log-odds of each model; ids that open a refusal follow from all answers."""
     models = _asked_models(plan.compared)
-    first_ids = first_ids_of(rulings, frame)
-    inputs = OddsInputs(
+    tokenizers = [shelf.desk(name).tokenizer for name in shelf.sources]
+    # An id is another token in another vocabulary.
+    is_shared = len({str(sorted(t.get_vocab().items())) for t in tokenizers}) == 1
+    first_ids = {
+        model: first_ids_of(rulings, frame, None if is_shared else model)
+        for model in models
+    }
+    steps = [
+        odds_step(run, shelf, model, _odds_inputs(plan, frame, first_ids[model]))
+        for model in models
+    ]
+    read = shelf.desk("this").tokenizer
+    return steps, {str(one): str(read.decode([one])) for one in first_ids["this"]}
+
+
+def _odds_inputs(
+    plan: RefusalPlan, frame: Condition, first_ids: Sequence[int]
+) -> OddsInputs:
+    return OddsInputs(
         prompts=plan.prompts,
         frame=frame,
         refusals=plan.judging.refusal_opener,
@@ -160,9 +179,18 @@ def _odds(
         first_ids=first_ids,
         batch_size=plan.asking.eval_batch_size,
     )
-    tokenizer = shelf.desk("this").tokenizer
-    tokens = {str(number): str(tokenizer.decode([number])) for number in first_ids}
-    return [odds_step(run, shelf, model, inputs) for model in models], tokens
+
+
+def _words(plan: RefusalPlan) -> dict[str, str]:
+    """What is put in each attack, by its name."""
+    system = plan.asking.system_prompt
+    ways = attacks(
+        sampled=False,
+        suffixes=read_suffixes(plan.attacks.suffixes),
+        prefills=plan.attacks.prefill,
+    )
+    put = {way.name: way.suffix or way.prefill for way in ways if way is not PLAIN}
+    return put if system is None else {"system prompt": system, **put}
 
 
 def _asked_models(compared: Comparison) -> list[Which]:

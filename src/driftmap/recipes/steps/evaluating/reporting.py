@@ -12,7 +12,11 @@ from driftmap.recipes.steps.evaluating.concluding import (
 from driftmap.recipes.steps.evaluating.useful import STEP, load_usefulness
 from driftmap.recipes.steps.pages import flat_settings, versions_of, write_report
 from driftmap.render.evaluate_page import evaluation_page
-from driftmap.render.evaluate_utility import utility_page, utility_sections
+from driftmap.render.evaluate_utility import (
+    utility_page,
+    utility_sections,
+    utility_sentence,
+)
 from driftmap.render.page import Page
 from driftmap.results.evaluation import EvaluationResult, EvaluationStudy
 from driftmap.results.plain import from_plain
@@ -40,7 +44,11 @@ def _page(run: RunDir, read: Mapping[str, StepOutcome]) -> Page:
     useful = load_usefulness(read[STEP]) if STEP in read else None
     if "statistics" in read:
         study = read_evaluation(run, read["statistics"])
-        return evaluation_page(study, utility_sections(useful) if useful else [])
+        if useful is None:
+            return evaluation_page(study)
+        return evaluation_page(
+            study, utility_sentence(useful), utility_sections(useful)
+        )
     assert useful is not None
     return utility_page(useful, _settings(run))
 
