@@ -10,7 +10,9 @@ from jaxtyping import Bool
 
 from driftmap.core.errors import UsageError
 from driftmap.core.places import Site, canonical_order
+from driftmap.core.progress import say
 from driftmap.core.seeds import child_seed
+from driftmap.core.units import format_count
 from driftmap.recipes.freeze_options import FreezeOptions
 from driftmap.recipes.steps.bench import Study
 from driftmap.recipes.steps.groups.choosing import load_groups
@@ -22,11 +24,11 @@ from driftmap.results.freezing import (
     FreezingWay,
 )
 from driftmap.results.groups import FlatIndex, WeightGroup
-from driftmap.results.plain import to_plain
+from driftmap.results.plain import from_plain, to_plain
 from driftmap.store.files import sha256_of
 from driftmap.store.group_folder import FoundGroup
 from driftmap.store.groups import load_group, save_group
-from driftmap.store.plain import save_json
+from driftmap.store.plain import load_json, save_json
 from driftmap.store.steps import StepOutcome
 from driftmap.tune.freezing import Frozen, unmoved
 
@@ -94,7 +96,7 @@ def freeze_step(
         mobile: Matrices that are tuned.
 
     Raises:
-        UsageError: The run has no such group.
+        UsageError: The run has no such group, or the part of it has no weight.
         DataError: The group of a file is of another model.
     """
     if options.freeze is None:
@@ -112,6 +114,7 @@ def freeze_step(
     def make(folder: Path) -> None:
         group = _group(study, options, groups)
         drawn = _drawn(group, options.freeze_share, study.seed)
+        _require_some(group, drawn, options)
         save_group(folder / _MEMBERS_FILE, drawn)
         about = _about(drawn, options, mobile)
         save_json(folder / FREEZING_FILE, to_plain(about), FREEZING_KIND)
@@ -119,6 +122,13 @@ def freeze_step(
     step = study.run.step("freeze", inputs, make)
     members = load_group(step.path(_MEMBERS_FILE)).members
     frozen = Frozen(members=members, way=options.freeze_by)
+    about = from_plain(Freezing, load_json(step.path(FREEZING_FILE), FREEZING_KIND))
+    say(
+        f"kept from moving: {format_count(about.num_weights)} weights of "
+        f"`{about.group}`, of which training would move "
+        f"{format_count(about.num_mobile)}, and {format_count(about.num_blocked)} "
+        "others with them"
+    )
     return Kept(
         frozen=frozen,
         key=step.key,
@@ -138,6 +148,24 @@ def _group(study: Study, options: FreezeOptions, groups: StepOutcome) -> WeightG
             f"({', '.join(there)}) and no .safetensors or .json file; name one of them"
         )
     return there[options.freeze]
+
+
+def _require_some(
+    group: WeightGroup, drawn: WeightGroup, options: FreezeOptions
+) -> None:
+    """Refuse to freeze nothing, but where nothing is asked for."""
+    if drawn.num_weights or options.freeze_share == 0:
+        return
+    if not group.num_weights:
+        raise UsageError(
+            f"--freeze {options.freeze}: the group has no weight, so nothing would be "
+            "frozen; name another, or leave --freeze out"
+        )
+    raise UsageError(
+        f"--freeze-share {options.freeze_share:g}: that part of `{group.name}` is less "
+        f"than one weight in each matrix, of {format_count(group.num_weights)} in all; "
+        "give a larger share"
+    )
 
 
 def _drawn(group: WeightGroup, share: float, seed: int) -> WeightGroup:
