@@ -14,7 +14,8 @@ from driftmap.results.statistics import Interval
 from driftmap.stats.contrasts import mean_interval, paired_difference, sign_flip_p
 from driftmap.stats.intervals import t_interval, wilson_interval
 
-Readings = Float64[np.ndarray, "seed prompt"]
+Readings = Float64[np.ndarray, "_ _"]
+"""One row per training seed, one column per prompt."""
 
 MOST_SEEDS = 1000
 """More seeds than this are not counted."""

@@ -19,7 +19,8 @@ from driftmap.recipes.steps.scoring.kept import (
     scores_inputs,
     scores_of_both,
 )
-from driftmap.results.groups import DECLARED, FlatIndex, GroupOrigin, WeightGroup
+from driftmap.results.groups import DECLARED, GroupOrigin, WeightGroup
+from driftmap.results.positions import FlatIndex
 from driftmap.store.groups import load_group, save_group
 from driftmap.store.steps import StepOutcome
 

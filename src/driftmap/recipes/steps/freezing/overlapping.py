@@ -1,6 +1,5 @@
 """Is the group of the tuned model the old one, and are frozen weights still in it?"""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +9,6 @@ from driftmap.measure.select import Overlap, overlap, overlap_table, standing
 from driftmap.measure.select.overlap import POOLED
 from driftmap.recipes.steps.freezing.chosen import Members, Picked
 from driftmap.results.drift import POOLED_LAYER, POOLED_PART
-from driftmap.results.groups import FlatIndex
 from driftmap.results.positions import common
 from driftmap.results.table import Table
 
@@ -91,8 +89,8 @@ class _Kept:
 
 def _kept(
     sites: list[Site],
-    old: Mapping[Site, FlatIndex],
-    new: Mapping[Site, FlatIndex],
+    old: Members,
+    new: Members,
     frozen: Members,
 ) -> _Kept:
     counts = np.zeros(6, dtype=np.int64)

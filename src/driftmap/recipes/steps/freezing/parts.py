@@ -14,7 +14,8 @@ from driftmap.recipes.steps.bench import Study
 from driftmap.recipes.steps.freezing.chosen import load_chosen
 from driftmap.recipes.steps.freezing.planning import Arm
 from driftmap.recipes.steps.groups.controls import matched_control
-from driftmap.results.groups import FlatIndex, WeightGroup
+from driftmap.results.groups import WeightGroup
+from driftmap.results.positions import FlatIndex
 from driftmap.store.groups import load_group, save_group
 from driftmap.store.steps import StepOutcome
 
