@@ -13,12 +13,14 @@ from driftmap.recipes.options import (
 from driftmap.results.groups import Per
 from driftmap.signals.units import Grain
 
+DEFAULT_SHARE = 0.01
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PickingOptions:
     """Which weights of one score make a group."""
 
-    share: float = 0.01
+    share: float = DEFAULT_SHARE
     """Share, highest by score, in the group `top` (0 to 1)."""
 
     per: Per = "matrix"
@@ -40,6 +42,11 @@ class PickingOptions:
     def __post_init__(self) -> None:
         """Refuse what would be refused after long work."""
         require_share("--share", self.share)
+        if self.pieces and self.share != DEFAULT_SHARE:
+            raise UsageError(
+                f"--n-m {self.n_m} takes a share of its own, so --share {self.share:g} "
+                "means nothing; give one of the two"
+            )
         if self.pieces and self.grain != "weight":
             raise UsageError(
                 f"--n-m {self.n_m} takes single weights, so --grain {self.grain} means "

@@ -89,6 +89,7 @@ def test_another_rule_replaces_the_group_without_a_pass(model, data, tmp_path, c
         (["--n-m=4:2"], "--n-m is '4:2'; give N of every M with N below M, as in 2:4"),
         (["--n-m=half"], "--n-m is 'half'"),
         (["--n-m=2:4", "--per=row"], "--per row means nothing; give one of the two"),
+        (["--n-m=2:4", "--share=.5"], "so --share 0.5 means nothing; give one of the"),
         (["--n-m=2:7"], "16 columns cannot be cut into pieces of 7; give an m of"),
         (
             ["--lowest", "--share=1e-9"],
