@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
-from driftmap.core.errors import UsageError
+from driftmap.core.errors import DriftmapError, UsageError
 
 _PLACES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
 _SHARDED = "ACCELERATE_USE_FSDP"
@@ -53,6 +53,10 @@ class Launch:
     def is_alone(self) -> bool:
         """Whether there is no other process."""
         return self.size == 1
+
+
+class UnheardError(DriftmapError):
+    """What ended a process that is not the first one, and could not tell that one."""
 
 
 ALONE = Launch()

@@ -9,6 +9,7 @@ from driftmap.core.scratch import require_scratch
 from driftmap.load.source import ModelSource
 from driftmap.recipes import options, required, trial
 from driftmap.recipes.options import DATA, RUN
+from driftmap.recipes.steps.together import in_several_processes
 from driftmap.tune.settings import TuningSettings
 
 
@@ -71,6 +72,7 @@ class Drift:
         named = (self.behaviour, self.utility, self.tune_on)
         required.require_study(self.source, named, self._plan())
 
+    @in_several_processes
     def run(self) -> Path:
         """Run all phases that are not done yet.
 

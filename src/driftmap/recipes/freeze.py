@@ -8,13 +8,12 @@ from driftmap.core.progress import phase
 from driftmap.load.source import ModelSource
 from driftmap.recipes import freezing_options, options, required, trial
 from driftmap.recipes.freezing_options import (
-    COMPARING,
-    FREEZING,
     ComparingOptions,
     FreezePlan,
     FreezingOptions,
 )
 from driftmap.recipes.options import DATA, RUN
+from driftmap.recipes.steps.together import in_several_processes
 from driftmap.tune.settings import TuningSettings
 
 
@@ -48,12 +47,12 @@ class Freeze:
 
     scoring: options.Scoring = field(default_factory=options.ScoringOptions)
     groups: options.Groups = field(default_factory=options.GroupOptions)
-    freezing: Annotated[FreezingOptions, FREEZING] = field(
+    freezing: Annotated[FreezingOptions, freezing_options.FREEZING] = field(
         default_factory=FreezingOptions
     )
     tuning: options.Tuning = field(default_factory=TuningSettings)
     evaluation: options.Evaluation = field(default_factory=options.EvaluationOptions)
-    comparing: Annotated[ComparingOptions, COMPARING] = field(
+    comparing: Annotated[ComparingOptions, freezing_options.COMPARING] = field(
         default_factory=ComparingOptions
     )
 
@@ -76,6 +75,7 @@ class Freeze:
         )
         freezing_options.require_freezing(self.freezing, self.tuning, self.groups)
 
+    @in_several_processes
     def run(self) -> Path:
         """Do all that is not done yet.
 

@@ -51,6 +51,7 @@ class Crew:
         self.launch = launch
         self.store = store
         self.run = 0
+        self.is_joined = False
 
     @property
     def is_first(self) -> bool:
@@ -137,7 +138,7 @@ class Crew:
         try:
             yield
         except Exception as found:
-            if self.is_alone:
+            if not self.is_joined:
                 raise
             error = found
         said = self._told_by_all(None if error is None else _said(error))
@@ -157,7 +158,7 @@ class Crew:
 
     def share(self, value: Value | None) -> Value:
         """Give every process what the first one has."""
-        if self.is_alone:
+        if not self.is_joined:
             return cast(Value, value)
         box = [value]
         dist.broadcast_object_list(box, src=0, device=torch.device("cpu"))
@@ -165,7 +166,7 @@ class Crew:
 
     def streamed(self, tensors: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
         """Give every process the tensors of the first one, one at a time."""
-        if self.is_alone:
+        if not self.is_joined:
             yield from tensors.items()
             return
         about = {name: (tuple(t.shape), t.dtype) for name, t in tensors.items()}
@@ -177,7 +178,7 @@ class Crew:
 
     def summed(self, number: Tensor) -> Tensor:
         """Sum a number over all processes."""
-        if self.is_alone:
+        if not self.is_joined:
             return number
         total = number.detach().cpu().clone()
         dist.all_reduce(total)
@@ -191,9 +192,13 @@ class Crew:
     def complain(self, error: Exception) -> bool:
         """Leave an error that only this process has; tell whether it was heard."""
         with suppress(RuntimeError):
-            self._set("fault", f"{self._name(self.launch.rank)}: {_said(error)}")
+            self._set("fault", self.told(error))
             return self._has_within("heard", _HEARD_WITHIN)
         return True
+
+    def told(self, error: Exception) -> str:
+        """Say an error and whose it is."""
+        return f"{self._name(self.launch.rank)}: {_said(error)}"
 
     def is_over(self) -> bool:
         """Whether the first process has ended, or does so now."""
@@ -216,9 +221,11 @@ class Crew:
             world_size=self.launch.size,
             timeout=_NO_LIMIT,
         )
+        self.is_joined = True
         try:
             yield
         finally:
+            self.is_joined = False
             AcceleratorState._reset_state(reset_partial_state=True)
             dist.destroy_process_group()
             if unset:
@@ -236,7 +243,7 @@ class Crew:
             raise ModelError(self._get("fault")) from error
 
     def _told_by_all(self, said: str | None) -> list[str | None]:
-        if self.is_alone:
+        if not self.is_joined:
             return [said]
         found: list[str | None] = [None] * self.launch.size
         for rank in range(self.launch.size):

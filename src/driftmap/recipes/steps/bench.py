@@ -16,6 +16,7 @@ from driftmap.recipes.steps.threads import threads_for
 from driftmap.results.samples import EncodedSample
 from driftmap.signals.batch import Batch, Positions
 from driftmap.store.run_dir import Redoes, RunDir
+from driftmap.tune.crew import this_crew
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -54,6 +55,7 @@ def opened(
         redoes: Settings that may differ too, with the steps that are done again then.
     """
     seed = int(str(settings["seed"]))
+    this_crew().require_same_model(loaded.identity.sha256)
     with (
         threads_for(loaded.identity),
         RunDir.open(out, settings, kind, free=free, redoes=redoes) as run,

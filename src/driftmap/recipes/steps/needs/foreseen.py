@@ -34,6 +34,7 @@ from driftmap.recipes.steps.scoring.passes import (
     plan_waiting,
     plan_whole,
 )
+from driftmap.tune.crew import this_crew
 from driftmap.tune.targets import tuned_sites
 
 _DOUBLE = 8
@@ -127,7 +128,10 @@ def _estimates(study: Study, data: StudyData, plan: StudyPlan) -> Iterator[Estim
     seeds = range(plan.testing.seeds)
     to_tune = [n for n in seeds if not run.is_finished(f"tune-seed-{n}")]
     if plan.until != "groups" and data.learnt is not None and to_tune:
-        yield _tuning(study, data.learnt[0], plan, to_tune)
+        if this_crew().is_sharded:
+            say("fine-tuning: not estimated, since the weights are spread (FSDP2)")
+        else:
+            yield _tuning(study, data.learnt[0], plan, to_tune)
     if plan.until != "report":
         return
     evaluations = ("evaluate-base", *(f"evaluate-seed-{n}" for n in seeds))
