@@ -45,8 +45,6 @@ class FreezeOptions:
                 "--freeze-by and --freeze-share say how a group is frozen, and "
                 "--freeze names none; name one, or leave them out"
             )
-        if self.file is not None and not self.file.is_file():
-            raise UsageError(f"{self.file}: there is no such file; check --freeze")
 
     @property
     def file(self) -> Path | None:
@@ -65,11 +63,13 @@ class FreezeOptions:
             is_tuned_here: Whether it tunes by itself.
 
         Raises:
-            UsageError: There will be no such group, nothing is tuned, or this kind of
-                tuning cannot hold it.
+            UsageError: There will be no such group or is no such file, nothing is
+                tuned, or this kind of tuning cannot hold it.
         """
         if self.freeze is None:
             return
+        if self.file is not None and not self.file.is_file():
+            raise UsageError(f"{self.file}: there is no such file; check --freeze")
         require_way(self.freeze_by, tuning)
         if not is_tuned_here:
             raise UsageError(
