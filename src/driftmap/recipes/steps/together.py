@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import Field, fields
 from functools import wraps
 from pathlib import Path
-from typing import ClassVar, Protocol, TypeVar, cast
+from typing import ClassVar, Protocol, TypeVar, cast, runtime_checkable
 
 from driftmap.core.errors import UsageError
 from driftmap.core.launch import Launch, UnheardError, launched
@@ -17,6 +17,7 @@ from driftmap.load.source import ModelSource
 from driftmap.tune.settings import TuningSettings
 
 
+@runtime_checkable
 class Tuning(Protocol):
     """What is needed of a recipe that tunes; one of its blocks says how."""
 
