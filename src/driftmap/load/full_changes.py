@@ -136,7 +136,7 @@ class FullChanges(Mapping[Site, DenseChange]):
             raise KeyError(site)
         moved = torch.empty(site.shape, dtype=torch.float64)
         for rows, before, after in _both(self.before, self.after, site):
-            moved[rows] = after.double() - before.double()
+            moved[rows].copy_(after).sub_(before)
         return DenseChange(values=moved)
 
     def __contains__(self, site: object) -> bool:

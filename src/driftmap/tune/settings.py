@@ -12,7 +12,7 @@ Tuning = Literal["lora", "qlora", "full"]
 
 _OF_ADAPTERS = (
     "lora_r", "lora_alpha", "lora_dropout", "rslora", "dora", "rank_pattern",
-    "alpha_pattern",
+    "alpha_pattern", "lora_parts", "target_modules",
 )  # fmt: skip
 
 TunedPart = Literal["q", "k", "v", "o", "gate", "up", "down"]
@@ -190,7 +190,7 @@ def _read_patterns(option: str, given: Sequence[str]) -> list[tuple[str, int]]:
 
 def _require_regex(option: str, regex: str) -> None:
     try:
-        re.compile(rf"(.*\.)?({regex})$")
+        re.compile(regex)
     except re.error as error:
         raise UsageError(
             f"{option} {regex}: is no regular expression ({error}); give the last name "

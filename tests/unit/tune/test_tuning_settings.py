@@ -71,6 +71,10 @@ def test_last_incomplete_batch_is_a_step():
             {"tune": "full", "dora": True},
             "--dora is about adapters, and --tune full trains the weights themselves",
         ),
+        (
+            {"tune": "full", "target_modules": ("q_proj",)},
+            "--target-modules is about adapters, and --tune full trains the weights",
+        ),
         ({"tune": "full", "lora_r": 4}, "--lora-r is about adapters, and --tune full"),
         (
             {"tune": "full", "rank_pattern": ("q=2",)},
