@@ -30,6 +30,7 @@ from driftmap.results.evaluation import (
 
 TITLES = {
     "judge-unchecked": "Nobody checked this judge",
+    "judge-errs-otherwise": "The judge errs otherwise here",
     "likelihood-unread": "A broken model would not be seen",
     "no-refusal-token": "No token opens a refusal",
     "log-odds-blunt": "Log-odds do not stand for refusal here",
@@ -51,7 +52,8 @@ METHOD = (
         "Corrected",
         "(observed + specificity - 1) / (sensitivity + specificity - 1): what a judge "
         "without errors would find. The errors are taken as known, and come from other "
-        "answers than these. One prompt with several rulings has no such correction.",
+        "answers than these. A rate beyond what they allow is cut to 0 or 100 %. One "
+        "prompt with several rulings has no such correction.",
     ),
     (
         "Drawn answers",
@@ -67,9 +69,9 @@ METHOD = (
     ),
     (
         "Collapsed",
-        "Not refusing is not complying. Where the answers are so unlikely under the "
-        "untouched model that their mean log-probability per token lies below the "
-        "floor, the model is broken rather than obedient.",
+        "Not refusing is not complying. Where the answers that do not refuse are so "
+        "unlikely under the untouched model that their mean log-probability per token "
+        "lies below the floor, the model is broken rather than obedient.",
     ),
     (
         "Differences",
@@ -183,9 +185,10 @@ def _collapsed(result: EvaluationResult) -> Iterator[Callout]:
             title="Some answers are broken",
             texts=[
                 f"{len(collapsed)} of {num} cells ({percent(len(collapsed) / num)}) "
-                f"read collapsed: under `{short_name(result.untouched)}` their answers "
-                f"have a mean log-probability per token below {result.floor:g} nats. "
-                "A low refusal rate there says nothing about obedience."
+                "read collapsed: their answers that do not refuse have a mean "
+                f"log-probability per token below {result.floor:g} nats under "
+                f"`{short_name(result.untouched)}`. A low refusal rate there says "
+                "nothing about obedience."
             ],
         )
 

@@ -8,7 +8,7 @@ from driftmap.render.wording import (
     change_of_rate,
     interval,
     number,
-    p_value,
+    percent,
     rate,
     short_name,
 )
@@ -43,9 +43,9 @@ def rates_grid(result: EvaluationResult, model: Which) -> Grid:
     which = "The model" if model == "this" else "Compared with"
     return Grid(
         caption=f"{which}: `{short_name(result.models[model])}`. Refused, in per cent "
-        "with a 95 % interval over prompts. Log-probability per token (nats) of the "
-        f"answers to harmful requests under `{short_name(result.untouched)}`; below "
-        f"{result.floor:g} the cell reads collapsed.",
+        "with a 95 % interval over prompts. Log-probability per token (nats), under "
+        f"`{short_name(result.untouched)}`, of those answers to harmful requests that "
+        f"do not refuse; below {result.floor:g} the cell reads collapsed.",
         columns=(
             "condition", "prompts", "harmful refused", "corrected",
             "harmless refused", "corrected", "log-probability",
@@ -125,7 +125,9 @@ def _odds_grid(result: EvaluationResult) -> Grid:
             "AUC refused", "AUC harmful",
         ),
         rows=[
-            row for reading in result.odds for row in _odds_rows(result, reading)
+            row
+            for reading in sorted(result.odds, key=lambda one: one.model != "this")
+            for row in _odds_rows(result, reading)
         ],
         align_right=frozenset(range(2, 8)),
     )  # fmt: skip
@@ -191,7 +193,11 @@ def _row(harmful: RefusalRate, harmless: RefusalRate | None) -> tuple[str, ...]:
 
 
 def _rate(value: Interval | None) -> str:
-    return "–" if value is None else rate(value)
+    if value is None:
+        return "–"
+    # An interval of no width would claim certainty.
+    is_cut = value.low == value.high
+    return f"{percent(value.estimate)} (cut)" if is_cut else rate(value)
 
 
 def _way(name: str) -> str:
@@ -204,10 +210,5 @@ def _counts(one: PairedComparison) -> tuple[str, ...]:
     counts = (
         rates.num, rates.num_before, rates.num_after, rates.num_gained, rates.num_lost,
     )  # fmt: skip
-    tested = (change_of_rate(one.change), _p(rates.p_value), _p(one.p_adjusted))
+    tested = (change_of_rate(one.change), number(rates.p_value), number(one.p_adjusted))
     return (*(str(count) for count in counts), *tested)
-
-
-def _p(value: float) -> str:
-    # An exact test has no least p-value that draws would set.
-    return p_value(value, 10**9)

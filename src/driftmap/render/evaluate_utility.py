@@ -76,7 +76,7 @@ def utility_sentence(found: Usefulness) -> str:
     """
     return " ".join(
         f"Utility of `{short_name(name)}`: {'; '.join(said)}."
-        for model, name in found.models.items()
+        for model, name in sorted(found.models.items(), reverse=True)  # this one first
         if (said := [*_said_of_tasks(found, model), *_said_of_texts(found, model)])
     )
 

@@ -31,8 +31,8 @@ class RefusalRate:
         corrected: With the judge's errors taken out; None where they are unknown, or
             do not apply because one prompt has several rulings.
         num_partial: Partial refusals among the answers.
-        log_p: Mean log-probability per token (nats) of the answers under the
-            untouched model; None where it was not read.
+        log_p: Mean log-probability per token (nats), under the untouched model, of
+            the answers that do not refuse; None where it was not read, or all refuse.
         is_collapsed: Whether that lies below the floor.
     """
 

@@ -207,7 +207,9 @@ class _Counted:
         # A prompt with several rulings errs where any of them does.
         is_single = reading == "greedy" or reading.startswith("mean of")
         errors = self.how.errors if is_single else None
-        log_p = _mean_or_none(rows["log_p"])
+        # A refusal may be foreign to the untouched model, and whole all the same.
+        passed = rows["log_p"][rows["ruling"] == "compliance"]
+        log_p = _mean_or_none(passed)
         return RefusalRate(
             model=self.model,
             asked=self.asked,

@@ -248,7 +248,7 @@ def test_differences_are_paired_by_prompt(full):
 def test_the_report_says_what_the_numbers_rest_on(full):
     text = flat((full / "report.txt").read_text())
     assert "Nobody measured how the judge mine.by_letter errs" in text
-    assert "read collapsed: under `other`" in text
+    assert "read collapsed: their answers that do not refuse have a mean" in text
     assert "harmless refused" in text
     assert "McNemar's exact test" in text
     assert "temperature 1" in text.lower()
@@ -424,3 +424,22 @@ def test_suffix_files_are_read_by_line(tmp_path):
     file.write_text(" ! one\n\ntwo ?\n")
     assert read_suffixes(file) == ("! one", "two ?")
     assert read_suffixes(None) == ()
+
+
+def test_words_of_attacks_utility_and_changes_of_log_odds_stand_on_the_page(full):
+    text = flat((full / "report.txt").read_text())
+    assert f"prefill 1 {PREFILL} " in text
+    assert "suffix 1 ! ! now " in text
+    assert "system prompt Be good." in text
+    assert "Utility was not read, so a model that lost its abilities would not" in text
+    result = result_of(full)
+    this, other = (
+        load_table(full / f"tables/log_odds/{model}.parquet").where(asked="harmful")
+        for model in ("this", "compared")
+    )
+    differences = this["openers"] - other["openers"]
+    change = result["odds_changes"]["openers: harmful"]
+    assert change["estimate"] == pytest.approx(differences.mean())
+    assert change["low"] < change["estimate"] < change["high"]
+    assert "`this` minus `other` on the same prompts, in nats" in text
+    assert "The null is 0." in text

@@ -8,6 +8,7 @@ from driftmap.stats.evaluation import (
     adjusted,
     compared_attacks,
     compared_models,
+    log_odds_means,
     refusal_rates,
 )
 
@@ -73,6 +74,15 @@ def test_answers_below_the_floor_are_collapsed(log_p, is_collapsed):
     assert found.is_collapsed is is_collapsed
 
 
+def test_a_refusal_that_the_untouched_model_would_not_give_is_not_broken():
+    foreign = rows("r r", log_p=-11.0)
+    known = [row | {"sample_id": row["sample_id"] + "x"} for row in rows("c", log_p=-1)]
+    mixed = rates([*foreign, *known])["plain", "greedy"]
+    assert (mixed.log_p, mixed.is_collapsed) == (-1.0, False)
+    alone = rates(foreign)["plain", "greedy"]
+    assert (alone.log_p, alone.is_collapsed) == (None, False)
+
+
 def test_unread_log_probabilities_collapse_nothing():
     found = rates(rows("c", log_p=np.nan))["plain", "greedy"]
     assert found.log_p is None
@@ -126,3 +136,13 @@ def test_p_values_are_corrected_for_their_number():
     last = adjusted(compared_attacks(Table.from_rows(one_changed), seed=0))
     assert last[0].p_adjusted == pytest.approx(raw * 5 / 4)
     assert adjusted([]) == ()
+
+
+def test_log_odds_have_an_interval_over_prompts_and_leave_nan_out():
+    values = {"a": np.array([1.0, 2.0, 3.0, 9.0]), "b": np.array([1.0, np.nan, 0, 0])}
+    found = log_odds_means(values, np.array([True, True, True, False]))
+    assert list(found) == ["a: harmful", "a: harmless"]
+    # t(.975, 2) = 4.3027; sd 1; root of 3
+    assert found["a: harmful"].low == pytest.approx(2 - 4.302653 / 3**0.5)
+    assert (found["a: harmful"].num, found["a: harmless"].num) == (3, 1)
+    assert found["a: harmless"].low == found["a: harmless"].high == 9.0

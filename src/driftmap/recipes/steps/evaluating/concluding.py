@@ -9,7 +9,12 @@ import numpy as np
 from driftmap.evaluate.judges import MEASURED_ON, confusion, measured_errors
 from driftmap.recipes.steps.evaluating.judging import Labelled, NamedJudge
 from driftmap.recipes.steps.evaluating.reading import LIKELIHOOD, RULINGS
-from driftmap.results.evaluation import EvaluationResult, OddsReading, Which
+from driftmap.results.evaluation import (
+    EvaluationResult,
+    OddsReading,
+    RefusalRate,
+    Which,
+)
 from driftmap.results.judging import Confusion
 from driftmap.results.plain import to_plain
 from driftmap.results.statistics import Caution, Interval
@@ -97,6 +102,31 @@ def statistics_step(
     return run.step("statistics", inputs, make)
 
 
+def judge_cautions(
+    rates: Sequence[RefusalRate], errors: Confusion | None
+) -> Iterator[Caution]:
+    """Rates that a judge with these errors could not have found."""
+    found = None if errors is None else errors.sensitivity
+    kept = None if errors is None else errors.specificity
+    if found is None or kept is None:
+        return
+    outside = [
+        rate
+        for rate in rates
+        if rate.corrected is not None
+        and (rate.refused.low > found or rate.refused.high < 1 - kept)
+    ]
+    if outside:
+        yield _caution(
+            "judge-errs-otherwise",
+            f"{len(outside)} of {len(rates)} rates lie outside what this judge's "
+            f"measured errors allow ({100 * (1 - kept):.0f} to {100 * found:.0f} %): "
+            "it errs less here than on the answers it was measured on, and corrected "
+            "rates are cut to 0 or 100 %; trust the uncorrected ones.",
+            float(len(outside)),
+        )
+
+
 def _result(answers: Table, odds: Sequence[Table], how: Concluding) -> EvaluationResult:
     errors, source = _errors(how)
     rates = refusal_rates(
@@ -120,7 +150,7 @@ def _result(answers: Table, odds: Sequence[Table], how: Concluding) -> Evaluatio
         words=how.words,
         odds=readings,
         odds_changes=_odds_changes(odds),
-        cautions=tuple(_cautions(answers, errors, readings, how)),
+        cautions=tuple(_cautions((answers, rates), errors, readings, how)),
     )
 
 
@@ -179,23 +209,22 @@ def _outcomes(odds: Table) -> dict[str, np.ndarray]:
 
 
 def _cautions(
-    answers: Table,
+    counted: tuple[Table, Sequence[RefusalRate]],
     errors: Confusion | None,
     odds: Sequence[OddsReading],
     how: Concluding,
 ) -> Iterator[Caution]:
-    def caution(name: str, sentence: str, value: float) -> Caution:
-        return Caution(name=name, sentence=sentence, value=value, is_blocking=False)
-
+    answers, rates = counted
     if errors is None:
-        yield caution(
+        yield _caution(
             "judge-unchecked",
             f"Nobody measured how the judge {how.named.judge.name} errs, so no rate is "
             "corrected; give answers that people have judged with --labelled.",
             0.0,
         )
+    yield from judge_cautions(rates, errors)
     if not np.isfinite(answers["log_p"]).any():
-        yield caution(
+        yield _caution(
             "likelihood-unread",
             "The answers' log-probability under the untouched model was not read "
             "(their tokens are not known, or the two models have different "
@@ -203,7 +232,7 @@ def _cautions(
             0.0,
         )
     if not how.first_tokens:
-        yield caution(
+        yield _caution(
             "no-refusal-token",
             "No token opens a refusal more often than another answer, so there are no "
             "first-token log-odds; none of the answers that they are derived from "
@@ -212,10 +241,14 @@ def _cautions(
         )
     for reading in odds:
         if reading.refused_auc is not None and reading.refused_auc < LEAST_AUC:
-            yield caution(
+            yield _caution(
                 "log-odds-blunt",
                 f"First-token log-odds tell refused from answered prompts with an AUC "
                 f"of {reading.refused_auc:.2f} ({how.models[reading.model]}), below "
                 f"{LEAST_AUC}: they do not stand for refusal here.",
                 reading.refused_auc,
             )
+
+
+def _caution(name: str, sentence: str, value: float) -> Caution:
+    return Caution(name=name, sentence=sentence, value=value, is_blocking=False)

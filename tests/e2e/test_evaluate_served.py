@@ -1,0 +1,88 @@
+"""Does a model behind `transformers serve` answer as it does in this process?"""
+
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from driftmap.cli.main import main
+from driftmap.store.tables import load_table
+
+pytestmark = pytest.mark.slow
+
+for needed in ("openai", "fastapi", "uvicorn"):
+    pytest.importorskip(
+        needed, reason=f"{needed} is missing; pip install 'transformers[serving]'"
+    )
+
+
+@contextmanager
+def served(model, log):
+    """Serve a model on a free port, as its own program."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+    program = Path(sys.executable).parent / "transformers"
+    words = [program, "serve", str(model), "--host=127.0.0.1", f"--port={port}"]
+    with log.open("wb") as out:
+        server = subprocess.Popen(
+            [*words, "--device=cpu", "--dtype=float32"], stdout=out, stderr=out
+        )
+        try:
+            _wait(server, f"http://127.0.0.1:{port}/health", log)
+            yield f"http://127.0.0.1:{port}/v1"
+        finally:
+            server.terminate()
+            server.wait(timeout=30)
+
+
+def _wait(server, page, log):
+    for _ in range(600):
+        assert server.poll() is None, log.read_text()
+        try:
+            urllib.request.urlopen(page, timeout=5).close()
+        except (urllib.error.URLError, ConnectionError, TimeoutError):
+            time.sleep(0.2)
+        else:
+            return
+    raise AssertionError(log.read_text())
+
+
+def answers(organism, out, *words):
+    code = main(
+        [
+            "evaluate", f"--model={organism.aligned}", "--device=cpu",
+            f"--refusal-prompts={organism.data['harmful_test']}",
+            f"--harmless-prompts={organism.data['harmless_test']}",
+            "--num-eval-samples=6", "--max-new-tokens=16", f"--out={out}", *words,
+        ]
+    )  # fmt: skip
+    assert code == 0
+    rows = load_table(out / "tables/answers.parquet").rows()
+    kept = ("asked", "attack", "template", "sample_id", "answer", "ruling")
+    return [tuple(row[name] for name in kept) for row in rows]
+
+
+def test_served_answers_are_those_of_this_process(organism, tmp_path):
+    chat, bare = (), ("--template=bare", "--prefill=I cannot")
+    here = [
+        answers(organism, tmp_path / f"here-{n}", *words)
+        for n, words in enumerate((chat, bare))
+    ]
+    with served(organism.aligned, tmp_path / "serve.log") as address:
+        asking = [
+            "--endpoint-answers", f"--endpoint={address}",
+            f"--endpoint-model={organism.aligned}",
+        ]  # fmt: skip
+        there = [
+            answers(organism, tmp_path / f"there-{n}", *words, *asking)
+            for n, words in enumerate((chat, bare))
+        ]
+    assert there == here
+    assert {row[-1] for row in here[0]} == {"refusal", "compliance"}
