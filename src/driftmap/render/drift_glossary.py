@@ -1,6 +1,7 @@
 """What do the words of the drift page mean, for the groups that it shows?"""
 
 from driftmap.render.drift_answer import EASILY, HARDLY
+from driftmap.render.drift_ways import score_word, tuning_words
 from driftmap.render.drift_words import declared_card, is_read, when_declared
 from driftmap.render.page import Paragraph, Section, Terms
 from driftmap.results.drift_study import DriftStudy
@@ -51,17 +52,6 @@ CHANCE = (
     ),
 )
 
-SNIP = (
-    "SNIP",
-    "The score by which weights are chosen: how much an answer's loss would change "
-    "if the weight were 0, to first order.",
-)
-
-LORA = (
-    "LoRA",
-    "Fine-tuning by adding a product of two thin matrices to each frozen matrix.",
-)
-
 JACCARD = (
     "Jaccard",
     "Overlap of two groups: weights in both over weights in either, 0 to 1.",
@@ -107,7 +97,8 @@ def _glossary(study: DriftStudy) -> list[Entry]:
         "margin",
         f"How large a ratio must be to matter, declared {when_declared(study)}.",
     )
-    methods = [LORA] if is_read(study) else [SNIP, LORA, JACCARD]
+    ways = tuning_words(study)
+    methods = ways if is_read(study) else [score_word(study), *ways, JACCARD]
     return [*DRIFT, *_groups(study), *CHANCE, margin, *methods, LOG_ODDS]
 
 

@@ -1,12 +1,8 @@
 """How was drift measured, group by group and step by step?"""
 
 from driftmap.render.drift_cautions import cautions_at
-from driftmap.render.drift_words import (
-    declared_card,
-    is_read,
-    is_tuned_elsewhere,
-    when_declared,
-)
+from driftmap.render.drift_ways import is_whole, score_text, tuning_text
+from driftmap.render.drift_words import declared_card, is_read, when_declared
 from driftmap.render.page import Grid, Section, Terms
 from driftmap.render.wording import number, percent
 from driftmap.results.drift_study import DriftStudy, GroupCard
@@ -46,7 +42,7 @@ def method_section(study: DriftStudy) -> Section:
 
 def _steps(study: DriftStudy) -> list[tuple[str, str]]:
     group = declared_card(study).name
-    first = _read(study) if is_read(study) else _scored()
+    first = _read(study) if is_read(study) else ("1. Score", score_text(study))
     matched = (
         f"`matched` has as many weights as `{group}` in each of 40 bins of |weight| of "
         "each matrix, outside every other group."
@@ -60,7 +56,7 @@ def _steps(study: DriftStudy) -> list[tuple[str, str]]:
     return [
         first,
         ("2. Group", beside if is_read(study) else chosen),
-        ("3. Tune", f"{_tuned(study)} {WHOLE if _is_whole(study) else FACTORS}"),
+        ("3. Tune", f"{tuning_text(study)} {WHOLE if is_whole(study) else FACTORS}"),
         ("4. Compare", COMPARE),
         (
             "5. Decide",
@@ -70,15 +66,6 @@ def _steps(study: DriftStudy) -> list[tuple[str, str]]:
             "All other p-values are corrected together (Benjamini and Hochberg 1995).",
         ),
     ]
-
-
-def _scored() -> tuple[str, str]:
-    return (
-        "1. Score",
-        "Every weight of every linear map inside the blocks gets its SNIP score on "
-        "the behaviour's samples and on the utility samples: |weight| times the mean "
-        "over samples of |gradient| (Wei et al. 2024).",
-    )
 
 
 def _read(study: DriftStudy) -> tuple[str, str]:
@@ -91,25 +78,6 @@ def _read(study: DriftStudy) -> tuple[str, str]:
             "matrices and sizes fit this one."
         )
     return "1. Read", text
-
-
-def _tuned(study: DriftStudy) -> str:
-    if not is_tuned_elsewhere(study):
-        return "A LoRA adapter is trained under several seeds."
-    if _is_whole(study):
-        return (
-            "Whole models were trained elsewhere, each in a training run of its own. "
-            "At step 0, before training, no weight has moved."
-        )
-    return (
-        "The LoRA adapters were trained elsewhere, each in a training run of its own. "
-        "At step 0, before training, no weight has moved, whether or not that "
-        "adapter was saved."
-    )
-
-
-def _is_whole(study: DriftStudy) -> bool:
-    return any(c.name == "whole-models" for c in study.statistics.cautions)
 
 
 def _groups(study: DriftStudy) -> Grid:
