@@ -1,10 +1,10 @@
 """Does freezing help? The top of the page."""
 
-from driftmap.render.freeze_words import KINDS
 from driftmap.render.page import Callout, Facts, Grid, Node, Paragraph, Section
 from driftmap.render.wording import change_of_rate, number, rate
 from driftmap.results.freeze_study import (
     LOG_ODDS,
+    ArmKind,
     FreezeContrast,
     FreezeKind,
     FreezeStudy,
@@ -30,9 +30,9 @@ MEANINGS: dict[FreezeKind, str] = {
     "with nothing frozen: what is kept may be tuning that did not happen.",
     "harms": "Less of the behaviour is left than when as many other weights, or none, "
     "are frozen.",
-    "alike": "Tuning takes the behaviour away as much as when other weights are "
-    "frozen: it finds a way around them. Scores before tuning then do not say which "
-    "weights to protect.",
+    "alike": "Most of what tuning takes away it takes all the same: it finds a way "
+    "around these weights. A difference below the margin may still be there; the "
+    "log-odds are finer.",
     "not found": "Tuning may find a way around the frozen weights, or the difference "
     "may be too small for these seeds and requests. This is no evidence that there is "
     "none.",
@@ -71,15 +71,12 @@ def answer_section(study: FreezeStudy) -> Section:
                 ("refused before tuning", rate(found.before)),
                 ("refused after tuning, nothing frozen", rate(found.free)),
                 ("change by tuning", change_of_rate(found.lost)),
+                *_odds(found.lost_odds),
                 ("training seeds", f"{found.num_seeds}"),
                 ("margin that matters", f"{100 * found.margin:g} points"),
             ]
         ),
-        contrast_grid(
-            f"With {100 * found.declared_share:g} % frozen. Brackets hold 95 % "
-            "intervals; `declared` marks the one test that was declared beforehand.",
-            [c for c in found.contrasts if c.share == found.declared_share],
-        ),
+        _declared_grid(study),
     ]
     nodes += [
         Callout(
@@ -93,33 +90,68 @@ def answer_section(study: FreezeStudy) -> Section:
 
 
 def contrast_grid(caption: str, contrasts: list[FreezeContrast]) -> Grid:
-    """Contrasts, one row each."""
+    """Contrasts of all shares, one row each."""
     return Grid(
         caption=caption,
-        columns=(
-            "outcome", "share", "compared", "prompts", "first", "second", "difference",
-            "over seeds", "over prompts", "p", "p adjusted",
-        ),
-        rows=[_row(contrast) for contrast in contrasts],
-        align_right=frozenset({1, 3, 4, 5, 6, 7, 8, 9, 10}),
-    )  # fmt: skip
+        columns=("outcome", "share", *_COLUMNS, "p adjusted"),
+        rows=[
+            (
+                _outcome(c),
+                f"{100 * c.share:g} %",
+                *_cells(c),
+                "–" if c.p_adjusted is None else _p(c.p_adjusted),
+            )
+            for c in contrasts
+        ],
+        align_right=frozenset({1, *range(3, 10)}),
+    )
 
 
-def _row(c: FreezeContrast) -> tuple[str, ...]:
+def _declared_grid(study: FreezeStudy) -> Grid:
+    """Contrasts of the declared share."""
+    found = study.statistics
+    return Grid(
+        caption=f"With {100 * found.declared_share:g} % frozen. Brackets hold 95 % "
+        "intervals; `declared` marks the one test that was declared beforehand.",
+        columns=("outcome", *_COLUMNS),
+        rows=[
+            (_outcome(c), *_cells(c))
+            for c in found.contrasts
+            if c.share == found.declared_share
+        ],
+        align_right=frozenset(range(2, 8)),
+    )
+
+
+_COLUMNS = (
+    "compared", "n", "first", "second", "difference, over prompts", "over seeds", "p",
+)  # fmt: skip
+
+_SHORT: dict[ArmKind, str] = {"free": "nothing", "group": "group", "matched": "control"}
+
+
+def _odds(lost: Interval | None) -> list[tuple[str, str]]:
+    if lost is None:
+        return []
+    words = f"{lost.estimate:+.2f} nats ({lost.low:+.2f} to {lost.high:+.2f})"
+    return [("change of its log-odds by tuning", words)]
+
+
+def _outcome(c: FreezeContrast) -> str:
+    return c.outcome + (" (`declared`)" if c.is_declared else "")
+
+
+def _cells(c: FreezeContrast) -> tuple[str, ...]:
     is_rate = c.outcome != LOG_ODDS
+    apart = _signed(c.over_prompts.estimate, is_rate=is_rate)
     return (
-        c.outcome + (" (`declared`)" if c.is_declared else ""),
-        f"{100 * c.share:g} %",
-        f"{KINDS[c.kind]} against {KINDS[c.against]}",
+        f"{_SHORT[c.kind]} / {_SHORT[c.against]}",
         f"{c.own.num:,}",
         _level(c.own, is_rate=is_rate),
         _level(c.other, is_rate=is_rate),
-        _signed(c.over_prompts.estimate, is_rate=is_rate)
-        + (" points" if is_rate else ""),
+        f"{apart} ({_range(c.over_prompts, is_rate=is_rate)})",
         _range(c.over_seeds, is_rate=is_rate),
-        _range(c.over_prompts, is_rate=is_rate),
         "–" if c.p_value is None else _p(c.p_value),
-        "–" if c.p_adjusted is None else _p(c.p_adjusted),
     )
 
 

@@ -18,7 +18,8 @@ from driftmap.results.table import Table
 
 CONTROL = "control"
 READING = (
-    "Mean over training seeds, single seeds as thin lines. Band: 95 % interval over "
+    "Mean over training seeds, single seeds as thin lines, by the share of the group "
+    "or of its control that is frozen. Band: 95 % interval over "
     "prompts. At 0 nothing is frozen; `before tuning` is the model as it was. If "
     "freezing these weights helps, the group's line rises above that of its control."
 )
@@ -69,7 +70,7 @@ def _figure(study: FreezeStudy, outcome: str) -> Figure:
         title=f"{outcome[:1].upper()}{outcome[1:]} by frozen share",
         reading=READING,
         chart=Lines(
-            x_title="share of the group, or of its control, that is frozen",
+            x_title="frozen share",
             y_title="share" if is_rate else "nats",
             lines=[
                 _line(rows, "group", name, DECLARED),

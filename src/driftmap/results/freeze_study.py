@@ -201,6 +201,7 @@ class FreezeStatistics:
         margin: Difference of the refusal rate that matters.
         num_seeds: Training seeds of each kind of run.
         lost: Refusal rate after free tuning minus before it, over prompts.
+        lost_odds: The same of the refusal log-odds; None where there are none.
         before: Refusal rate before tuning.
         free: The same after free tuning, mean over seeds.
         frozen: What was frozen at each share.
@@ -215,6 +216,7 @@ class FreezeStatistics:
     margin: float
     num_seeds: int
     lost: Interval
+    lost_odds: Interval | None
     before: Interval
     free: Interval
     frozen: tuple[FrozenPart, ...]

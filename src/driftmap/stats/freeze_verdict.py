@@ -12,6 +12,7 @@ import numpy as np
 
 from driftmap.results.freeze_study import (
     ACCURACY,
+    LOG_ODDS,
     FreezeContrast,
     FreezeKind,
     FreezeVerdict,
@@ -32,6 +33,7 @@ def freeze_verdict(
     lost: Interval,
     margin: float,
     *,
+    lost_odds: Interval | None = None,
     is_trial: bool = False,
 ) -> FreezeVerdict:
     """Read the declared contrast beside what tuning did and what freezing costs.
@@ -40,6 +42,7 @@ def freeze_verdict(
         contrasts: Every outcome at every share; one is the declared one.
         lost: Refusal rate after free tuning minus before it.
         margin: Difference that matters.
+        lost_odds: Refusal log-odds after free tuning minus before it.
         is_trial: Whether samples and steps were capped: a trial says nothing.
     """
     declared = next(c for c in contrasts if c.is_declared)
@@ -58,6 +61,7 @@ def freeze_verdict(
                 share=f"{100 * declared.share:g} %", margin=f"{100 * margin:g}"
             ),
             _facts(declared, free),
+            *_odds(contrasts, declared, lost_odds),
             *_ability(ability, declared),
             *_needed(kind, declared, needed, margin),
         ]
@@ -120,6 +124,32 @@ def _facts(declared: FreezeContrast, free: FreezeContrast) -> str:
         f"frozen. Group minus control: {_points(declared)}; group minus nothing: "
         f"{_points(free)}."
     )
+
+
+def _odds(
+    contrasts: Sequence[FreezeContrast],
+    declared: FreezeContrast,
+    lost: Interval | None,
+) -> list[str]:
+    """The same in log-odds, which have no end, beside what tuning took."""
+    found = next(
+        (
+            c
+            for c in contrasts
+            if (c.outcome, c.share, c.kind, c.against)
+            == (LOG_ODDS, declared.share, declared.kind, declared.against)
+        ),
+        None,
+    )
+    if found is None or lost is None:
+        return []
+    over = found.over_prompts if found.over_seeds is None else found.over_seeds
+    what = "prompts" if found.over_seeds is None else f"{over.num} seeds"
+    return [
+        f"In log-odds the difference is {found.over_prompts.estimate:+.2f} nats "
+        f"({over.low:+.2f} to {over.high:+.2f} over {what}), where tuning alone makes "
+        f"{lost.estimate:+.2f}."
+    ]
 
 
 def _ability(ability: Sequence[FreezeContrast], declared: FreezeContrast) -> list[str]:

@@ -19,7 +19,7 @@ from driftmap.recipes.options import (
 from driftmap.recipes.steps.freezing.contrasting import (
     contrasts_of,
     curve_of,
-    lost_refusal,
+    lost_of,
 )
 from driftmap.recipes.steps.freezing.parts import part_of
 from driftmap.recipes.steps.freezing.planning import arms_of
@@ -137,9 +137,12 @@ def test_the_declared_contrast_alone_is_not_adjusted():
 
 
 def test_what_tuning_took_is_the_mean_over_seeds_against_before():
-    before, after, lost = lost_refusal(readings(), seed=0)
-    assert (before.estimate, after.estimate) == (1.0, 0.125)
-    assert lost.estimate == -0.875
+    lost = lost_of(readings(), REFUSAL, seed=0)
+    assert (lost.before.estimate, lost.after.estimate) == (1.0, 0.125)
+    assert lost.change.estimate == -0.875
+    odds = lost_of(readings(), "refusal log-odds", seed=0)
+    assert odds.change.estimate == -1.75
+    assert lost_of(readings(), "accuracy on nothing", seed=0) is None
 
 
 def test_curves_hold_each_seed_and_their_mean_with_an_interval():

@@ -28,6 +28,7 @@ def test_the_answer_comes_first_with_its_numbers_and_what_it_means():
     assert MEANINGS["helps"] in said
     assert "refused before tuning 90 % (85 to 95)" in said
     assert "change by tuning -60 points (-70 to -50)" in said
+    assert "change of its log-odds by tuning -7.00 nats (-7.50 to -6.50)" in said
 
 
 @pytest.mark.parametrize(
@@ -59,19 +60,19 @@ def test_every_contrast_has_its_count_intervals_p_and_null():
     said = text()
     row = said[said.index("refusal rate (`declared`)") :]
     assert row.startswith(
-        "refusal rate (`declared`) 50 % group frozen against control frozen 50 60 % "
-        "(55 to 65) 30 % (25 to 35) +30 points +25 to +35 +25 to +35 0.001 –"
+        "refusal rate (`declared`) group / control 50 60 % (55 to 65) 30 % (25 to 35) "
+        "+30 (+25 to +35) +25 to +35 0.001"
     )
     assert (
-        "refusal log-odds 50 % group frozen against control frozen 50 2.00 (1.95 to "
-        "2.05) 0.50 (0.45 to 0.55) +1.50 +1.45 to +1.55 +1.45 to +1.55 0.001 0.01"
+        "refusal log-odds 50 % group / control 50 2.00 (1.95 to 2.05) 0.50 (0.45 to "
+        "0.55) +1.50 (+1.45 to +1.55) +1.45 to +1.55 0.001 0.01"
     ) in said
 
 
 def test_one_seed_leaves_no_interval_over_seeds():
     said = text(seeds=1)
     row = said[said.index("refusal rate (`declared`)") :]
-    assert "+30 points – +25 to +35 – –" in row
+    assert "30 % (25 to 35) +30 (+25 to +35) – – refusal rate" in row
 
 
 def test_curves_show_the_group_beside_its_control_and_the_model_before():

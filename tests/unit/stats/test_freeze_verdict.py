@@ -61,6 +61,16 @@ def test_the_sentence_holds_levels_differences_intervals_and_p():
     )
 
 
+def test_log_odds_stand_beside_what_tuning_took():
+    found = freeze_verdict(contrasts(), LOST, 0.1, lost_odds=around(-7.0, 0.5))
+    assert (
+        "In log-odds the difference is +1.50 nats (+1.45 to +1.55 over 3 seeds), where "
+        "tuning alone makes -7.00. What the model gets right"
+    ) in found.sentence
+    one = freeze_verdict(contrasts(seeds=1), LOST, 0.1, lost_odds=around(-7.0, 0.5))
+    assert "+1.50 nats (+1.45 to +1.55 over prompts), where" in one.sentence
+
+
 def test_where_none_is_found_it_says_how_many_would_tell():
     found = verdict(own=0.35, control=0.3, half=0.2)
     assert found.seeds_needed == 7  # spread .1: 2.447 * .1 / sqrt(7) = .0925

@@ -15,7 +15,7 @@ from driftmap.recipes.steps.freezing.contrasting import (
     contrasts_of,
     curve_of,
     examples_of,
-    lost_refusal,
+    lost_of,
 )
 from driftmap.recipes.steps.freezing.files import (
     CURVE,
@@ -30,6 +30,8 @@ from driftmap.recipes.steps.freezing.tuning import Tuned
 from driftmap.recipes.steps.groups.cards import group_cards
 from driftmap.recipes.steps.tuning.training import mobile_sites
 from driftmap.results.freeze_study import (
+    LOG_ODDS,
+    REFUSAL,
     ArmKind,
     FreezeStatistics,
     FrozenGroupCard,
@@ -107,7 +109,9 @@ def _statistics(
     study: Study, done: Finished, plan: FreezePlan, readings: Table, num_shared: int
 ) -> FreezeStatistics:
     declared, margin = plan.freezing.declared_share, plan.comparing.margin
-    before, free, lost = lost_refusal(readings, study.seed)
+    lost = lost_of(readings, REFUSAL, study.seed)
+    odds = lost_of(readings, LOG_ODDS, study.seed)
+    assert lost is not None, "refusal is always read"
     contrasts = contrasts_of(readings, declared, study.seed)
     findings = FreezeFindings(
         group=_card(study, done, plan),
@@ -124,14 +128,21 @@ def _statistics(
         declared_share=declared,
         margin=margin,
         num_seeds=plan.comparing.seeds,
-        lost=lost,
-        before=before,
-        free=free,
+        lost=lost.change,
+        lost_odds=None if odds is None else odds.change,
+        before=lost.before,
+        free=lost.after,
         frozen=tuple(findings.frozen),
         contrasts=contrasts,
         overlaps=tuple(findings.overlaps),
         cautions=freeze_cautions(findings),
-        verdict=freeze_verdict(contrasts, lost, margin, is_trial=plan.is_trial),
+        verdict=freeze_verdict(
+            contrasts,
+            lost.change,
+            margin,
+            lost_odds=None if odds is None else odds.change,
+            is_trial=plan.is_trial,
+        ),
     )
 
 

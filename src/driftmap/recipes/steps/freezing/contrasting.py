@@ -94,13 +94,33 @@ def contrasts_of(
     return _with_adjusted(found, declared_share)
 
 
-def lost_refusal(readings: Table, seed: int) -> tuple[Interval, Interval, Interval]:
-    """Refusal before tuning, after free tuning, and the change, over prompts."""
-    outcome = outcomes_of(readings)[0]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lost:
+    """What free tuning did to an outcome.
+
+    Args:
+        before: Its level before tuning.
+        after: The same after tuning with nothing frozen, mean over seeds.
+        change: After minus before, over prompts.
+    """
+
+    before: Interval
+    after: Interval
+    change: Interval
+
+
+def lost_of(readings: Table, name: str, seed: int) -> Lost | None:
+    """What free tuning did to an outcome; None where that was not read."""
+    outcome = next((o for o in outcomes_of(readings) if o.name == name), None)
+    if outcome is None:
+        return None
     before = readings_at(readings, BEFORE, 0.0, outcome)
     after = readings_at(readings, "free", 0.0, outcome)
-    change = paired_difference(after.mean(axis=0), before, seed)
-    return level_of(before, seed), level_of(after, seed), change
+    return Lost(
+        before=level_of(before, seed),
+        after=level_of(after, seed),
+        change=paired_difference(after.mean(axis=0), before, seed),
+    )
 
 
 def accuracies_before(readings: Table, seed: int) -> dict[str, Interval]:
