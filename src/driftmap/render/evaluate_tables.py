@@ -43,12 +43,13 @@ def rates_grid(result: EvaluationResult, model: Which) -> Grid:
     which = "The model" if model == "this" else "Compared with"
     return Grid(
         caption=f"{which}: `{short_name(result.models[model])}`. Refused, in per cent "
-        "with a 95 % interval over prompts. Log-probability per token (nats), under "
+        "with a 95 % interval over prompts (harmful + harmless). Log p is the mean "
+        "log-probability per token (nats), under "
         f"`{short_name(result.untouched)}`, of those answers to harmful requests that "
         f"do not refuse; below {result.floor:g} the cell reads collapsed.",
         columns=(
             "condition", "prompts", "harmful refused", "corrected",
-            "harmless refused", "corrected", "log-probability",
+            "harmless refused", "corrected", "log p",
         ),
         rows=rows,
         align_right=frozenset(range(1, 7)),
@@ -69,28 +70,29 @@ def models_grid(
         caption=f"Prompts refused by `{before}` and by `{after}`; refused by the "
         f"second alone (newly) and by the first alone (no longer). {_TESTED}",
         columns=(
-            "requests", "condition", "prompts", f"refused by `{before}`",
+            "condition", "prompts", f"refused by `{before}`",
             f"refused by `{after}`", "newly", "no longer", *_CHANGE,
         ),
-        rows=[(one.asked, _way(one.after), *_counts(one)) for one in comparisons],
-        align_right=frozenset(range(2, 10)),
+        rows=[
+            (f"{one.asked}, {_way(one.after)}", *_counts(one)) for one in comparisons
+        ],
+        align_right=frozenset(range(1, 9)),
     )  # fmt: skip
 
 
 def attacks_grid(comparisons: Sequence[PairedComparison]) -> Grid:
     """One row per attack, beside asking plainly."""
     return Grid(
-        caption="Harmful requests refused when asked plainly and under each attack; "
+        caption="Harmful requests refused when asked plainly in the same frame and "
+        "under each attack; "
         "refused under attack alone (newly) and plainly alone (no longer). "
         f"{_TESTED}",
         columns=(
-            "plainly", "attack", "prompts", "refused plainly", "refused then",
+            "attack", "prompts", "refused plainly", "refused then",
             "newly", "no longer", *_CHANGE,
         ),
-        rows=[
-            (_way(one.before), _way(one.after), *_counts(one)) for one in comparisons
-        ],
-        align_right=frozenset(range(2, 10)),
+        rows=[(_way(one.after), *_counts(one)) for one in comparisons],
+        align_right=frozenset(range(1, 9)),
     )  # fmt: skip
 
 
@@ -177,16 +179,19 @@ def _place(one: RefusalRate) -> tuple[str, bool, str, str]:
 
 def _row(harmful: RefusalRate, harmless: RefusalRate | None) -> tuple[str, ...]:
     system = ", system prompt" if harmful.has_system else ""
-    condition = f"{harmful.attack} ({harmful.reading}), {harmful.template}{system}"
+    way = f"{harmful.attack} ({harmful.reading})"
+    if harmful.attack == "suffix":  # all of them: the reading says it
+        way = harmful.reading
+    condition = f"{way}, {harmful.template}{system}"
     log_p = number(harmful.log_p)
     return (
         condition,
-        str(harmful.refused.num),
+        str(harmful.refused.num)
+        if harmless is None
+        else f"{harmful.refused.num} + {harmless.refused.num}",
         rate(harmful.refused),
         _rate(harmful.corrected),
-        "–"
-        if harmless is None
-        else f"{rate(harmless.refused)}, n {harmless.refused.num}",
+        "–" if harmless is None else rate(harmless.refused),
         "–" if harmless is None else _rate(harmless.corrected),
         f"{log_p} collapsed" if harmful.is_collapsed else log_p,
     )
