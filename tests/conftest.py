@@ -12,6 +12,13 @@ os.environ.update(
 
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
+
+# How fast a machine is decides no test.
+settings.register_profile(
+    "unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("unhurried")
 
 
 @pytest.fixture(autouse=True)
