@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 
 from driftmap.core.errors import DriftmapError
 from driftmap.core.launch import launched
+from driftmap.tune import sharded
 from driftmap.tune.crew import Dismissed, gathered
 from driftmap.tune.freezing import Frozen
 from driftmap.tune.run import tune_along
@@ -103,11 +104,17 @@ def model_of(case: str) -> torch.nn.Module:
 def main(folder: Path, cases: list[str]) -> None:
     torch.set_num_threads(1)
     warnings.simplefilter("error")
+    spread = []
     with launched() as launch, gathered(launch) as crew:
+        real = sharded.fully_shard
+        sharded.fully_shard = lambda *a, **k: spread.append(real(*a, **k))
         for case in cases:
             attempts = 2 if case.endswith("resumed") else 1
             if launch.is_first:
                 tuned(folder, case)
+                # Two blocks and the whole: a run of one kind is not taken for another.
+                assert len(spread) == 3 * attempts * launch.is_sharded
+                spread.clear()
                 continue
             model = model_of(case)
             for _ in range(attempts):

@@ -15,6 +15,8 @@ from driftmap.cli.commands import app, meant
 ROOT = Path(__file__).parents[2]
 NOT_NEEDED = ("cd", "hf", "uv")
 """Commands that the pages name and the tests do without."""
+LAUNCHERS = ("torchrun", "accelerate")
+"""Commands that start several processes of the module after `-m`."""
 
 PAGES = sorted(
     [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("benchmarks/*.md")]
@@ -62,6 +64,8 @@ def test_python_blocks_run_top_to_bottom(page, tmp_path, monkeypatch):
 @pytest.mark.parametrize("page", SHELL_PAGES, ids=_names(SHELL_PAGES))
 def test_shell_blocks_hold_commands_and_options_that_exist(page):
     for words in _commands(page):
+        if words[0] in LAUNCHERS:
+            words = words[words.index("-m") + 1 :]
         if Path(words[0]).name == "driftmap":
             for command in _as_commands(words[1:]):
                 app.parse_args(meant(command), exit_on_error=False, print_error=False)

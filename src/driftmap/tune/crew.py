@@ -9,13 +9,16 @@ An error that all know of is raised on all, and the first one says it. An error 
 alone is left in the store for the first one to find.
 """
 
+import gc
 import json
 import os
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from datetime import timedelta
+from traceback import clear_frames
 from typing import TypeVar, cast
 
 import torch
@@ -189,13 +192,6 @@ class Crew:
         with suppress(RuntimeError):  # the store is gone with whoever kept it
             self._set("over", "over")
 
-    def complain(self, error: Exception) -> bool:
-        """Leave an error that only this process has; tell whether it was heard."""
-        with suppress(RuntimeError):
-            self._set("fault", self.told(error))
-            return self._has_within("heard", _HEARD_WITHIN)
-        return True
-
     def told(self, error: Exception) -> str:
         """Say an error and whose it is."""
         return f"{self._name(self.launch.rank)}: {_said(error)}"
@@ -203,7 +199,7 @@ class Crew:
     def is_over(self) -> bool:
         """Whether the first process has ended, or does so now."""
         try:
-            return self._has_within("over", _HEARD_WITHIN / 2)
+            return self._has_within("over", _HEARD_WITHIN)
         except RuntimeError:
             return True
 
@@ -224,10 +220,15 @@ class Crew:
         self.is_joined = True
         try:
             yield
+        except Exception as error:
+            # What they hold keeps the connections open, and the others waiting.
+            clear_frames(error.__traceback__)
+            raise
         finally:
             self.is_joined = False
             AcceleratorState._reset_state(reset_partial_state=True)
             dist.destroy_process_group()
+            gc.collect()
             if unset:
                 del os.environ["OMP_NUM_THREADS"]
 
@@ -236,11 +237,19 @@ class Crew:
         if isinstance(error, DriftmapError | Dismissed):
             return
         if not self.is_first:
-            if self.is_over():
+            told = self.is_over() if _is_lost_contact(error) else self._complain(error)
+            if told:
                 raise Dismissed from error
-        elif self._has_within("fault", 2.0):
+        elif _is_lost_contact(error) and self._has_within("fault", _HEARD_WITHIN):
             self._set("heard", "heard")
             raise ModelError(self._get("fault")) from error
+
+    def _complain(self, error: Exception) -> bool:
+        """Leave an error that only this process has; tell whether it was heard."""
+        with suppress(RuntimeError):
+            self._set("fault", self.told(error))
+            return self._has_within("heard", _HEARD_WITHIN)
+        return True
 
     def _told_by_all(self, said: str | None) -> list[str | None]:
         if not self.is_joined:
@@ -300,6 +309,12 @@ def gathered(launch: Launch) -> Iterator[Crew]:
         _crew.reset(token)
         if launch.is_first and not launch.is_alone:
             crew.end()
+
+
+def _is_lost_contact(error: Exception) -> bool:
+    return isinstance(error, RuntimeError) and bool(
+        re.search("gloo|nccl|connection", str(error), re.IGNORECASE)
+    )
 
 
 def _said(error: Exception) -> str:

@@ -141,5 +141,4 @@ def _help(source: ModelSource) -> None:
     except Dismissed:
         return
     except Exception as error:
-        if not crew.complain(error):
-            raise UnheardError(crew.told(error)) from error
+        raise UnheardError(crew.told(error)) from error
