@@ -347,3 +347,56 @@ def test_indices_of_another_matrix_are_refused(weights, groups, index):
         "group 'wrong', layers.0.q_proj: flat indices must ascend from 0 to 719; "
         "is the group of another model?"
     )
+
+
+def test_weights_kept_from_moving_are_immobile(weights, groups):
+    rng = np.random.default_rng(5)
+    still = {s: np.flatnonzero(rng.random(s.num_weights) < 0.4) for s in SITES}
+    now = {s: random_factors(n, s) for n, s in enumerate(SITES)}
+    baseline = drift_baseline(groups, weights.__getitem__, still=still)
+    table = drift_table(baseline, now, step=1, seed=0)
+    evidence = [
+        matrix_evidence(
+            site,
+            weights[site].abs().numpy(),
+            [dense_change(now[site]).abs().numpy()],
+            {group.name: group.at(site) for group in groups},
+            DrawPlan(
+                seed=0,
+                num_permutations=0,
+                controls={group.name for group in groups if group.is_control},
+            ),
+            ~np.isin(np.arange(site.num_weights), still[site]).reshape(site.shape),
+        )
+        for site in SITES
+    ]
+    ratios = group_ratios(evidence, primary=None, seed=0)
+    for group in groups:
+        free = {s: np.setdiff1d(group.at(s), still[s]) for s in SITES}
+        moved = np.concatenate(
+            [dense_change(now[s]).abs().numpy().reshape(-1)[free[s]] for s in SITES]
+        )
+        row = table.where(group=group.name, layer=-1, unit="weight", metric="absolute")
+        assert row["count"].item() == moved.size
+        assert row["immobile"].item() == group.num_weights - moved.size > 0
+        assert row["mean"].item() == pytest.approx(moved.mean(), rel=1e-9)
+        held = {s: np.unique(group.at(s) // s.num_columns).size for s in SITES}
+        left = {s: np.unique(free[s] // s.num_columns).size for s in SITES}
+        rows = table.where(group=group.name, layer=-1, unit="row", metric="l2")
+        assert rows["count"].item() == sum(left.values())
+        assert rows["immobile"].item() == sum(held.values()) - sum(left.values())
+        (whole,) = [
+            r for r in ratios if (r.group, r.layer, r.part) == (group.name, None, None)
+        ]
+        assert row["ratio"].item() == pytest.approx(whole.rho, rel=1e-9)
+
+
+def test_group_that_cannot_move_has_no_drift(weights, groups):
+    still = {site: groups[0].at(site) for site in SITES}
+    now = {s: random_factors(n, s) for n, s in enumerate(SITES)}
+    baseline = drift_baseline(groups, weights.__getitem__, still=still)
+    table = drift_table(baseline, now, step=1, seed=0).where(group=groups[0].name)
+    assert not table["count"].any()
+    assert np.isnan(table["mean"]).all()
+    weight = table.where(layer=-1, unit="weight", metric="absolute")
+    assert weight["immobile"].item() == groups[0].num_weights
