@@ -1,5 +1,7 @@
 """Does the behaviour depend on what was taken? The top of the page."""
 
+from collections.abc import Sequence
+
 from driftmap.render.ablate_words import ZEROS
 from driftmap.render.page import Callout, Grid, Node, Paragraph, Section
 from driftmap.render.wording import number, rate
@@ -33,6 +35,11 @@ MEANINGS: dict[AblationKind, str] = {
     "does not depend on them alone, or too few prompts were asked.",
 }
 
+P_VALUES = (
+    "p is adjusted for many tests, but for the one that was declared beforehand "
+    "(`declared`)."
+)
+
 CAUTION_TITLES = {
     "short-controls": "Controls that are short",
     "collapsed": "A collapsed model",
@@ -49,7 +56,7 @@ def answer_section(study: AblationStudy) -> Section:
     nodes: list[Node] = [
         Callout(kind="verdict", title=TITLES[verdict.kind], texts=[verdict.sentence]),
         Paragraph(text=f"{MEANINGS[verdict.kind]} {ZEROS}"),
-        full_dose_grid(study),
+        *full_dose_grids(study),
     ]
     nodes += [
         Callout(
@@ -62,43 +69,58 @@ def answer_section(study: AblationStudy) -> Section:
     return Section(anchor="answer", title="The answer", nodes=nodes)
 
 
-def full_dose_grid(study: AblationStudy) -> Grid:
-    """Every outcome of every group at its largest dose."""
-    found = study.statistics
-    contrasts = [c for group in found.groups for c in found.full_dose(group.name)]
-    return contrast_grid(
-        "At the largest dose. Brackets hold 95 % intervals, for controls the lowest "
-        "and highest; `declared` marks the one test that was declared beforehand.",
-        contrasts,
-    )
+def full_dose_grids(study: AblationStudy) -> list[Grid]:
+    """Every outcome at the largest dose, a table per group."""
+    return [
+        _full_dose_grid(study.statistics.full_dose(group.name))
+        for group in study.statistics.groups
+    ]
 
 
-def contrast_grid(caption: str, contrasts: list[DoseContrast]) -> Grid:
-    """Contrasts, one row each."""
+def _full_dose_grid(contrasts: Sequence[DoseContrast]) -> Grid:
+    group, dose = contrasts[0].group, contrasts[0].dose
     return Grid(
-        caption=caption,
+        caption=f"With {100 * dose:g} % of `{group}` taken. Brackets hold 95 % "
+        f"intervals, for controls the lowest and highest. {P_VALUES}",
         columns=(
-            "group", "dose", "outcome", "prompts", "intact", "group taken",
-            "controls taken", "group minus controls", "p", "p adjusted",
+            "outcome", "prompts", "intact", "group taken", "controls taken",
+            "group minus controls", "p",
         ),
-        rows=[_row(contrast) for contrast in contrasts],
-        align_right=frozenset({1, 3, 4, 5, 6, 7, 8, 9}),
+        rows=[(_outcome(c), f"{c.own.num:,}", *_levels(c)) for c in contrasts],
+        align_right=frozenset(range(1, 7)),
     )  # fmt: skip
 
 
-def _row(c: DoseContrast) -> tuple[str, ...]:
+def doses_grid(contrasts: Sequence[DoseContrast]) -> Grid:
+    """Every outcome of one group at every dose."""
+    return Grid(
+        caption="Every outcome at every dose; the intact model stands in the table at "
+        f"the top. {P_VALUES}",
+        columns=(
+            "outcome", "dose", "prompts", "group taken", "controls taken",
+            "group minus controls", "p",
+        ),
+        rows=[
+            (_outcome(c), f"{c.dose:g}", f"{c.own.num:,}", *_levels(c)[1:])
+            for c in contrasts
+        ],
+        align_right=frozenset(range(1, 7)),
+    )  # fmt: skip
+
+
+def _outcome(c: DoseContrast) -> str:
+    return c.outcome + (" (`declared`)" if c.is_primary else "")
+
+
+def _levels(c: DoseContrast) -> tuple[str, ...]:
+    """Intact, taken, controls, their difference and its p-value."""
     is_rate = c.outcome != LOG_ODDS
     return (
-        f"`{c.group}`",
-        f"{c.dose:g}",
-        c.outcome + (" (`declared`)" if c.is_primary else ""),
-        f"{c.own.num:,}",
         _level(c.intact, is_rate=is_rate),
         _level(c.own, is_rate=is_rate),
         _range(c, is_rate=is_rate),
         _difference(c.difference, is_rate=is_rate),
-        _p(c.p_value),
-        "–" if c.p_adjusted is None else _p(c.p_adjusted),
+        _p(c.p_value if c.p_adjusted is None else c.p_adjusted),
     )
 
 

@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 
-from driftmap.render.ablate_answer import contrast_grid
+from driftmap.render.ablate_answer import doses_grid
 from driftmap.render.charts import Line, Lines
 from driftmap.render.page import Figure, Folded, Grid, Node, Paragraph, Row, Section
 from driftmap.results.ablation import (
@@ -21,6 +21,7 @@ from driftmap.results.groups import DECLARED
 from driftmap.results.table import Table
 
 CONTROLS = "controls"
+TITLES = {ANSWER_NATS: "How unlike the intact model the answers are,"}
 READING = (
     "Band around the group: 95 % interval over prompts. Band around the controls: from "
     "the lowest to the highest draw, the null. Dose 0 is the untouched model."
@@ -54,7 +55,7 @@ def _nodes(study: AblationStudy, about: Ablated, number: int) -> list[Node]:
         )
     ]
     nodes += [Row(figures=figures[n : n + 2]) for n in range(0, len(figures), 2)]
-    nodes.append(contrast_grid("Every outcome at every dose.", contrasts))
+    nodes.append(doses_grid(contrasts))
     examples = study.examples.where(group=about.name)
     if len(examples):
         shown = Folded(
@@ -77,7 +78,7 @@ def _figure(doses: Table, about: Ablated, outcome: str, number: int) -> Figure:
     slug = re.sub(r"[^a-z0-9]+", "_", outcome.lower())[:40].strip("_")
     return Figure(
         name=f"dose_{number}_{slug}",
-        title=f"{outcome[:1].upper()}{outcome[1:]} by dose",
+        title=f"{TITLES.get(outcome, outcome[:1].upper() + outcome[1:])} by dose",
         reading=READING,
         chart=Lines(
             x_title=f"share of {about.unit} taken",

@@ -6,19 +6,20 @@ from driftmap.render.ablate_directions import directions_sections
 from driftmap.render.ablate_words import DONE, method_section, words_section
 from driftmap.render.page import Page
 from driftmap.render.settings_section import settings_section
-from driftmap.render.wording import short_name
-from driftmap.results.ablation import AblationStudy
+from driftmap.render.wording import percent, short_name
+from driftmap.results.ablation import Ablated, AblationStudy
 
 
 def ablate_page(study: AblationStudy) -> Page:
     """Build the report on an ablation."""
     found = study.statistics
-    names = ", ".join(f"`{group.name}`" for group in found.groups)
+    num = found.primary().num_controls
+    names = ", ".join(_named(group) for group in found.groups)
     return Page(
         title="What does the model do without these weights?",
         lead=f"{names} of `{short_name(study.model.source)}`, {DONE[found.by]}, a "
-        "growing share at a time, beside "
-        f"{found.primary().num_controls} controls that are alike in number and size.",
+        f"growing share at a time, beside {num} control{'s' * (num != 1)} alike in "
+        "number and size. What it refuses then, and what it still gets right.",
         sections=[
             answer_section(study),
             *curves_sections(study),
@@ -31,3 +32,8 @@ def ablate_page(study: AblationStudy) -> Page:
         "text, `figures/` holds its charts as PNG and SVG, `tables/` and "
         "`statistics.json` every number. `driftmap report RUN` draws it again.",
     )
+
+
+def _named(group: Ablated) -> str:
+    unit = group.unit if group.num_units != 1 else group.unit.removesuffix("s")
+    return f"`{group.name}` ({group.num_units:,} {unit}, {percent(group.share)})"

@@ -183,7 +183,9 @@ def test_the_report_is_drawn_again_from_the_folder_alone(zeroed, capsys):
     (zeroed / "run/report.txt").unlink()
     assert main(["report", str(zeroed / "run")]) == 0
     assert (zeroed / "run/report.txt").read_text() == page
-    assert "`mine` of `model`, set to zero" in " ".join(page.split())
+    assert "`mine` (668 weights, 14.5 %) of `model`, set to zero" in " ".join(
+        page.split()
+    )
 
 
 def test_a_saved_recipe_does_the_same(home, zeroed, capsys):
@@ -247,7 +249,7 @@ def test_heads_of_most_of_the_group_go_without_a_ranking(home, tmp_path):
     )  # fmt: skip
     assert main(done) == 0
     page = " ".join((tmp_path / "run/report.txt").read_text().split())
-    assert "`heads` of `model`, removed" in page
+    assert "`heads` (1 head, 12.5 %) of `model`, removed" in page
     assert "most of `difference` in them: " in page
 
 

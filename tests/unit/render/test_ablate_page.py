@@ -38,17 +38,24 @@ def test_every_verdict_has_its_words(changes, kind):
 
 @pytest.mark.parametrize("by", DONE)
 def test_every_way_has_its_words(by):
-    assert f"`difference` of `tiny`, {DONE[by]}, a growing share" in text(by=by)
+    named = "`difference` (9,000 weights, 1.3 %) of `tiny`"
+    assert f"{named}, {DONE[by]}, a growing share" in text(by=by)
 
 
 def test_every_number_has_its_count_its_interval_and_its_null():
     said = text()
-    row = said[said.index("`difference` 1 refusal rate (`declared`)") :]
+    assert "With 100 % of `difference` taken. Brackets hold 95 % intervals" in said
+    row = said[said.index("refusal rate (`declared`) 50") :]
     assert row.startswith(
-        "`difference` 1 refusal rate (`declared`) 50 100 % (90 to 110) 20 % (10 to 30) "
-        "95 % (90 to 100) -75 points (-85 to -65) ≤ 0.0001 –"
+        "refusal rate (`declared`) 50 100 % (90 to 110) 20 % (10 to 30) "
+        "95 % (90 to 100) -75 points (-85 to -65) ≤ 0.0001 refusal log-odds"
     )
-    assert "`difference` 1 refusal log-odds 50 6.00 (5.90 to 6.10) -1.00" in said
+    assert "refusal log-odds 50 6.00 (5.90 to 6.10) -1.00" in said
+    by_dose = said[said.index("Every outcome at every dose") :]
+    assert (
+        "refusal rate 0.5 50 60 % (50 to 70) 95 % (90 to 100) "
+        "-35 points (-45 to -25) 2.00e-4" in by_dose
+    )
 
 
 def test_curves_show_the_group_beside_the_band_of_its_controls():

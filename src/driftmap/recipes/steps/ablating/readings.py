@@ -61,6 +61,7 @@ def intact_step(study: Study, questions: Questions) -> StepOutcome:
             refused = [is_refusal(answer.text) for answer in every]
             ids = refusal_first_ids(every, refused)
             rows = _read(study, questions, ids, said[0])
+            rows = _with_intact_nats(study, questions, rows)
         save_table(folder / f"{_FOLDER}/intact.parquet", _table(rows, INTACT, OWN, 0))
         table = Table.from_rows([{"token_id": number} for number in ids])
         save_table(folder / FIRST_IDS, table)
