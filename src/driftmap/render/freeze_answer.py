@@ -93,16 +93,8 @@ def contrast_grid(caption: str, contrasts: list[FreezeContrast]) -> Grid:
     """Contrasts of all shares, one row each."""
     return Grid(
         caption=caption,
-        columns=("outcome", "share", *_COLUMNS, "p adjusted"),
-        rows=[
-            (
-                _outcome(c),
-                f"{100 * c.share:g} %",
-                *_cells(c),
-                "–" if c.p_adjusted is None else _p(c.p_adjusted),
-            )
-            for c in contrasts
-        ],
+        columns=("outcome", "share", *_COLUMNS),
+        rows=[(_outcome(c), f"{100 * c.share:g} %", *_cells(c)) for c in contrasts],
         align_right=frozenset({1, *range(3, 10)}),
     )
 
@@ -119,12 +111,13 @@ def _declared_grid(study: FreezeStudy) -> Grid:
             for c in found.contrasts
             if c.share == found.declared_share
         ],
-        align_right=frozenset(range(2, 8)),
+        align_right=frozenset(range(2, 9)),
     )
 
 
 _COLUMNS = (
-    "compared", "n", "first", "second", "difference, over prompts", "over seeds", "p",
+    "compared", "n", "difference, over prompts", "over seeds", "p", "p adjusted",
+    "first", "second",
 )  # fmt: skip
 
 _SHORT: dict[ArmKind, str] = {"free": "nothing", "group": "group", "matched": "control"}
@@ -147,11 +140,12 @@ def _cells(c: FreezeContrast) -> tuple[str, ...]:
     return (
         f"{_SHORT[c.kind]} / {_SHORT[c.against]}",
         f"{c.own.num:,}",
-        _level(c.own, is_rate=is_rate),
-        _level(c.other, is_rate=is_rate),
         f"{apart} ({_range(c.over_prompts, is_rate=is_rate)})",
         _range(c.over_seeds, is_rate=is_rate),
         "–" if c.p_value is None else _p(c.p_value),
+        "–" if c.p_adjusted is None else _p(c.p_adjusted),
+        _level(c.own, is_rate=is_rate),
+        _level(c.other, is_rate=is_rate),
     )
 
 

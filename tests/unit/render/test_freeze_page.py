@@ -60,19 +60,19 @@ def test_every_contrast_has_its_count_intervals_p_and_null():
     said = text()
     row = said[said.index("refusal rate (`declared`)") :]
     assert row.startswith(
-        "refusal rate (`declared`) group / control 50 60 % (55 to 65) 30 % (25 to 35) "
-        "+30 (+25 to +35) +25 to +35 0.001"
+        "refusal rate (`declared`) group / control 50 +30 (+25 to +35) +25 to +35 "
+        "0.001 – 60 % (55 to 65) 30 % (25 to 35)"
     )
     assert (
-        "refusal log-odds 50 % group / control 50 2.00 (1.95 to 2.05) 0.50 (0.45 to "
-        "0.55) +1.50 (+1.45 to +1.55) +1.45 to +1.55 0.001 0.01"
+        "refusal log-odds 50 % group / control 50 +1.50 (+1.45 to +1.55) +1.45 to "
+        "+1.55 0.001 0.01 2.00 (1.95 to 2.05) 0.50 (0.45 to 0.55)"
     ) in said
 
 
 def test_one_seed_leaves_no_interval_over_seeds():
     said = text(seeds=1)
     row = said[said.index("refusal rate (`declared`)") :]
-    assert "30 % (25 to 35) +30 (+25 to +35) – – refusal rate" in row
+    assert "50 +30 (+25 to +35) – – – 60 % (55 to 65) 30 %" in row
 
 
 def test_curves_show_the_group_beside_its_control_and_the_model_before():
