@@ -183,6 +183,27 @@ def everything(_prepared=None):
     return took, group.num_weights, num_bytes
 
 
+def two_groups(num_layers):
+    """Two groups of a model's size, without scores."""
+    sites = Scores(num_layers).sites
+    return [
+        WeightGroup(name=f"{n}", members=random_weights(sites, SHARE, n), origin=ORIGIN)
+        for n in (1, 2)
+    ]
+
+
+def kept_and_compared(groups):
+    """Written, read, intersected, and as many drawn again."""
+    left, right = groups
+    with tempfile.TemporaryDirectory() as name:
+        file = Path(name) / "group.safetensors"
+        save_group(file, left)
+        found = load_group(file)
+    both = found & right
+    assert 0 < both.num_weights < found.num_weights
+    random_weights(list(left.members), SHARE, 3)
+
+
 def of_all_matrices(scores):
     """The highest of all matrices together, one matrix in sight at a time."""
     picker = Picker(scores.sites, [Cut(share=SHARE)], per="global")
@@ -198,6 +219,7 @@ def main(num_layers):
     scores = Scores(LAYERS)
     took["choose, of all matrices together"] = seconds(lambda: of_all_matrices(scores))
     peak = peak_memory(Scores, of_all_matrices, LAYERS)
+    kept = peak_memory(two_groups, kept_and_compared, LAYERS)
     print(f"\n{num_weights:,} weights, {SHARE:.0%} of {LAYERS} layers: "
           f"{num_bytes / 2**20:.0f} MiB\n")  # fmt: skip
     print("| step | seconds |")
@@ -206,6 +228,8 @@ def main(num_layers):
         print(f"| {name} | {of_step:.1f} |")
     print(f"\nPeak of the last: {peak / 2**30:.2f} GiB, "
           f"{peak / num_weights:.0f} bytes a weight of the group")  # fmt: skip
+    print(f"Peak of writing, reading, intersecting, drawing: {kept / 2**30:.2f} GiB, "
+          f"{kept / num_weights:.0f} bytes a weight")  # fmt: skip
     return failed
 
 
