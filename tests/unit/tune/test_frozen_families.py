@@ -9,11 +9,13 @@ from trl.trainer.sft_trainer import SFTTrainer
 
 from driftmap.families.discover import find_layout
 from driftmap.families.matrices import site_weight
+from driftmap.families.quantised import four_bit
 from driftmap.load.masked_adapters import merged_masked_tensors, read_masked_adapter
 from driftmap.load.merged import merged_tensors
 from driftmap.measure.drift import dense_change
 from driftmap.tune.freezing import Frozen, unmoved
 from driftmap.tune.settings import TuningSettings
+from four_bit import needs_bitsandbytes, wide_llama
 from frozen_groups import mask_of, scattered
 from tiny import tiny_llama
 from tiny_families import tiny_family
@@ -118,3 +120,25 @@ def test_gradients_of_frozen_weights_are_0_before_they_are_clipped(
     Watched(tmp_path).run(model=model, settings=FULL, frozen=frozen)
     assert set(seen) == {(False, True)}
     assert len(seen) == 3 * len(sites)
+
+
+@needs_bitsandbytes
+@pytest.mark.slow
+@pytest.mark.parametrize("way", ["element", "rows"])
+def test_rounded_base_is_left_where_it_is_frozen(tmp_path, way):
+    model = wide_llama(layers=1)
+    sites = llama_sites(model)
+    frozen = Frozen(members=scattered(sites, 0.005), way=way)
+    still, folder = unmoved(frozen, sites), tmp_path / "step_3"
+    merge = merged_masked_tensors if way == "element" else merged_tensors
+    with four_bit(model):
+        base = {site: site_weight(model, site).clone() for site in sites}
+        settings = replace(LORA, tune="qlora")
+        Watched(tmp_path).run(
+            model=model, sites=sites, settings=settings, frozen=frozen
+        )
+        merged = merge(model, sites, folder)
+    for site in sites:
+        after, mask = merged[f"{site.path}.weight"], mask_of(site, still[site])
+        assert torch.equal(after[mask], base[site][mask].to(after.dtype))
+        assert (after != base[site])[~mask].float().mean() > 0.9
