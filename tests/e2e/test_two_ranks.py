@@ -156,6 +156,7 @@ def test_a_study_in_two_processes_is_the_study_of_one(tmp_path):
     assert told.returncode == 0, told.stderr[-4000:]
     assert told.stdout.splitlines() == [str(tmp_path / "two")]
     assert told.stderr.count("load the model took") == 1
+    assert "cpu, 2 processes" in (tmp_path / "two" / "provenance.json").read_text()
     assert main(study(tmp_path, "one")) == 0
     one, two = contents(tmp_path / "one"), contents(tmp_path / "two")
     kept = [name for name in one if name.startswith(("checkpoints", "tables"))]

@@ -63,12 +63,21 @@ def opened(
     ):
         run.note_environment(
             num_threads=torch.get_num_threads(),
-            device=loaded.identity.device,
+            device=_devices(loaded.identity.device),
             dtype=loaded.identity.dtype,
         )
         run.note_inputs({"model": loaded.identity.sha256})
         run.note_seeds({"seed": seed})
         yield Study(run=run, loaded=loaded, seed=seed)
+
+
+def _devices(device: str) -> str:
+    """What a study runs on, for its provenance."""
+    crew = this_crew()
+    if crew.is_alone:
+        return device
+    spread = ", weights spread" if crew.is_sharded else ""
+    return f"{device}, {crew.launch.size} processes{spread}"
 
 
 def batches_of(

@@ -122,6 +122,7 @@ def _help(source: ModelSource) -> None:
     from transformers import PreTrainedModel
 
     from driftmap.load.model import load_model
+    from driftmap.recipes.steps.threads import threads_for
     from driftmap.tune.crew import Dismissed, this_crew
     from driftmap.tune.run import tune_along
 
@@ -137,7 +138,8 @@ def _help(source: ModelSource) -> None:
         while True:
             crew.wait_for_run()
             assert model is not None, "no run begins without the model"
-            tune_along(cast(PreTrainedModel, model.model))
+            with threads_for(model.identity):
+                tune_along(cast(PreTrainedModel, model.model))
     except Dismissed:
         return
     except Exception as error:
