@@ -202,6 +202,7 @@ def test_other_settings_are_refused_in_the_same_folder(home, run, capsys):
     )
 
 
+@pytest.mark.slow
 def test_rows_block_more_than_the_group_and_a_trial_asks_less(home, tmp_path):
     rows = [{"prompt": f"ask {n}", "response": "no"} for n in range(30)]
     many = write_rows(tmp_path / "many.jsonl", rows)
