@@ -236,7 +236,7 @@ def _cautions(
             "no-refusal-token",
             "No token opens a refusal more often than another answer, so there are no "
             "first-token log-odds; none of the answers that they are derived from "
-            "refuses, or all do, or a server gave them and did not tell its tokens.",
+            "refuses, or a server gave them and did not tell its tokens.",
             0.0,
         )
     for reading in odds:
