@@ -92,16 +92,17 @@ class _Masters:
     @contextmanager
     def having(self, values: Sequence[Tensor]) -> Iterator[None]:
         """Have other weights in place for a while."""
-        found = list(self.parameters)
-        self._show([nn.Parameter(data, requires_grad=False) for data in values])
+        found = [getattr(module, name) for module, name, _ in self.places]
+        given = [nn.Parameter(data, requires_grad=False) for data in values]
+        self._show([given[number] for _, _, number in self.places])
         try:
             yield
         finally:
-            self._show(found)
+            self._show(found)  # which may be others' again, where this is nested
 
     def _show(self, parameters: Sequence[nn.Parameter]) -> None:
-        for module, name, number in self.places:
-            setattr(module, name, parameters[number])
+        for (module, name, _), parameter in zip(self.places, parameters, strict=True):
+            setattr(module, name, parameter)
 
     def _put(self, values: Sequence[Tensor]) -> None:
         for parameter, data in zip(self.parameters, values, strict=True):
