@@ -36,7 +36,8 @@ MEANINGS: dict[AblationKind, str] = {
 }
 
 P_VALUES = (
-    "p is adjusted for many tests, but for the one that was declared beforehand "
+    "Differences of rates are in points of per cent, of log-odds in nats. p is "
+    "adjusted for many tests, but for the one that was declared beforehand "
     "(`declared`)."
 )
 
@@ -144,7 +145,7 @@ def _difference(value: Interval, *, is_rate: bool) -> str:
     estimate, low, high = (
         f"{scale * v:+.{digits}f}" for v in (value.estimate, value.low, value.high)
     )
-    return f"{estimate}{' points' if is_rate else ''} ({low} to {high})"
+    return f"{estimate} ({low} to {high})"
 
 
 def _p(value: float) -> str:

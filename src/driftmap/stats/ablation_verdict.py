@@ -25,7 +25,7 @@ WITHOUT = {
     "noise": "With `{}` disturbed",
     "heads": "Without these heads",
     "actsvd": "Without these directions",
-    "projection": "Without these directions, but for what utility uses",
+    "projection": "Without these directions, but for what utility uses,",
 }
 """How a sentence begins, by what was done."""
 

@@ -48,13 +48,13 @@ def test_every_number_has_its_count_its_interval_and_its_null():
     row = said[said.index("refusal rate (`declared`) 50") :]
     assert row.startswith(
         "refusal rate (`declared`) 50 100 % (90 to 110) 20 % (10 to 30) "
-        "95 % (90 to 100) -75 points (-85 to -65) ≤ 0.0001 refusal log-odds"
+        "95 % (90 to 100) -75 (-85 to -65) ≤ 0.0001 refusal log-odds"
     )
     assert "refusal log-odds 50 6.00 (5.90 to 6.10) -1.00" in said
     by_dose = said[said.index("Every outcome at every dose") :]
     assert (
         "refusal rate 0.5 50 60 % (50 to 70) 95 % (90 to 100) "
-        "-35 points (-45 to -25) 2.00e-4" in by_dose
+        "-35 (-45 to -25) 2.00e-4" in by_dose
     )
 
 
