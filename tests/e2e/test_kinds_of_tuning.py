@@ -15,12 +15,22 @@ from driftmap.families.quantised import four_bit
 from driftmap.load.adapters import read_adapter
 from driftmap.load.attach import attach_adapter
 from driftmap.measure.drift import dense_change
+from driftmap.recipes.steps import pages
 from driftmap.store.groups import load_group
 from driftmap.store.tables import load_table
 from four_bit import WIDTH, needs_bitsandbytes
 from tiny_studies import save_tiny_data, save_tiny_model, study_words
 
+SEEDS = ("seed-0", "seed-1")
+PLACE = ("seed", "step", "layer", "part", "path", "group", "unit", "metric")
+
 pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(autouse=True)
+def no_pictures(monkeypatch):
+    """Drawing takes most of the time of a study this small."""
+    monkeypatch.setattr(pages, "save_pictures", lambda figures, folder: None)
 
 
 def study(folder, *more, hidden=16):
@@ -29,6 +39,30 @@ def study(folder, *more, hidden=16):
     words = study_words(model, save_tiny_data(folder), folder / "run")
     assert main([*words, *more]) == 0
     return model, folder / "run"
+
+
+def assert_again(folder, run, *more):
+    """The run's own checkpoints, given back, give its numbers to the last bit."""
+    words = study_words(folder / "model", save_tiny_data(folder), folder / "again")
+    given = [f"--checkpoints={run / 'checkpoints' / seed}" for seed in SEEDS]
+    assert main([*words, *given, *more]) == 0
+    first, again = (
+        {
+            tuple(row[name] for name in PLACE): row
+            for row in load_table(folder / "tables/drift.parquet").rows()
+            if row["step"] in (2, 4)
+        }
+        for folder in (run, folder / "again")
+    )
+    assert first.keys() == again.keys()
+    for place, row in first.items():
+        np.testing.assert_equal(again[place], row)
+    read = [
+        json.loads((folder / "statistics.json").read_text())
+        for folder in (run, folder / "again")
+    ]
+    assert read[0]["ratios"] == read[1]["ratios"]
+    assert read[0]["behaviours"] == read[1]["behaviours"]
 
 
 def pooled_change(run, model, step, group):
@@ -54,6 +88,34 @@ def measured(run, step, group):
         seed=0, step=step, group=group, unit="weight", metric="absolute", layer=-1
     )
     return table["mean"].item()
+
+
+def test_every_parameter(tmp_path):
+    model, run = study(tmp_path, "--tune=full", "--merged", "--export-json")
+    before = AutoModelForCausalLM.from_pretrained(model)
+    sites = find_layout(before).sites
+    for step in (2, 4):
+        after = AutoModelForCausalLM.from_pretrained(
+            run / f"checkpoints/seed-0/step-{step:06d}"
+        )
+        members = load_group(run / "groups/top.safetensors").members
+        moved = [
+            (site_weight(after, site).double() - site_weight(before, site).double())
+            .abs()
+            .reshape(-1)[torch.from_numpy(members[site].astype(np.int64))]
+            for site in sites
+        ]
+        expected = torch.cat(moved).mean().item()
+        assert measured(run, step, "top") == pytest.approx(expected, rel=1e-9)
+    merged = AutoModelForCausalLM.from_pretrained(run / "merged/seed-0")
+    for name, weight in merged.state_dict().items():
+        assert torch.equal(weight, after.state_dict()[name]), name
+    assert (run / "json/seed-0/drift_step_000004.json").is_file()
+    report = " ".join((run / "report.txt").read_text().split())
+    assert "Every parameter is trained, in float32, under several seeds." in report
+    assert "14 of 14 tuned matrices were saved whole" in report
+    assert "LoRA" not in report
+    assert_again(tmp_path, run)
 
 
 def test_rank_scaled_dora_with_patterns(tmp_path):
@@ -89,6 +151,11 @@ def test_rank_scaled_dora_with_patterns(tmp_path):
     )
     assert torch.allclose(merged(ids).logits, worn(ids).logits, atol=1e-4)
     assert not torch.allclose(merged(ids).logits, plain(ids).logits, atol=1e-2)
+    report = " ".join((run / "report.txt").read_text().split())
+    assert "A rank-scaled LoRA adapter, with DoRA for the lengths of the rows" in report
+    assert "It sits on `q_proj`, `up_proj` alone." in report
+    assert "4 of 4 tuned matrices have DoRA" in report
+    assert_again(tmp_path, run)
 
 
 @needs_bitsandbytes
@@ -115,7 +182,10 @@ def test_four_bit_base(tmp_path, capsys):
     assert dtypes == ["float32", "float32, blocks in nf4"]
     statistics = json.loads((run / "statistics.json").read_text())
     assert "quantised-base" in json.dumps(statistics)
-    assert "4 bits" in (run / "report.html").read_text()
+    report = " ".join((run / "report.txt").read_text().split())
+    assert "The weights under the adapter are rounded to 4 bits (nf4)." in report
+    assert "trained under several seeds, on weights rounded to 4 bits." in report
+    assert_again(tmp_path, run, "--tune=qlora")
 
 
 def test_missing_bitsandbytes_is_one_sentence(tmp_path, capsys, monkeypatch):
