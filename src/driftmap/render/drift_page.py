@@ -4,7 +4,6 @@ from driftmap.render.drift_answer import answer_section
 from driftmap.render.drift_behaviour import behaviour_section
 from driftmap.render.drift_evidence import chance_section, evidence_section
 from driftmap.render.drift_frozen import frozen_sections
-from driftmap.render.drift_frozen import frozen_sections
 from driftmap.render.drift_glossary import words_section
 from driftmap.render.drift_method import method_section
 from driftmap.render.drift_metrics import metrics_section
@@ -27,7 +26,6 @@ def drift_page(study: DriftStudy) -> Page:
         sections=[
             answer_section(study),
             words_section(study),
-            *frozen_sections(study),
             *frozen_sections(study),
             behaviour_section(study),
             evidence_section(study),

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from driftmap.results.freezing import Freezing
 from driftmap.results.provenance import ModelIdentity
 from driftmap.results.statistics import DriftStatistics
 from driftmap.results.table import Table
@@ -47,6 +48,7 @@ class DriftStudy:
         losses: Columns seed, step, loss_nats, learning_rate.
         statistics: Tests, intervals, verdict.
         versions: Package -> version of what made the run.
+        freezing: What was kept from moving; None where every tuned weight could.
         overlaps: How much the groups share, columns as in
             `tables/group_overlap.parquet`; None where the run did not look.
         grid: What the declared group would be at other shares, columns p, q,
@@ -63,5 +65,6 @@ class DriftStudy:
     losses: Table
     statistics: DriftStatistics
     versions: Mapping[str, str]
+    freezing: Freezing | None = None
     overlaps: Table | None = None
     grid: Table | None = None
