@@ -5,7 +5,7 @@ from pathlib import Path
 
 from driftmap.core.errors import UsageError
 from driftmap.results.freezing import FreezingWay
-from driftmap.results.groups import DECLARED
+from driftmap.results.rules import DECLARED
 from driftmap.tune.settings import TuningSettings
 from driftmap.tune.ways import require_way
 

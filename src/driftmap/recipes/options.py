@@ -13,7 +13,7 @@ from cyclopts import Group, Parameter, Token
 
 from driftmap.core.errors import UsageError
 from driftmap.recipes.freeze_options import FreezeOptions
-from driftmap.results.groups import Per
+from driftmap.results.rules import Per
 from driftmap.tune.settings import TuningSettings
 
 
@@ -279,8 +279,9 @@ class ElsewhereOptions:
     scored for."""
 
     checkpoints: tuple[Path, ...] = ()
-    """Adapters trained elsewhere (folder of a training run with its checkpoints, or one
-    adapter; may be repeated, once per run); by default the model is tuned."""
+    """Adapters or whole models trained elsewhere (folder of a training run with its
+    checkpoints, or one of them; may be repeated, once per run); by default the model is
+    tuned."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

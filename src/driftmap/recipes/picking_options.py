@@ -10,7 +10,7 @@ from driftmap.recipes.options import (
     ScoringOptions,
     require_share,
 )
-from driftmap.results.groups import Per
+from driftmap.results.rules import Per
 from driftmap.signals.units import Grain
 
 DEFAULT_SHARE = 0.01

@@ -17,7 +17,7 @@ from driftmap.results.ablation import (
     Ablated,
     AblationStudy,
 )
-from driftmap.results.groups import DECLARED
+from driftmap.results.rules import DECLARED
 from driftmap.results.table import Table
 
 CONTROLS = "controls"

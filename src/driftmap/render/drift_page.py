@@ -8,6 +8,7 @@ from driftmap.render.drift_glossary import words_section
 from driftmap.render.drift_method import method_section
 from driftmap.render.drift_metrics import metrics_section
 from driftmap.render.drift_overlap import overlap_sections
+from driftmap.render.drift_ways import is_whole
 from driftmap.render.drift_words import declared_card, is_read, is_tuned_elsewhere
 from driftmap.render.page import Page
 from driftmap.render.settings_section import settings_section
@@ -46,7 +47,8 @@ def _tuned(study: DriftStudy) -> str:
     seeds = study.statistics.num_seeds
     if is_tuned_elsewhere(study):
         runs = f"{seeds} training run{'s' * (seeds != 1)}"
-        return f"with the adapters of {runs} made elsewhere"
+        made = "models" if is_whole(study) else "adapters"
+        return f"with the {made} of {runs} made elsewhere"
     tune_on = short_name(str(study.settings["tune_on"]))
     return f"fine-tuned on `{tune_on}` under {seeds} seed{'s' * (seeds != 1)}"
 

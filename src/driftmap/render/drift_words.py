@@ -1,7 +1,7 @@
 """What is true of this study: are its groups and adapters its own or from elsewhere?"""
 
 from driftmap.results.drift_study import DriftStudy, GroupCard
-from driftmap.results.groups import DECLARED
+from driftmap.results.rules import DECLARED
 
 
 def declared_card(study: DriftStudy) -> GroupCard:

@@ -13,7 +13,7 @@ from driftmap.results.freeze_study import (
     REFUSAL,
     FreezeStudy,
 )
-from driftmap.results.groups import DECLARED
+from driftmap.results.rules import DECLARED
 from driftmap.results.table import Table
 
 CONTROL = "control"

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from math import floor, isfinite, log, log10
 from pathlib import PurePosixPath
 
-from driftmap.results.groups import DECLARED
+from driftmap.results.rules import DECLARED
 from driftmap.results.statistics import Interval
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
 
 import numpy as np
 from jaxtyping import Float32, Int64
@@ -10,20 +9,9 @@ from jaxtyping import Float32, Int64
 from driftmap.core.errors import DataError
 from driftmap.core.places import Site
 from driftmap.results.positions import common, united, without
+from driftmap.results.rules import CONTROL_RULES
 
 FlatIndex = Int64[np.ndarray, " weight"]
-
-Per = Literal["matrix", "row", "layer", "global"]
-"""Among which weights a share is meant."""
-
-DECLARED = "difference"
-"""The group of the one test that is declared before training, where a run chose it."""
-
-CONTROL_RULES = ("random", "matched")
-"""Groups chosen this way are drawn, not declared: they stand for other weights."""
-
-IMPORTED = "imported"
-"""The rule of a group that another program chose."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

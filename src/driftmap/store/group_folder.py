@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from driftmap.core.errors import StoreError
-from driftmap.results.groups import DECLARED
+from driftmap.results.rules import DECLARED
 
 PUBLISHED = {"safety_set_diff": DECLARED, "safety_snip_top": "top"}
 """Names of published group files, and what they are called here."""

@@ -10,7 +10,10 @@ import pytest
 
 from driftmap.cli.main import main
 
-COMMANDS = ("demo", "drift", "score", "report", "clean", "data", "run")
+COMMANDS = (
+    "demo", "drift", "score", "ablate", "freeze", "evaluate", "report", "clean", "data",
+    "run",
+)  # fmt: skip
 DRIFTMAP = Path(sys.executable).with_name("driftmap")
 NO_DEFAULT = re.compile(r"\[(default: .+|required)\]|by default")
 

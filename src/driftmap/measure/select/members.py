@@ -20,7 +20,7 @@ from driftmap.measure.select.ranked import (
     ScoreOf,
     sorting_keys,
 )
-from driftmap.results.groups import Per
+from driftmap.results.rules import Per
 
 _BLOCK = 1 << 22
 

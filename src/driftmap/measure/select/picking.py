@@ -14,7 +14,7 @@ from driftmap.measure.select.ranked import (
     sorting_keys,
 )
 from driftmap.measure.select.stream import RunningTop
-from driftmap.results.groups import Per
+from driftmap.results.rules import Per
 
 
 class Picker:

@@ -19,8 +19,8 @@ from driftmap.measure.select.ranked import (
     Ranked,
     ScoreOf,
 )
-from driftmap.results.groups import Per
 from driftmap.results.positions import without
+from driftmap.results.rules import Per
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

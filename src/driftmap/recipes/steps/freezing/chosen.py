@@ -19,8 +19,9 @@ from driftmap.recipes.steps.scoring.kept import (
     scores_inputs,
     scores_of_both,
 )
-from driftmap.results.groups import DECLARED, GroupOrigin, WeightGroup
+from driftmap.results.groups import GroupOrigin, WeightGroup
 from driftmap.results.positions import FlatIndex
+from driftmap.results.rules import DECLARED
 from driftmap.store.groups import load_group, save_group
 from driftmap.store.steps import StepOutcome
 

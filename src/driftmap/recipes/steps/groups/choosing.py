@@ -29,7 +29,8 @@ from driftmap.recipes.steps.scoring.kept import (
     scores_inputs,
     scores_of_both,
 )
-from driftmap.results.groups import DECLARED, GroupOrigin, WeightGroup
+from driftmap.results.groups import GroupOrigin, WeightGroup
+from driftmap.results.rules import DECLARED
 from driftmap.store.steps import StepOutcome
 
 _IN_MEMORY = ScorePlaces()

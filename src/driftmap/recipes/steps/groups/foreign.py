@@ -13,7 +13,8 @@ from driftmap.recipes.steps.bench import Study
 from driftmap.recipes.steps.groups.controls import matched_control, random_control
 from driftmap.recipes.steps.groups.files import save_groups, save_overlaps
 from driftmap.recipes.steps.groups.overlaps import overlaps_of
-from driftmap.results.groups import CONTROL_RULES, IMPORTED, GroupOrigin, WeightGroup
+from driftmap.results.groups import GroupOrigin, WeightGroup
+from driftmap.results.rules import CONTROL_RULES, IMPORTED
 from driftmap.results.table import Table
 from driftmap.store.files import sha256_of
 from driftmap.store.group_folder import FoundGroup, find_groups

@@ -9,7 +9,7 @@ from driftmap.core.errors import DataError
 from driftmap.core.places import Site
 from driftmap.measure.select import Cut, Members, Picker, n_of_m
 from driftmap.recipes.picking_options import PickingOptions
-from driftmap.results.groups import Per
+from driftmap.results.rules import Per
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,8 +9,9 @@ from driftmap.core.places import Site
 from driftmap.measure.select import Cut, GridTally, Picker, Ranked
 from driftmap.recipes.options import GroupOptions
 from driftmap.recipes.steps.groups.overlaps import Halved
-from driftmap.results.groups import DECLARED, FlatIndex
+from driftmap.results.groups import FlatIndex
 from driftmap.results.positions import without
+from driftmap.results.rules import DECLARED
 from driftmap.results.table import Table
 from driftmap.signals.scores import FixedScores, HalfScores, MatrixScores
 
