@@ -113,6 +113,7 @@ def plan_of(drift):
         scoring=drift.scoring,
         groups=drift.groups,
         lora=drift.lora,
+        freezing=drift.freezing,
         evaluation=drift.evaluation,
         testing=drift.testing,
         elsewhere=ElsewhereOptions(),

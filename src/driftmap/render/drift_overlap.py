@@ -1,5 +1,7 @@
 """How alike are the groups, and would other samples or shares choose others?"""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from driftmap.render.charts import Shades
@@ -8,6 +10,7 @@ from driftmap.render.page import Figure, Folded, Grid, Node, Paragraph, Section
 from driftmap.render.wording import percent, share
 from driftmap.results.drift import POOLED_LAYER
 from driftmap.results.drift_study import DriftStudy
+from driftmap.results.rules import DECLARED
 from driftmap.results.table import Cell, Table
 
 MOST_ROWS = 600
@@ -64,8 +67,7 @@ def _group_figure(table: Table) -> Figure:
         title="What every two groups share, over all matrices",
         reading="Jaccard. On the diagonal stands what two halves of the samples choose "
         "alike, the ceiling of the group; it is empty where no samples chose the group "
-        "or nothing is known of halves. A 0 of `difference` with `utility`, and of "
-        "`matched` with scored groups, follows from how they are taken.",
+        f"or nothing is known of halves. {_by_rule(labels)}".strip(),
         chart=Shades(
             x_labels=labels,
             y_labels=labels[::-1],
@@ -77,6 +79,16 @@ def _group_figure(table: Table) -> Figure:
             ],
             value_title="Jaccard",
         ),
+    )
+
+
+def _by_rule(labels: Sequence[str]) -> str:
+    """Which zeros are no finding, among the groups that a study chose by itself."""
+    if not {DECLARED, "utility"} <= set(labels):
+        return ""
+    return (
+        f"A 0 of `{DECLARED}` with `utility`, and of `matched` with scored groups, "
+        "follows from how they are taken."
     )
 
 
