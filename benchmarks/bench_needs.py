@@ -107,13 +107,14 @@ def settings_of(drift):
 
 
 def plan_of(drift):
+    from driftmap.recipes.freeze_options import FreezeOptions
     from driftmap.recipes.options import ElsewhereOptions, OutputOptions, StudyPlan
 
     return StudyPlan(
         scoring=drift.scoring,
         groups=drift.groups,
         lora=drift.lora,
-        freezing=drift.freezing,
+        freezing=FreezeOptions(),
         evaluation=drift.evaluation,
         testing=drift.testing,
         elsewhere=ElsewhereOptions(),

@@ -70,7 +70,7 @@ def test_log_odds_stand_for_refusal(result):
     assert this["refused_auc"] >= 0.99
     assert this["means"]["first token: harmful"]["low"] > 2
     assert this["means"]["first token: harmless"]["high"] < -2
-    assert list(result["first_tokens"].values()) == [" I"]
+    assert list(result["first_tokens"].values()) == ["I"]
 
 
 def test_the_words_of_a_refusal_in_the_mouth_are_no_refusal(result):
