@@ -154,6 +154,7 @@ def run(drift, estimate):
     from driftmap.recipes.steps.inference import drifting
     from driftmap.recipes.steps.inference import testing as inference
     from driftmap.recipes.steps.tuning import training as tuning
+    from driftmap.recipes.steps.tuning.freezing import ALL_MOVE
 
     peaks = Peaks()
     sources = rows.Sources(
@@ -208,6 +209,7 @@ def run(drift, estimate):
                     num_shared=0,
                     is_trial=False,
                     agreement=load_table(chosen.path(AGREEMENT_FILE)),
+                    kept=ALL_MOVE,
                 ),
                 drift.testing,
             ),
