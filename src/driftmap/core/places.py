@@ -77,6 +77,39 @@ class Site:
         return self.num_rows * self.num_columns
 
 
+Half = Literal["attention", "mlp"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TensorPlace:
+    """One named parameter of a model, or the slice of a fused one that is of one part.
+
+    Args:
+        name: The parameter's own name in the model, without any adapter wrapper
+            (`model.layers.0.self_attn.q_proj.weight`); a slice adds its part
+            (`transformer.h.0.attn.c_attn.weight#q`).
+        part: What the tensor does; learned positions are `embed`.
+        layer: Number of the block, from 0; None outside the blocks.
+        half: Half of the block that the tensor belongs to; None outside both.
+        num_weights: Entries (count); None where a file made elsewhere does not tell.
+    """
+
+    name: str
+    part: Part
+    layer: int | None = None
+    half: Half | None = None
+    num_weights: int | None = None
+
+    @property
+    def parameter(self) -> str:
+        """Name of the whole parameter, of which this may be a slice.
+
+        >>> TensorPlace(name="h.0.c_attn.weight#q", part="q").parameter
+        'h.0.c_attn.weight'
+        """
+        return self.name.partition("#")[0]
+
+
 def canonical_order(site: Site) -> tuple[int, int, str]:
     """Sort key of sites: layer, then q k v o gate up down, then the rest by path.
 
