@@ -5,8 +5,10 @@ from typing import Literal, get_args
 
 Part = Literal[
     "q", "k", "v", "o", "gate", "up", "down",
-    "router", "expert", "embed", "head", "norm", "bias",
+    "router", "expert", "embed", "head", "norm", "bias", "block",
 ]  # fmt: skip
+
+"""What a tensor does; `block` is what a whole decoder block, or a half of it, gives."""
 
 PARTS: tuple[Part, ...] = get_args(Part)
 
