@@ -59,3 +59,7 @@ class MeasureError(DriftmapError):
 
 class StoreError(DriftmapError):
     """A file of a run is missing, foreign or corrupted, or cannot be written."""
+
+
+class EngineError(DriftmapError):
+    """Processes or machines that shared the work were lost, or cannot be had."""

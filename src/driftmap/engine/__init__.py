@@ -1,0 +1,1 @@
+"""Where does work run? In this process, in worker processes, or on a Ray cluster."""
