@@ -2,8 +2,9 @@ import subprocess
 import sys
 
 MODULES = (
-    "codec", "drift_logs", "files", "groups", "interop", "json_scan", "log", "plain",
-    "provenance", "recipe_file", "run_dir", "scores", "steps", "tables",
+    "codec", "drift_logs", "files", "groups", "interop", "json_members", "json_scan",
+    "log", "pair_json", "pair_json_export", "pair_products", "plain", "provenance",
+    "recipe_file", "run_dir", "scores", "steps", "tables",
 )  # fmt: skip
 
 
