@@ -3,7 +3,8 @@
 The response is found by character offsets in the rendered text, never by the length
 of a prompt tokenised on its own: many tokenizers merge across the border. A token that
 straddles a border counts as the response's, at its start and at its end alike: no other
-token holds those characters.
+token holds those characters. At its start that needs more than a space: `:▁` before a
+response that begins with a space is the template's, `▁Yes` the response's.
 """
 
 import hashlib
@@ -41,6 +42,10 @@ class Encoding:
 
     learn_end: bool = False
     """Count the end-of-sequence token too, adding it where the template has none."""
+
+    turn_end: bool = False
+    """Count the first special token that the template writes after the response too:
+    end of turn or of sequence. None is added."""
 
 
 def encode(
@@ -169,7 +174,7 @@ def _encode_one(
     _check_sample(sample, settings)
     rendered = render(sample, tokenizer)
     ids, offsets = _tokenise(rendered, tokenizer)
-    first, stop = _token_span(offsets, rendered.start, rendered.stop)
+    first, stop = _token_span(offsets, rendered)
     if first == stop:
         raise DataError(f"{sample.id}: its response has no tokens; leave the row out")
     if settings.learn_end:
@@ -181,6 +186,8 @@ def _encode_one(
     encoded = _encoded(
         sample.id, ids, counted=counted, prompt_length=0 if running else first
     )
+    if settings.turn_end:
+        encoded.counted[_turn_end(ids, offsets, rendered, tokenizer)] = True
     return _must_count(encoded)
 
 
@@ -264,17 +271,43 @@ def _tokenise(
     return list(tokens["input_ids"]), offsets
 
 
-def _token_span(offsets: np.ndarray, start: int, stop: int) -> tuple[int, int]:
-    """First token of a span of characters, and one past its last.
+def _token_span(
+    offsets: np.ndarray, rendered: Rendered, stop: int | None = None
+) -> tuple[int, int]:
+    """First token of the response, and one past its last.
 
     Byte-level tokenizers report a token of spaces as an empty interval; it reaches
     back to the end of the token before it. Added special tokens lie at (0, 0).
+
+    Args:
+        offsets: First character of each token and one past its last.
+        rendered: The text.
+        stop: One past the last character; that of the response by default.
     """
+    start, stop = rendered.start, rendered.stop if stop is None else stop
     begins, ends = offsets[:, 0], offsets[:, 1]
     previous_end = np.concatenate([[0], ends[:-1]])
     begins = np.where(begins == ends, np.minimum(previous_end, begins), begins)
-    inside = np.flatnonzero((ends > start) & (begins < stop))
-    return (int(inside[0]), int(inside[-1]) + 1) if len(inside) else (0, 0)
+    inside = np.flatnonzero((ends > start) & (begins < stop)).tolist()
+    while inside and begins[inside[0]] < start:
+        if rendered.text[start : ends[inside[0]]].strip():
+            break
+        inside = inside[1:]
+    return (inside[0], inside[-1] + 1) if inside else (0, 0)
+
+
+def _turn_end(
+    ids: list[int],
+    offsets: np.ndarray,
+    rendered: Rendered,
+    tokenizer: PreTrainedTokenizerBase,
+) -> list[int]:
+    """Place of the first special token after the response; none where there is none."""
+    added = tokenizer.added_tokens_decoder
+    special = [number for number, token in added.items() if token.special]
+    ends = [*special, tokenizer.eos_token_id]
+    after = np.flatnonzero(offsets[:, 0] >= rendered.stop).tolist()
+    return [place for place in after if ids[place] in ends][:1]
 
 
 def _with_end(
@@ -292,7 +325,7 @@ def _with_end(
     end = str(tokenizer.eos_token)
     at = rendered.text.find(end, rendered.stop)
     if at >= 0:
-        return ids, _token_span(offsets, rendered.start, at + len(end))[1]
+        return ids, _token_span(offsets, rendered, at + len(end))[1]
     if ids[-1] != tokenizer.eos_token_id:
         assert isinstance(tokenizer.eos_token_id, int)
         ids = [*ids, tokenizer.eos_token_id]

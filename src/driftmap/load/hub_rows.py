@@ -9,20 +9,28 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from driftmap.core.errors import DataError
 from driftmap.core.quoted import quoted
+
+if TYPE_CHECKING:
+    import datasets
 
 HUB_SOURCE = re.compile(
     r"(?P<name>[\w.-]+/[\w.-]+)(@(?P<config>[\w.-]+))?(:(?P<split>[^:/]+))?"
 )
 
 
-def read_hub_rows(source: str) -> tuple[str, list[dict[str, object]]]:
+def read_hub_rows(
+    source: str, wanted: tuple[str, str] | None = None
+) -> tuple[str, list[dict[str, object]]]:
     """Read one split of a data set, `train` unless the source says otherwise.
 
     Args:
         source: `OWNER/NAME[@CONFIG][:SPLIT]`, or a local folder.
+        wanted: A column and what a row must hold there to be read; all are read by
+            default.
 
     Returns:
         The short name, and the rows in order.
@@ -44,7 +52,8 @@ def read_hub_rows(source: str) -> tuple[str, list[dict[str, object]]]:
         split = match["split"] or "train"
     try:
         with _quiet():
-            rows = datasets.load_dataset(name, config, split=split).to_list()
+            found = datasets.load_dataset(name, config, split=split)
+            rows = _chosen(found, wanted).to_list()
     except DatasetNotFoundError as error:
         raise _not_there(source, error) from error
     except (ValueError, RuntimeError, FileNotFoundError, DatasetsError) as error:
@@ -60,6 +69,19 @@ def read_hub_rows(source: str) -> tuple[str, list[dict[str, object]]]:
             "check the path or the network, or give a local file"
         ) from error
     return Path(name).name, rows
+
+
+def _chosen(
+    found: "datasets.Dataset", wanted: tuple[str, str] | None
+) -> "datasets.Dataset":
+    """Rows with a value, found by their column alone: a mixture may be large."""
+    if wanted is None:
+        return found
+    column, value = wanted
+    if column not in found.column_names:
+        raise ValueError(f"it has no column {column}")
+    places = [k for k, cell in enumerate(found[column]) if cell == value]
+    return found.select(places)
 
 
 def _not_there(source: str, error: Exception) -> DataError:

@@ -69,6 +69,8 @@ def read_known(known: KnownSet) -> Rows:
         rows = _web_rows(known, known.origin)
     else:
         rows = _hub_rows(known, known.origin)
+    if known.num_turns is not None:
+        rows = _with_turns(rows, known, known.num_turns)
     return _without(rows, known) if known.leaves_out else rows
 
 
@@ -99,10 +101,11 @@ def _hub_rows(known: KnownSet, origin: HubSet) -> Rows:
     for copy in copies:
         if copy.is_file():
             read = read_rows(str(copy))
-            return replace(read, name=known.name, sha256=rows_sha256(read.rows))
+            rows = [row for row in read.rows if _is_of(row, origin)]
+            return _named(known, rows, len(read.rows), rows_sha256(rows))
     try:
         with phase(f"read {origin.repository} from the hub"):
-            _, rows = read_hub_rows(origin.repository)
+            _, rows = read_hub_rows(origin.repository, _wanted(origin))
     except DataError as error:
         raise DataError(
             f"{known.name}: {origin.repository} cannot be read from the hub; check the "
@@ -110,6 +113,24 @@ def _hub_rows(known: KnownSet, origin: HubSet) -> Rows:
             f"{', '.join(COPY_ENDINGS[1:])} will do as well)"
         ) from error
     return rows_of(known.name, rows, rows_sha256(rows))
+
+
+def _wanted(origin: HubSet) -> tuple[str, str] | None:
+    return None if origin.column is None else (origin.column, origin.value)
+
+
+def _is_of(row: Mapping[str, object], origin: HubSet) -> bool:
+    """Whether a copy's row is one of the set; a copy may hold the set's rows alone."""
+    return origin.column is None or row.get(origin.column, origin.value) == origin.value
+
+
+def _named(
+    known: KnownSet, rows: Sequence[Mapping[str, object]], num_read: int, sha256: str
+) -> Rows:
+    _must_be_left(known, rows)
+    if len(rows) < num_read:
+        say(f"{known.name}: {len(rows)} of the {num_read} rows of its copy are its own")
+    return rows_of(known.name, rows, sha256)
 
 
 def _in_hub_cache(origin: HubSet) -> Path | None:
@@ -127,9 +148,27 @@ def _without(rows: Rows, known: KnownSet) -> Rows:
         f"{known.name}: {len(rows.rows) - len(kept)} of {len(rows.rows)} rows hold a "
         "phrase of its list and are left out"
     )
-    if not kept:
-        raise DataError(f"{known.name}: no row is left; is the copy the right file?")
+    _must_be_left(known, kept)
     return rows_of(known.name, kept, rows_sha256(kept))
+
+
+def _with_turns(rows: Rows, known: KnownSet, num_turns: int) -> Rows:
+    kept = tuple(
+        row
+        for row in rows.rows
+        if isinstance(turns := row.get("messages"), list) and len(turns) == num_turns
+    )
+    say(
+        f"{known.name}: {len(rows.rows) - len(kept)} of {len(rows.rows)} rows have not "
+        f"exactly {num_turns} turns and are left out"
+    )
+    _must_be_left(known, kept)
+    return rows_of(known.name, kept, rows_sha256(kept))
+
+
+def _must_be_left(known: KnownSet, rows: Sequence[object]) -> None:
+    if not rows:
+        raise DataError(f"{known.name}: no row is left; is the copy the right file?")
 
 
 def _holds(row: Mapping[str, object], phrases: Sequence[str]) -> bool:

@@ -3,6 +3,7 @@
 A set is one row of data; `known_rows` finds and reads it.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -34,10 +35,14 @@ class HubSet:
     Args:
         repository: `OWNER/NAME[@CONFIG][:SPLIT]`.
         stem: What a copy of it is called on this machine, without the ending.
+        column: Only rows are taken that hold `value` in this column; all by default.
+        value: What they hold there.
     """
 
     repository: str
     stem: str
+    column: str | None = None
+    value: str = ""
 
     @property
     def page(self) -> str:
@@ -56,6 +61,8 @@ class KnownSet:
         origin: Where it comes from.
         leaves_out: Rows that hold one of these phrases, at the start of a word and in
             whatever case, are dropped.
+        num_turns: Rows with another number of `messages` are dropped; all stay by
+            default (count).
     """
 
     name: str
@@ -63,6 +70,7 @@ class KnownSet:
     licence: str
     origin: WebFile | HubSet
     leaves_out: tuple[str, ...] = ()
+    num_turns: int | None = None
 
 
 SAFETY_PHRASES = (
@@ -92,6 +100,7 @@ SAFETY_PHRASES = (
 """Marks of rows about safety. A broad list of our own: it drops harmless rows too."""
 
 _CLEANED = HubSet(repository="yahma/alpaca-cleaned", stem="alpaca_cleaned")
+_LIMA_VERSION_LICENCE = "see its page; that of lima holds too"
 _CLEANED_LICENCE = "CC-BY-4.0 (on GitHub its authors say CC-BY-NC-4.0)"
 
 KNOWN_SETS: tuple[KnownSet, ...] = (
@@ -127,4 +136,41 @@ KNOWN_SETS: tuple[KnownSet, ...] = (
         origin=_CLEANED,
         leaves_out=SAFETY_PHRASES,
     ),
+    KnownSet(
+        name="lima",
+        what="988 questions with one answer of LIMA (Zhou et al. 2023), as in Tulu 2",
+        licence="ODC-BY (Tulu 2); LIMA itself: CC-BY-NC-SA, or stricter by source",
+        origin=HubSet(
+            repository="allenai/tulu-v2-sft-mixture",
+            stem="lima",
+            column="dataset",
+            value="lima",
+        ),
+        num_turns=2,
+    ),
+    KnownSet(
+        name="lima_paraphrased",
+        what="lima, questions and answers paraphrased by GPT-4o mini (Select or "
+        "Project?, arXiv:2601.16651)",
+        licence=_LIMA_VERSION_LICENCE,
+        origin=HubSet(
+            repository="lukashinterleitner/LIMA-paraphrased-GPT-4o-mini",
+            stem="lima_paraphrased",
+        ),
+    ),
+    KnownSet(
+        name="lima_generated",
+        what="answers of AMD-OLMo-1B-SFT to the questions of lima_paraphrased "
+        "(the same)",
+        licence=_LIMA_VERSION_LICENCE,
+        origin=HubSet(
+            repository="lukashinterleitner/LIMA-model-generated-amd-AMD-OLMo-1B-SFT",
+            stem="lima_generated",
+        ),
+    ),
 )
+
+VERSIONS_OF: Mapping[str, tuple[str, ...]] = {
+    "lima": ("lima_paraphrased", "lima_generated")
+}
+"""Known sets that hold versions of another known set, by its name."""

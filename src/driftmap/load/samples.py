@@ -98,22 +98,33 @@ def all_are_taken(whole: SampleSet) -> str:
     return f"{Path(whole.source).name}: all its {len(whole.samples)} rows are taken"
 
 
+def rows_of_source(source: str) -> Rows | YieldedSamples:
+    """Read the rows of a source, whatever kind it is of.
+
+    Args:
+        source: As `read_samples` takes it.
+
+    Returns:
+        Its rows, or the samples that a function of a person's own made itself.
+
+    Raises:
+        DataError: The source is missing, empty or broken.
+    """
+    if (python := python_source(source)) is not None:
+        return read_python(python)
+    if (known := known_set(source)) is not None:
+        return read_known(known)
+    return read_rows(source)
+
+
 def _whole(
     source: str, shapes: Sequence[Shape], columns: Mapping[str, str]
 ) -> SampleSet:
-    if (python := python_source(source)) is not None:
-        found = read_python(python)
-        if isinstance(found, YieldedSamples):
-            return SampleSet(
-                samples=found.samples,
-                shape="samples",
-                source=source,
-                sha256=found.sha256,
-            )
-    elif (known := known_set(source)) is not None:
-        found = read_known(known)
-    else:
-        found = read_rows(source)
+    found = rows_of_source(source)
+    if isinstance(found, YieldedSamples):
+        return SampleSet(
+            samples=found.samples, shape="samples", source=source, sha256=found.sha256
+        )
     return _shaped(source, found, shapes, columns)
 
 

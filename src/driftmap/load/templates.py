@@ -10,6 +10,8 @@ The response is found by rendering the turns a second time with a mark in its pl
 what is the same before and after the mark is template, what is left is the response.
 """
 
+from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -31,6 +33,20 @@ TEMPLATE_DATE = "26 Jul 2024"
 
 _MARK = "RESPONSEqzSTANDSqzHERE"
 
+TemplateName = Literal["tulu"]
+TEMPLATES: Mapping[TemplateName, str] = {
+    "tulu": (
+        "{% for message in messages %}"
+        "{{ '<|' + message['role'] + '|>\n' + message['content'] }}"
+        "{{ eos_token if message['role'] == 'assistant' else '\n' }}"
+        "{% if message['role'] == 'assistant' and not loop.last %}{{ '\n' }}{% endif %}"
+        "{% endfor %}"
+        "{% if add_generation_prompt %}{{ '<|assistant|>\n' }}{% endif %}"
+    )
+}
+"""Chat templates that have a name here. `tulu` (Ivison et al. 2023) writes no begin
+token: `<|user|>`, the question, `<|assistant|>`, the answer and the end token."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rendered:
@@ -48,6 +64,31 @@ class Rendered:
     start: int
     stop: int
     complete: bool
+
+
+def with_template(
+    tokenizer: PreTrainedTokenizerBase, name: TemplateName | None
+) -> PreTrainedTokenizerBase:
+    """Give a copy of a tokenizer that has another chat template.
+
+    Args:
+        tokenizer: It stays as it is.
+        name: A template of `TEMPLATES`; the tokenizer itself comes back for None.
+
+    Raises:
+        ModelError: The template needs an end token and the tokenizer has none.
+    """
+    if name is None:
+        return tokenizer
+    if tokenizer.eos_token is None:
+        raise ModelError(
+            f"{tokenizer.name_or_path}: its tokenizer has no end token, which the "
+            f"template `{name}` writes; set `eos_token` in tokenizer_config.json",
+            topic="chat-template",
+        )
+    other = deepcopy(tokenizer)
+    other.chat_template = TEMPLATES[name]
+    return other
 
 
 def render(sample: Sample, tokenizer: PreTrainedTokenizerBase) -> Rendered:
@@ -134,13 +175,15 @@ def _plain(text: str, start: int, tokenizer: PreTrainedTokenizerBase) -> Rendere
 
 def _templated(sample: Sample, tokenizer: PreTrainedTokenizerBase) -> Rendered:
     *turns, last = sample.messages
+    said = last.content.strip()
     text = _apply(sample, tokenizer, (*turns, last), generate=False)
     marked_turn = Message(role=last.role, content=_MARK)
     marked = _apply(sample, tokenizer, (*turns, marked_turn), generate=False)
     before, mark, after = marked.rpartition(_MARK)
     stop = len(text) - len(after)
     framed = text.startswith(before) and text.endswith(after) and len(before) < stop
-    if not mark or not framed or last.content.strip() not in text[len(before) : stop]:
+    # White space at its ends may go: many templates trim.
+    if not mark or not framed or text[len(before) : stop].strip() != said:
         raise ModelError(
             f"{sample.id}: the chat template of {tokenizer.name_or_path} changes the "
             "response, so its tokens cannot be told apart; give the sample as "
