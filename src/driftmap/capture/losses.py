@@ -1,8 +1,7 @@
 """What is each sample's own loss, whatever else is in its batch?"""
 
 import inspect
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import torch
 from jaxtyping import Float, Int
@@ -42,17 +41,16 @@ def logits_at(
     model: nn.Module, batch: Batch, columns: Int[Tensor, " position"]
 ) -> Float[Tensor, "sample position vocabulary"]:
     """Run the model so that padding changes nothing, with logits at some columns."""
-    accepted = _keywords(model)
-    positions = (batch.real.cumsum(dim=1) - 1).clamp(min=0)
-    given: dict[str, Any] = {"use_cache": False}
-    if "position_ids" in accepted:
-        given["position_ids"] = positions
-    if "logits_to_keep" in accepted:
-        given["logits_to_keep"] = columns
-    logits = model(
-        input_ids=batch.token_ids, attention_mask=batch.real.long(), **given
-    ).logits
-    return logits if "logits_to_keep" in accepted else logits[:, columns]
+    if "logits_to_keep" not in _keywords(model):
+        return all_logits(model, batch)[:, columns]
+    return _run(model, batch, {"logits_to_keep": columns})
+
+
+def all_logits(
+    model: nn.Module, batch: Batch
+) -> Float[Tensor, "sample position vocabulary"]:
+    """Run the model so that padding changes nothing, with logits wherever it looks."""
+    return _run(model, batch, {})
 
 
 def require_counted(batches: Sequence[Batch]) -> None:
@@ -96,6 +94,18 @@ def _require_any(batch: Batch, flags: Tensor) -> None:
 
 def _named(batch: Batch, flags: Tensor) -> list[str]:
     return [i for i, flag in zip(batch.sample_ids, flags.tolist(), strict=True) if flag]
+
+
+def _run(model: nn.Module, batch: Batch, given: Mapping[str, object]) -> Tensor:
+    if "position_ids" in _keywords(model):
+        positions = (batch.real.cumsum(dim=1) - 1).clamp(min=0)
+        given = {**given, "position_ids": positions}
+    return model(
+        input_ids=batch.token_ids,
+        attention_mask=batch.real.long(),
+        use_cache=False,
+        **given,
+    ).logits
 
 
 def _keywords(model: nn.Module) -> frozenset[str]:

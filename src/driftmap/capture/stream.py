@@ -71,7 +71,7 @@ def run_folds(
     """
     if not (sites and batches and folds):
         raise MeasureError("there is nothing to do: give sites, batches and folds")
-    _require_no_dropout(model)
+    require_no_dropout(model)
     if Wanted.by(folds).backward:
         require_counted(batches)
     if any(fold.needs_observed for fold in folds):
@@ -162,7 +162,12 @@ def _joined(results: Sequence[Mapping[Site, Any]]) -> dict[Site, Any]:
     return {site: joined[site] for site in sorted(joined, key=canonical_order)}
 
 
-def _require_no_dropout(model: nn.Module) -> None:
+def require_no_dropout(model: nn.Module) -> None:
+    """Refuse a model whose answers would not repeat.
+
+    Raises:
+        MeasureError: Dropout is on.
+    """
     for path, module in model.named_modules():
         for name, rate in _dropout_rates(module) if module.training else ():
             if rate > 0:

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from driftmap.capture.cleaning import clean
 from driftmap.capture.hooks import entering, watching
 from driftmap.core.errors import MeasureError
 from driftmap.core.places import Site
@@ -27,6 +28,9 @@ from driftmap.signals.batch import Batch
 from driftmap.signals.fold import Fold, LinearCall, SiteSignal
 
 Emit = Callable[[SiteSignal], None]
+
+Receive = Callable[[Tensor, Tensor | None, Tensor], None]
+"""Takes a map's inputs, its outputs where they are kept, and the gradient there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,7 +195,7 @@ class Taps:
             self._ever[index] = True
         execution = self._entered.pop(index, None) or _Execution()
         receive = partial(self._receive, index, execution)
-        return _Tap.apply(output, inputs, receive, self._wanted.outputs)
+        return tap(output, inputs, receive, with_output=self._wanted.outputs)
 
     def _take(self, index: int, inputs: Tensor, output: Tensor) -> None:
         self._ever[index] = True
@@ -243,27 +247,7 @@ class Taps:
         """Bring to `[sample token unit]`, zero at padding, finite elsewhere."""
         batch = self._batch
         assert batch is not None
-        shape = batch.real.shape
-        if values.shape[:-1] != shape:
-            if values.ndim != 2 or len(values) != batch.real.numel():
-                raise MeasureError(
-                    f"{self.name(index)}: its {what} has shape {tuple(values.shape)}, "
-                    f"which is not sample x token {tuple(shape)}; leave the site out"
-                )
-            values = values.reshape(*shape, -1)
-        if not bool(batch.real.all()):
-            values = values.masked_fill(~batch.real.to(values.device)[..., None], 0)
-        low, high = values.aminmax()
-        if not bool(torch.isfinite(high - low)):
-            broken = ~torch.isfinite(values).flatten(1).all(dim=1)
-            if bool(broken.any()):
-                named = zip(batch.sample_ids, broken.tolist(), strict=True)
-                raise MeasureError(
-                    f"{self.name(index)}: the {what} of sample "
-                    f"{next(i for i, flag in named if flag)} is not finite; are "
-                    "the weights damaged, or is the dtype too narrow?"
-                )
-        return values
+        return clean(values, batch.real, batch.sample_ids, self.name(index), what)
 
     def _send(self, index: int) -> None:
         batch = self._batch
@@ -296,13 +280,30 @@ class Taps:
         )
 
 
+def tap(
+    output: Tensor, inputs: Tensor, receive: Receive, *, with_output: bool = False
+) -> Tensor:
+    """Have `receive` called when the gradient at a map's output is known.
+
+    Args:
+        output: What the map gave.
+        inputs: What it was given; kept until then, as autograd keeps its own.
+        receive: Called during the backward.
+        with_output: Keep the output, too.
+
+    Returns:
+        What the model goes on with.
+    """
+    return _Tap.apply(output, inputs, receive, with_output)
+
+
 class _Tap(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,  # noqa: ANN401
         output: Tensor,
         inputs: Tensor,
-        receive: Callable[[Tensor, Tensor | None, Tensor], None],
+        receive: Receive,
         with_output: bool,
     ) -> Tensor:
         ctx.save_for_backward(*([inputs, output] if with_output else [inputs]))
