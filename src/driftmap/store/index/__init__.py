@@ -1,0 +1,1 @@
+"""How are short forms of many gradients kept, checked, grown and searched on disk?"""
