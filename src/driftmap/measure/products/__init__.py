@@ -1,9 +1,9 @@
 """How much do the gradients of two samples have in common, tensor by tensor, exactly?
 
-`work` settles how products are formed, `factors` joins what a batch shows, `forming`
-makes gradients in tiles, `ghost` multiplies without making them, `pieces` adds without
-losing digits, `keeper` holds the queries, `fold` takes the originals, `pairing` says
-which pairs, and `checks` which numbers cannot be.
+`work` settles how products are formed, `factors` keeps what gradients are made of,
+`ghost` multiplies without making them, `pieces` adds without losing digits, `keeper`
+holds the queries, `fold` takes the originals, `pairing` says which pairs, and `checks`
+which numbers cannot be.
 """
 
 from driftmap.measure.products.checks import require_direction

@@ -3,41 +3,32 @@
 from collections.abc import Callable, Sequence
 
 import numpy as np
-import torch
 from jaxtyping import Float64
-from numpy.typing import ArrayLike
+from torch import Tensor
 
 from driftmap.core.errors import MeasureError
-from driftmap.measure.products.factors import Factors
 from driftmap.measure.products.pieces import PROMISE
-
-NOISE = 64
-"""Units in the last place below which a gradient is what rounding left of nothing."""
+from driftmap.signals.assembled import check_finite, noise_floor
+from driftmap.signals.gradients import TensorSignal
 
 
 def settled_energies(
-    name: str,
-    sample_ids: Sequence[str],
-    factors: Factors,
-    energies: Float64[np.ndarray, " sample"],
+    signal: TensorSignal, energies: Float64[Tensor, " sample"]
 ) -> Float64[np.ndarray, " sample"]:
-    """Squared norms, 0 where they are rounding noise.
+    """Squared norms, 0 where they are what rounding left of sums that cancel.
 
-    A sum that should be nothing, such as that of GPT-2's key bias, leaves noise of
-    `eps^2 sum X^2 sum G^2`; below `(64 eps)^2` of it there is no direction.
+    Args:
+        signal: What they are the norms of.
+        energies: As they were computed.
 
     Raises:
         MeasureError: A number is NaN or infinite.
     """
-    squares = factors.squares.cpu().numpy()
-    broken = ~(np.isfinite(energies) & np.isfinite(squares))
-    if broken.any():
-        raise MeasureError(
-            f"{name}: the gradient of {named(sample_ids, broken)} is NaN or infinite; "
-            "do the model's weights hold NaN, or is its dtype too narrow?"
-        )
-    least = (NOISE * torch.finfo(factors.dtype).eps) ** 2 * squares
-    return np.where(energies > least, energies, 0.0)
+    if not signal.pieces:
+        return np.zeros(len(signal.sample_ids))
+    check_finite(signal, energies)
+    directed = energies > noise_floor(signal).to(energies.device)
+    return (energies * directed).cpu().numpy()
 
 
 def require_direction(
@@ -47,11 +38,18 @@ def require_direction(
 
     Raises:
         MeasureError: A sample's energy is zero everywhere.
+
+    >>> require_direction(["s7"], np.zeros((1, 2)))
+    Traceback (most recent call last):
+        ...
+    driftmap.core.errors.MeasureError: the gradient of ['s7'] is zero in every tensor; \
+are all of its tokens masked?
     """
-    still = ~energies.any(axis=1)
-    if still.any():
+    moved = energies.sum(axis=1).tolist()
+    named = [i for i, one in zip(sample_ids, moved, strict=True) if not one]
+    if named:
         raise MeasureError(
-            f"the gradient of {named(sample_ids, still)} is zero in every tensor; "
+            f"the gradient of {named} is zero in every tensor; "
             "are all of its tokens masked?"
         )
 
@@ -84,8 +82,3 @@ def require_cosines(
             f"{name}: the cosine of {' and '.join(ids_of(at))} is {cosine:.7f}, which "
             "rounding does not explain; please report it with the model's name"
         )
-
-
-def named(sample_ids: Sequence[str], flags: ArrayLike) -> list[str]:
-    """Ids of the samples that are flagged."""
-    return [i for i, flag in zip(sample_ids, np.asarray(flags), strict=True) if flag]

@@ -3,11 +3,9 @@
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from jaxtyping import Bool, Float64
 
 from driftmap.measure.products.checks import require_cosines, settled_energies
-from driftmap.measure.products.factors import NewestInputs, factors_of
 from driftmap.measure.products.keeper import QueryKeeper
 from driftmap.measure.products.pairing import BatchPairs, Pairs
 from driftmap.measure.products.pieces import PROMISE
@@ -50,10 +48,8 @@ class PairFold:
         self._keeper, self._pairs = keeper, pairs
         self._dot, self._energies = dot, energies
         self._query_ids, self._promise = query_ids, promise
-        self._newest = NewestInputs()
         self._asked: _Asked | None = None
 
-    @torch.no_grad()
     def take(self, signal: TensorSignal) -> None:
         """Multiply a batch of originals; `sample_index` counts from the first original.
 
@@ -63,9 +59,10 @@ class PairFold:
         name = signal.tensor.name
         column = self._keeper.columns[name]
         asked = self._asked_of(signal)
-        came = factors_of(signal, self._newest)
-        found, norms = self._keeper.multiply(name, came, asked.mask)
-        norms = settled_energies(name, signal.sample_ids, came, norms)
+        if not signal.pieces:
+            return
+        found, energies = self._keeper.multiply(signal, asked.mask)
+        norms = settled_energies(signal, energies)
         self._energies[list(signal.sample_index), column] = norms
         query, row = asked.pairs.query, asked.pairs.batch_row
         both = self._keeper.energies[query, column], norms[row]

@@ -13,8 +13,9 @@ import torch
 from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
 
-from driftmap.measure.products.factors import Factors, Outer, Rows
+from driftmap.measure.products.factors import Factors, Outer
 from driftmap.measure.products.pieces import PIECE
+from driftmap.signals.assembled import TouchedRows
 
 GRAM = 2**20
 """Numbers of a product of token with token made at once (count); on a GPU more."""
@@ -65,10 +66,13 @@ def ghost_products(
         grams: Products of inputs that other tensors have made.
     """
     found = np.zeros(paired.shape)
+    if not (kept.tensors and came.tensors):
+        return found
+    device = came.tensors[0].device
     for number, block in enumerate(_blocks(kept, came, paired)):
         left, right = kept.of(block.kept), came.of(block.came)
         total = torch.zeros(
-            left.num_samples, right.num_samples, dtype=torch.float64, device=came.device
+            left.num_samples, right.num_samples, dtype=torch.float64, device=device
         )
         if kept.outer and came.outer and left.outer and right.outer:
             make = lambda a=left.outer, b=right.outer: _gram(a.inputs, b.inputs)  # noqa: E731
@@ -84,12 +88,11 @@ def ghost_products(
     return found
 
 
-def ghost_energies(
-    factors: Factors, grams: SharedGrams
-) -> Float64[np.ndarray, " sample"]:
+def ghost_energies(factors: Factors, grams: SharedGrams) -> Float64[Tensor, " sample"]:
     """Squared norm of every sample's gradient."""
     itself = np.eye(factors.num_samples, dtype=bool)
-    return ghost_products(factors, factors, itself, grams).diagonal().copy()
+    found = ghost_products(factors, factors, itself, grams).diagonal().copy()
+    return torch.from_numpy(found)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -104,7 +107,7 @@ def _blocks(
     kept: Factors, came: Factors, paired: Bool[np.ndarray, "kept came"]
 ) -> Iterator[_Block]:
     """Split the pairs so that little is made at once."""
-    room = GRAM if came.device.type == "cpu" else GRAM_ON_GPU
+    room = GRAM if came.tensors[0].device.type == "cpu" else GRAM_ON_GPU
     pair = max(1, kept.num_tokens * came.num_tokens)
     all_kept, all_came = (np.arange(n) for n in paired.shape)
     if not paired.all():
@@ -151,7 +154,7 @@ def _outer_by_outer(
 
 
 def _rows_by_outer(
-    rows: Rows, outer: Outer, num_samples: int
+    rows: TouchedRows, outer: Outer, num_samples: int
 ) -> Float64[Tensor, "of_rows of_outer"]:
     """`sum_{t,s} G[s, id_t] <E_t, X_s>`: a row meets its own column of the outputs."""
     inputs, gradients = outer.inputs, outer.gradients

@@ -4,6 +4,7 @@ As numbers, 64 queries to a tile, or as the factors they are products of: whiche
 run's sizes make cheaper, tensor by tensor.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -14,14 +15,18 @@ from torch import Tensor
 
 from driftmap.core.places import TensorPlace
 from driftmap.measure.products.checks import settled_energies
-from driftmap.measure.products.factors import Factors, NewestInputs, factors_of
-from driftmap.measure.products.forming import formed_tiles
+from driftmap.measure.products.factors import (
+    Factors,
+    NewestInputs,
+    factors_of,
+    has_whole,
+)
 from driftmap.measure.products.ghost import (
     SharedGrams,
     ghost_energies,
     ghost_products,
 )
-from driftmap.measure.products.pieces import product_of, products_of, square_sums
+from driftmap.measure.products.pieces import product_of, products_of
 from driftmap.measure.products.work import (
     Form,
     Products,
@@ -29,10 +34,19 @@ from driftmap.measure.products.work import (
     Workload,
     settled_form,
 )
-from driftmap.signals.gradients import TensorSignal
+from driftmap.signals.assembled import STRETCH, squared_sums, stretches
+from driftmap.signals.gradients import (
+    LookedUpRows,
+    OuterProducts,
+    TensorSignal,
+    WholeGradients,
+)
 
 TILE_QUERIES = 64
 """Queries whose gradients lie in one block of memory (count)."""
+
+STRETCH_ON_GPU = 2**25
+"""Numbers of a gradient made at once where launching work is what takes time."""
 
 SPARSE = 1 / 8
 """Share of pairs below which each is taken by itself."""
@@ -102,7 +116,8 @@ class QueryKeeper:
         """Memory of what is kept now; inputs that tensors share count once."""
         held: dict[int, int] = {}
         for kept in self._kept.values():
-            for one in [*kept.tiles, *(t for _, f in kept.factors for t in _held(f))]:
+            factors = (one for _, f in kept.factors for one in f.tensors)
+            for one in (*kept.tiles, *factors):
                 held[id(one)] = one.element_size() * one.nelement()
         return sum(held.values())
 
@@ -115,34 +130,35 @@ class QueryKeeper:
         """
         name = signal.tensor.name
         rows = np.array(signal.sample_index, dtype=np.int64) - self.first
-        factors = factors_of(signal, self._newest)
-        mine = (rows >= 0) & (rows < self.num_queries)
-        ids = [i for i, own in zip(signal.sample_ids, mine, strict=True) if own]
-        if not ids:
+        mine = ((rows >= 0) & (rows < self.num_queries)).nonzero()[0]
+        if not (signal.pieces and len(mine)):
             return
-        rows, factors = rows[mine], factors.of(mine.nonzero()[0])
-        kept = self._kept.setdefault(name, _Kept(form=self._form(name, factors)))
+        kept = self._kept.setdefault(name, _Kept(form=self._form(signal)))
         if kept.form == "ghost":
+            factors = factors_of(signal, self._newest)
             found = ghost_energies(factors, self._own_grams)
-            kept.factors.append((rows, factors))
+            kept.factors.append((rows[mine], factors.of(mine)))
         else:
-            found = self._written(kept.tiles, rows, factors)
-        settled = settled_energies(name, ids, factors, found)
-        self.energies[rows, self.columns[name]] = settled
+            found = self._written(kept.tiles, rows, signal)
+        settled = settled_energies(signal, found)
+        self.energies[rows[mine], self.columns[name]] = settled[mine]
 
+    @torch.no_grad()
     def multiply(
-        self, name: str, came: Factors, paired: Bool[np.ndarray, "query original"]
-    ) -> tuple[Float64[np.ndarray, "query original"], Float64[np.ndarray, " original"]]:
+        self, signal: TensorSignal, paired: Bool[np.ndarray, "query original"]
+    ) -> tuple[Float64[np.ndarray, "query original"], Float64[Tensor, " original"]]:
         """Products of the queries with a batch of originals, and its squared norms.
 
         Args:
-            name: The tensor.
-            came: The originals' gradients.
+            signal: What a batch of originals shows of a tensor.
             paired: Which pairs; others stay 0, or hold anything.
         """
-        kept = self._kept.get(name)
-        if kept is None or kept.form == "materialise":
-            return _met(kept.tiles if kept else [], came, paired)
+        kept = self._kept.get(signal.tensor.name)
+        if kept is None:
+            kept = _Kept(form=self._form(signal))
+        if kept.form == "materialise":
+            return _met(kept.tiles, signal, paired)
+        came = factors_of(signal, self._newest)
         found = np.zeros(paired.shape)
         for rows, factors in kept.factors:
             found[rows] = ghost_products(factors, came, paired[rows], self._grams)
@@ -155,15 +171,14 @@ class QueryKeeper:
         self._newest, self._grams = NewestInputs(), SharedGrams()
         self._own_grams = SharedGrams()
 
-    def _form(self, name: str, factors: Factors) -> Form:
+    def _form(self, signal: TensorSignal) -> Form:
         """Settled by the first batch for the whole run."""
+        name = signal.tensor.name
         if name not in self._forms:
+            kind, num_tokens = _kind(signal)
+            height, width = signal.shape if kind != "vector" else (1, 1)
             self._forms[name] = settled_form(
-                _kind(factors),
-                factors.shape,
-                self._workload,
-                self._products,
-                factors.num_tokens,
+                kind, (height, width), self._workload, self._products, num_tokens
             )
         return self._forms[name]
 
@@ -171,62 +186,74 @@ class QueryKeeper:
         self,
         tiles: list[Float[Tensor, "_ weight"]],
         rows: Int64[np.ndarray, " sample"],
-        factors: Factors,
-    ) -> Float64[np.ndarray, " sample"]:
+        signal: TensorSignal,
+    ) -> Float64[Tensor, " sample"]:
         """Make the gradients, write them down, and give their squared norms."""
-        if not tiles:
-            tiles.extend(self._empty_tiles(factors))
-        total = torch.zeros_like(factors.squares)
-        for part, made in formed_tiles(factors):
-            total += square_sums(made)
+        total = _zeros(signal, len(rows))
+        for stretch in stretches(signal, _numbers(signal)):
+            made = stretch.values
+            if not tiles:
+                tiles.extend(self._empty_tiles(signal.shape, made))
+            total += squared_sums(made)
+            place = slice(stretch.start, stretch.start + made.shape[1])
             for row, values in zip(rows.tolist(), made, strict=True):
-                tiles[row // TILE_QUERIES][row % TILE_QUERIES, part] = values
-        return total.cpu().numpy()
+                if 0 <= row < self.num_queries:
+                    tiles[row // TILE_QUERIES][row % TILE_QUERIES, place] = values
+        return total
 
-    def _empty_tiles(self, factors: Factors) -> list[Tensor]:
-        height, width = factors.shape
-        sizes = [
-            min(TILE_QUERIES, self.num_queries - start)
-            for start in range(0, self.num_queries, TILE_QUERIES)
-        ]
-        return [
-            torch.zeros(
-                size, height * width, dtype=factors.dtype, device=factors.device
-            )
-            for size in sizes
-        ]
+    def _empty_tiles(self, shape: tuple[int, ...], like: Tensor) -> list[Tensor]:
+        starts = range(0, self.num_queries, TILE_QUERIES)
+        sizes = [min(TILE_QUERIES, self.num_queries - start) for start in starts]
+        return [like.new_zeros(size, math.prod(shape)) for size in sizes]
 
 
 def _met(
     tiles: Sequence[Float[Tensor, "_ weight"]],
-    came: Factors,
+    signal: TensorSignal,
     paired: Bool[np.ndarray, "query original"],
-) -> tuple[Float64[np.ndarray, "query original"], Float64[np.ndarray, " original"]]:
-    energies = torch.zeros_like(came.squares)
-    total = torch.zeros(paired.shape, dtype=torch.float64, device=came.device)
-    for part, made in formed_tiles(came):
-        energies += square_sums(made)
+) -> tuple[Float64[np.ndarray, "query original"], Float64[Tensor, " original"]]:
+    energies = _zeros(signal, paired.shape[1])
+    total = _zeros(signal, *paired.shape)
+    for stretch in stretches(signal, _numbers(signal)):
+        made = stretch.values
+        energies += squared_sums(made)
+        place = slice(stretch.start, stretch.start + made.shape[1])
         for number, tile in enumerate(tiles):
             rows = slice(number * TILE_QUERIES, number * TILE_QUERIES + len(tile))
             asked = paired[rows]
             if asked.mean() > SPARSE:
-                total[rows] += products_of(tile[:, part], made)
+                total[rows] += products_of(tile[:, place], made)
                 continue
             for row, column in np.argwhere(asked).tolist():
-                value = product_of(tile[row, part], made[column])
+                value = product_of(tile[row, place], made[column])
                 total[rows.start + row, column] += value
-    return total.cpu().numpy(), energies.cpu().numpy()
+    return total.cpu().numpy(), energies
 
 
-def _kind(factors: Factors) -> TensorKind:
-    if factors.whole is not None:
-        return "vector"
-    if factors.outer is not None:
-        return "map" if factors.rows is None else "tied"
-    return "table"
+def _kind(signal: TensorSignal) -> tuple[TensorKind, int]:
+    """What a tensor is, and how many tokens of a sample it sees at most."""
+    outer = [p for p in signal.pieces if isinstance(p, OuterProducts)]
+    rows = any(isinstance(p, LookedUpRows) for p in signal.pieces)
+    num_tokens = sum(p.inputs.shape[1] for p in outer)
+    if has_whole(signal) or not signal.pieces:
+        return "vector", num_tokens
+    if outer:
+        return "tied" if rows else "map", num_tokens
+    return "table", num_tokens
 
 
-def _held(factors: Factors) -> list[Tensor]:
-    outer, rows = factors.outer, factors.rows
-    found = [outer.inputs, outer.gradients] if outer else []
-    return found + ([rows.values, rows.row, rows.sample] if rows else [])
+def _numbers(signal: TensorSignal) -> int:
+    return STRETCH if _device(signal).type == "cpu" else STRETCH_ON_GPU
+
+
+def _zeros(signal: TensorSignal, *shape: int) -> Float64[Tensor, "..."]:
+    return torch.zeros(shape, dtype=torch.float64, device=_device(signal))
+
+
+def _device(signal: TensorSignal) -> torch.device:
+    piece = signal.pieces[0]
+    return (
+        piece.values.device
+        if isinstance(piece, WholeGradients)
+        else piece.gradients.device
+    )

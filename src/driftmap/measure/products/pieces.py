@@ -15,15 +15,6 @@ PROMISE = 2e-6
 """Largest error of a cosine from float32 signals."""
 
 
-def computing_dtype(dtype: torch.dtype) -> torch.dtype:
-    """What products are taken in: float32, or float64 where signals are that.
-
-    >>> computing_dtype(torch.bfloat16)
-    torch.float32
-    """
-    return torch.promote_types(dtype, torch.float32)
-
-
 def products_of(
     left: Float[Tensor, "left weight"], right: Float[Tensor, "right weight"]
 ) -> Float64[Tensor, "left right"]:
@@ -49,16 +40,3 @@ def product_of(
 ) -> Float64[Tensor, ""]:
     """Inner product of two."""
     return products_of(left[None], right[None])[0, 0]
-
-
-def square_sums(values: Float[Tensor, "sample ..."]) -> Float64[Tensor, " sample"]:
-    """Sum of the squares of each sample's numbers.
-
-    >>> square_sums(torch.tensor([[3.0, 4.0], [0.0, 1.0]]))
-    tensor([25.,  1.], dtype=torch.float64)
-    """
-    flat = values.flatten(start_dim=1)
-    total = flat.new_zeros(len(flat), dtype=torch.float64)
-    for piece in flat.split(PIECE, dim=1):
-        total += piece.square().sum(dim=1).double()
-    return total
