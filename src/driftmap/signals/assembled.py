@@ -24,8 +24,8 @@ from driftmap.signals.gradients import (
 PIECE = 2**16
 """Numbers that one float32 sum of squares goes over at most."""
 
-STRETCH = 2**22
-"""Numbers of all samples together that a stretch holds, about."""
+STRETCH = 2**20
+"""Numbers of all samples together that a stretch holds, about: what fits a cache."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
