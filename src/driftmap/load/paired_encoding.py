@@ -6,7 +6,7 @@ the answer and the end of turn after it, unless the answer was cut off.
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -109,6 +109,39 @@ def encode_pairs(
         too_long=named if settings.too_long == "keep" else (),
         rule_sha256=rule_sha256(tokenizer, settings),
     )
+
+
+def encode_set(
+    samples: Sequence[Sample],
+    tokenizer: PreTrainedTokenizerBase,
+    settings: PairEncoding,
+    incomplete: Collection[str] = (),
+) -> tuple[EncodedSample, ...]:
+    """Turn samples of one set into tokens, by the rule that holds for pairs.
+
+    Args:
+        samples: The samples.
+        tokenizer: The model's, with the template that is asked for.
+        settings: Which tokens count, and what becomes of long samples.
+        incomplete: Ids of answers that were cut off, whose end does not count.
+
+    Returns:
+        All that are kept, in order.
+
+    Raises:
+        DataError: A sample is too long or has no token to count, or none is left.
+        ModelError: The tokenizer has no offsets, or the template changes an answer.
+    """
+    encoded = _encoded(samples, tokenizer, settings, set(incomplete))
+    named = set(_too_long(encoded, settings))
+    if named and settings.too_long == "error":
+        raise _error(encoded, settings)
+    if named and settings.too_long == "drop":
+        encoded = tuple(one for one in encoded if one.sample_id not in named)
+        say(f"{len(named)} of {len(samples)} samples are left out: they are too long")
+    if not encoded:
+        raise DataError("no sample is left; give shorter ones")
+    return encoded
 
 
 def without(pairs: PairedSets, originals: set[str], queries: set[str]) -> PairedSets:

@@ -128,6 +128,32 @@ def read_pairs(
     return joined
 
 
+def read_set(source: str, taking: Taking | None = None) -> Version:
+    """Read one set of samples that keep the ids they carry; nothing is paired.
+
+    Of rows that hold versions of theirs in columns of their own it takes the last
+    version, what the set was made for.
+
+    Args:
+        source: Any source of samples (see `driftmap.load.samples`).
+        taking: Which samples are taken.
+
+    Raises:
+        DataError: The source cannot be read, an id is there twice, a text is empty,
+            the last turn is not the assistant's, or there are several answers.
+    """
+    taking = taking or Taking()
+    found = read_versions(source, "last", taking.columns)
+    _must_differ(source, found.samples)
+    _must_be_whole(source, found.samples, taking.loss_on)
+    if taking.num_samples is None:
+        return found
+    if taking.num_samples < 1:
+        raise DataError(f"{taking.num_samples} samples are asked for; ask for 1+")
+    kept = draw(found.samples, taking.num_samples, taking.seed)
+    return replace(found, samples=kept)
+
+
 def user_text(sample: Sample) -> str:
     """What the user says in a sample, all turns of it; running text as it is."""
     said = [m.content for m in sample.messages if m.role in ("user", "text")]

@@ -3,7 +3,12 @@ import pytest
 
 from driftmap.core.errors import DataError, ModelError
 from driftmap.load.encoding import Encoding, encode, encode_prompts
-from driftmap.load.paired_encoding import PairEncoding, encode_pairs, rule_sha256
+from driftmap.load.paired_encoding import (
+    PairEncoding,
+    encode_pairs,
+    encode_set,
+    rule_sha256,
+)
 from driftmap.load.paired_sets import PairedSets
 from driftmap.load.templates import with_template
 from driftmap.results.samples import Message, Sample
@@ -237,3 +242,32 @@ def test_the_rule_follows_template_tokenizer_and_loss():
     assert len(rules) == 8
     again = rule_sha256(byte_level(), PairEncoding(max_length=3, too_long="drop"))
     assert again in rules
+
+
+class TestOneSet:
+    def test_it_is_encoded_as_the_same_samples_of_pairs_are(self):
+        tokenizer = byte_level(template=CHATML)
+        samples = [sample("a"), sample("b", "to be"), sample("c", "or not")]
+        both = encode_pairs(
+            paired(samples, [sample("q", original_id="a")]), tokenizer, PairEncoding()
+        )
+        alone = encode_set(samples, tokenizer, PairEncoding())
+        for one_way, other in zip(both.originals, alone, strict=True):
+            assert one_way.sample_id == other.sample_id
+            assert np.array_equal(one_way.token_ids, other.token_ids)
+            assert np.array_equal(one_way.counted, other.counted)
+
+    def test_long_ones_are_refused_or_left_out(self):
+        tokenizer = byte_level(template=CHATML)
+        samples = [sample("a"), sample("b", "to be " * 30)]
+        settings = PairEncoding(max_length=60)
+        with pytest.raises(DataError, match="1 of 2 samples are longer than the 60"):
+            encode_set(samples, tokenizer, settings)
+        left = encode_set(
+            samples, tokenizer, PairEncoding(max_length=60, too_long="drop")
+        )
+        assert [one.sample_id for one in left] == ["a"]
+        with pytest.raises(DataError, match="no sample is left"):
+            encode_set(
+                samples[1:], tokenizer, PairEncoding(max_length=60, too_long="drop")
+            )

@@ -7,7 +7,13 @@ from driftmap.core.errors import DataError
 from driftmap.core.lines import Lines
 from driftmap.core.progress import listening
 from driftmap.load.known_rows import data_folder
-from driftmap.load.paired_sets import Dropped, Taking, read_pairs, user_text
+from driftmap.load.paired_sets import (
+    Dropped,
+    Taking,
+    read_pairs,
+    read_set,
+    user_text,
+)
 from tiny_studies import write_rows
 
 
@@ -254,3 +260,26 @@ def test_the_hub_gives_only_the_rows_of_the_set(tmp_path, monkeypatch):
     assert [row["dataset"] for row in found] == ["lima", "lima"]
     with pytest.raises(DataError, match="it has no column origin"):
         hub_rows.read_hub_rows(str(folder), ("origin", "lima"))
+
+
+class TestOneSet:
+    def test_ids_are_those_that_rows_carry(self):
+        source = written("reworded", [version("p2", "c"), version("p1", "a")])
+        found = read_set(source)
+        assert [(s.id, s.original_id) for s in found.samples] == [
+            ("p2", "c"),
+            ("p1", "a"),
+        ]
+
+    def test_rows_are_drawn_in_file_order(self, originals):
+        found = read_set(originals, Taking(num_samples=2, seed=1))
+        ids = [s.id for s in found.samples]
+        assert len(ids) == 2
+        assert ids == sorted(ids)
+        with pytest.raises(DataError, match="0 samples are asked for; ask for 1"):
+            read_set(originals, Taking(num_samples=0))
+
+    def test_an_id_that_is_there_twice_is_refused(self):
+        source = written("twice", [original("a"), original("a")])
+        with pytest.raises(DataError, match="1 ids are there more than once"):
+            read_set(source)
