@@ -68,3 +68,20 @@ class Collected:
             place.name: torch.stack([rows[index] for index in sorted(rows)])
             for place, rows in self._parts.items()
         }
+
+
+def by_parameter(rules, gradients):
+    """Put slices together again, and turn what the model stores turned."""
+    found = {}
+    for rule in rules:
+        whole = None
+        for one in rule.slices:
+            cut = gradients[one.place.name]
+            if one.rows is None:
+                whole = cut
+            else:
+                if whole is None:
+                    whole = torch.full((len(cut), *rule.shape), torch.nan).double()
+                whole[:, one.rows.rows()] = cut
+        found[rule.name] = whole.transpose(1, 2) if rule.transposed else whole
+    return found

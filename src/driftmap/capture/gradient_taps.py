@@ -55,6 +55,7 @@ class _Sums:
     values: Float64[Tensor, "sample weight"]
     squares: Float64[Tensor, " sample"]
     terms: Float64[Tensor, " sample"]
+    dtype: torch.dtype
 
 
 @dataclass(slots=True, eq=False)
@@ -264,7 +265,9 @@ class GradientTaps:
         require_finite(values, ids, user.path, "gradient")
         gathered = self._gathered[number]
         if gathered.sums is None:
-            gathered.sums = _Sums(values=values, squares=squares, terms=count)
+            gathered.sums = _Sums(
+                values=values, squares=squares, terms=count, dtype=terms.dtype
+            )
         else:
             gathered.sums.values += values
             gathered.sums.squares += squares
@@ -390,4 +393,7 @@ def _cut(piece: OuterProducts, rows: RowBlocks | None) -> OuterProducts:
 
 
 def _whole(sums: _Sums) -> WholeGradients:
-    return WholeGradients(values=sums.values, summed_squares=sums.terms * sums.squares)
+    """In what the pass computes in, by which noise is told from a gradient."""
+    dtype = torch.promote_types(sums.dtype, torch.float32)
+    squares = sums.terms * sums.squares
+    return WholeGradients(values=sums.values.to(dtype), summed_squares=squares)
