@@ -50,10 +50,11 @@ def made_header(num_samples=10, *, keep="fp16", shard_size=4, seed=0, spans=None
         tensors=TENSORS,
         settings=IndexSettings(
             model="tiny",
+            adapter=None,
             model_sha256="a" * 64,
+            template=None,
             template_sha256="b" * 64,
-            loss="response",
-            max_length=None,
+            loss_on="answer",
             dtype="float32",
             sketch=SketchSettings(size=SIZE, seed=seed),
             keep=keep,
@@ -149,8 +150,8 @@ class Made:
 def engine_shards(header):
     """Shards of an index as the engine is told of them."""
     return [
-        Shard(number=number, start=planned.start, stop=planned.stop)
-        for number, planned in enumerate(header.shards())
+        Shard(number=planned.number, start=planned.start, stop=planned.stop)
+        for planned in header.shards()
     ]
 
 

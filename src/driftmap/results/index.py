@@ -37,10 +37,11 @@ class IndexSettings:
 
     Args:
         model: The model as it was named.
+        adapter: The adapter on top of it, as it was named.
         model_sha256: Which weights.
-        template_sha256: Chat template and vocabulary that made text into tokens.
-        loss: Which tokens count in a sample's loss, the mean of -log p over them.
-        max_length: Tokens after which a sample is cut; None where nothing is.
+        template: Chat template by name; None for the tokenizer's own.
+        template_sha256: Hash of template, tokenizer and mask rule.
+        loss_on: Tokens in a sample's loss, which is the mean of -log p over them.
         dtype: Number type of the pass.
         sketch: How gradients were made short.
         keep: Number type of the rows.
@@ -48,11 +49,12 @@ class IndexSettings:
     """
 
     model: str
+    adapter: str | None
     model_sha256: str
+    template: str | None
     template_sha256: str
-    loss: Literal["response", "all"]
-    max_length: int | None
-    dtype: str
+    loss_on: Literal["answer", "all"]
+    dtype: Literal["float32", "bfloat16", "float16"]
     sketch: SketchSettings
     keep: Keep = "fp16"
     shard_size: int = 1024
@@ -95,11 +97,13 @@ class IndexShard:
 
     Args:
         part: Number of the part that it is of.
+        number: Its place among all shards of the whole.
         start: First sample, counted over all parts.
         stop: One past the last sample.
     """
 
     part: int
+    number: int
     start: int
     stop: int
 
@@ -107,7 +111,7 @@ class IndexShard:
     def name(self) -> str:
         """Name of its folder, as the engine names it.
 
-        >>> IndexShard(part=0, start=1024, stop=2000).name
+        >>> IndexShard(part=0, number=1, start=1024, stop=2000).name
         'shard-00001024-00002000'
         """
         return f"shard-{self.start:08d}-{self.stop:08d}"
@@ -142,15 +146,20 @@ class IndexHeader:
 
     def _shards(self) -> Iterator[IndexShard]:
         size = self.settings.shard_size
-        for number, part in enumerate(self.parts):
-            first = self.first_of(number)
+        before = 0
+        for index, part in enumerate(self.parts):
+            first = self.first_of(index)
             for span in part.spans:
-                edges = range(span.start // size * size, span.stop, size)
-                for edge in edges:
-                    start, stop = max(edge, span.start), min(edge + size, span.stop)
+                for place in range(span.start // size, -(-span.stop // size)):
+                    start = max(place * size, span.start)
+                    stop = min((place + 1) * size, span.stop)
                     yield IndexShard(
-                        part=number, start=first + start, stop=first + stop
+                        part=index,
+                        number=before + place,
+                        start=first + start,
+                        stop=first + stop,
                     )
+            before += -(-part.num_samples // size)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -90,7 +90,7 @@ def require_whole(folder: Path, header: IndexHeader) -> None:
         gaps = uncovered([(s.start, s.stop) for s in part.spans], part.num_samples)
         if gaps:
             raise StoreError(
-                f"{folder}: is a part of an index; samples {_in_words(gaps)} of "
+                f"{folder}: is a part of an index; samples {in_words(gaps)} of "
                 f"{part.data} are elsewhere: join the parts with `driftmap index merge`"
             )
     missing = unfinished(folder, header)
@@ -130,6 +130,6 @@ def ids_of(folder: Path, header: IndexHeader) -> Iterator[str]:
         yield from read_ids(shard_folder(folder, planned) / SAMPLES_FILE)
 
 
-def _in_words(ranges: Sequence[tuple[int, int]]) -> str:
+def in_words(ranges: Sequence[tuple[int, int]]) -> str:
     """Say ranges to a person, with samples counted from 1."""
     return ", ".join(f"{start + 1} to {stop}" for start, stop in ranges)

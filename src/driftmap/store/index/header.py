@@ -12,6 +12,7 @@ from driftmap.store.plain import load_json, save_json, sorted_json
 
 INDEX_FILE = "index.json"
 KIND = "driftmap.index"
+_NAMES = ("model", "adapter", "template")
 
 
 def save_header(folder: Path, header: IndexHeader) -> None:
@@ -88,12 +89,12 @@ def require_same_settings(
 def _differences(
     one: IndexSettings, other: IndexSettings
 ) -> list[tuple[str, object, object]]:
-    """Settings that differ, by name; where a model lies is none."""
+    """Settings that differ, by name; how a model or template is named is none."""
     left, right = _flat(asdict(one)), _flat(asdict(other))
     return [
         (name, left[name], right[name])
         for name in left
-        if name != "model" and left[name] != right[name]
+        if name not in _NAMES and left[name] != right[name]
     ]
 
 
