@@ -110,3 +110,21 @@ class SketchedProducts:
     num_numbers: tuple[int, ...]
     is_exact: tuple[bool, ...]
     weights: Float64[np.ndarray, " tensor"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class SketchedCosines:
+    """Three estimates of the same cosines; NaN where there is no pair or direction.
+
+    Args:
+        plain: Inner product of the sketches over the gradients' exact lengths;
+            unbiased.
+        normed: Over the sketches' own lengths.
+        margin: The most likely cosine given both; what is shown.
+        told_error: Standard error of `plain`, as the two halves of this pair tell it.
+    """
+
+    plain: Float64[np.ndarray, "query candidate"]
+    normed: Float64[np.ndarray, "query candidate"]
+    margin: Float64[np.ndarray, "query candidate"]
+    told_error: Float64[np.ndarray, "query candidate"]
