@@ -8,7 +8,7 @@ environment.
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,13 +19,18 @@ from driftmap.core.errors import ModelError, UsageError
 from driftmap.core.progress import progress, say
 from driftmap.core.quoted import quoted
 from driftmap.core.secrets import redacted
+from driftmap.load.pace import Pace
 from driftmap.results.chat import ChatReply, ChatRequest, Ended
 
 if TYPE_CHECKING:
     import openai
 
 KEY, ADDRESS = "OPENAI_API_KEY", "OPENAI_BASE_URL"
-_ENDED: dict[str, Ended] = {"length": "length", "content_filter": "filtered"}
+_ENDED: dict[str, Ended] = {
+    "stop": "whole",
+    "length": "length",
+    "content_filter": "filtered",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,19 +72,56 @@ class Endpoint:
             ModelError: The library `openai` is not installed, or the server cannot be
                 reached, refuses, or does not speak the protocol.
         """
-        with _client(self) as client, ThreadPoolExecutor(self.num_parallel) as pool:
-            with progress(f"ask {self.name}", len(requests)) as bar:
-                asked = [pool.submit(self._reply, client, one) for one in requests]
-                try:
-                    for future in as_completed(asked):
-                        future.result()
-                        bar.advance()
-                except BaseException:
-                    pool.shutdown(wait=False, cancel_futures=True)
-                    raise
-            replies = tuple(future.result() for future in asked)
+        found: dict[int, ChatReply] = {}
+        with progress(f"ask {self.name}", len(requests)) as bar:
+
+            def take(number: int, reply: ChatReply) -> None:
+                found[number] = reply
+                bar.advance()
+
+            self.each_reply(requests, take)
+        replies = tuple(found[number] for number in range(len(requests)))
         _say_broken(self.name, replies)
         return replies
+
+    def each_reply(
+        self,
+        requests: Sequence[ChatRequest],
+        take: Callable[[int, ChatReply], None],
+        per_minute: float | None = None,
+    ) -> None:
+        """Ask for one reply per request, and hand each over as it comes.
+
+        Replies that are under way when another one fails are waited for and handed
+        over as well: they are paid for.
+
+        Args:
+            requests: What is asked.
+            take: Gets the number of a request and its reply, in this thread.
+            per_minute: Most requests that are begun in a minute; any by default.
+
+        Raises:
+            ModelError: As `replies` does.
+        """
+        pace = Pace(per_minute)
+
+        def ask(request: ChatRequest) -> ChatReply:
+            pace.wait()
+            return self._reply(client, request)
+
+        with _client(self) as client, ThreadPoolExecutor(self.num_parallel) as pool:
+            asked = {pool.submit(ask, one): place for place, one in enumerate(requests)}
+            try:
+                for future in as_completed(tuple(asked)):
+                    place = asked.pop(future)
+                    take(place, future.result())
+            except BaseException:
+                pace.stop()
+                pool.shutdown(wait=True, cancel_futures=True)
+                for future, place in asked.items():
+                    if not future.cancelled() and future.exception() is None:
+                        take(place, future.result())
+                raise
 
     def _reply(self, client: "openai.OpenAI", request: ChatRequest) -> ChatReply:
         with _explained(self, request):
@@ -152,7 +194,7 @@ def _chat(
     )
     choice = found.choices[0]
     text = choice.message.content or choice.message.refusal or ""
-    return _reply_of(text, choice.finish_reason)
+    return _reply_of(text, choice.finish_reason, found.usage)
 
 
 def _continuation(
@@ -166,11 +208,18 @@ def _continuation(
         max_tokens=request.max_tokens,
     )
     choice = found.choices[0]
-    return _reply_of(choice.text or "", choice.finish_reason)
+    return _reply_of(choice.text or "", choice.finish_reason, found.usage)
 
 
-def _reply_of(text: str, finish: str | None) -> ChatReply:
-    return ChatReply(text=text.strip(), ended=_ENDED.get(finish or "", "whole"))
+def _reply_of(
+    text: str, finish: str | None, usage: "openai.types.CompletionUsage | None"
+) -> ChatReply:
+    return ChatReply(
+        text=text.strip(),
+        ended=_ENDED.get(finish or "", "other"),
+        prompt_tokens=usage.prompt_tokens if usage else 0,
+        reply_tokens=usage.completion_tokens if usage else 0,
+    )
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from typing import Literal
 
 from driftmap.results.samples import Message
 
-Ended = Literal["whole", "length", "filtered"]
+Ended = Literal["whole", "length", "filtered", "other"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,8 +37,13 @@ class ChatReply:
     Args:
         text: The reply; empty where the server sent none.
         ended: `length` where it was cut at the longest reply, `filtered` where the
-            server took it back, else `whole`.
+            server took it back, `whole` where it came to its own end, `other` where
+            the server says something else or nothing.
+        prompt_tokens: Tokens that were read; 0 where the server does not tell (count).
+        reply_tokens: Tokens that were written; the same (count).
     """
 
     text: str
     ended: Ended
+    prompt_tokens: int = 0
+    reply_tokens: int = 0

@@ -1,11 +1,13 @@
 import re
 import sys
+import time
 
 import pytest
 
 from driftmap.core.errors import ModelError, UsageError
 from driftmap.core.progress import listening
 from driftmap.load.endpoint import Endpoint, endpoint_url
+from driftmap.load.pace import Pace
 from driftmap.results.chat import ChatReply, ChatRequest
 from driftmap.results.samples import Message
 from listeners import Ear
@@ -218,3 +220,72 @@ def test_what_is_no_address_is_refused(given, said):
     with pytest.raises(UsageError, match=re.escape(said)) as caught:
         endpoint_url(given)
     assert "hidden" not in str(caught.value)
+
+
+def test_replies_are_handed_over_as_they_come_and_none_is_lost():
+    def reply(_, body, __):
+        number = int(prompt_of(body))
+        if number == 1:
+            return (422, refusal("not this one"))
+        return 0.3 if number == 0 else chat(str(number))
+
+    taken = {}
+    with serving(reply) as served, pytest.raises(ModelError, match="not this one"):
+        endpoint(served, num_parallel=2, max_retries=0).each_reply(
+            [ask(str(n), n) for n in range(40)],
+            lambda number, found: taken.update({number: found.text}),
+        )
+    # Number 0 was under way, and paid for, when number 1 failed.
+    assert taken[0] == "late"
+    assert 1 not in taken
+    assert len(served.asked) == len(taken) + 1 < 40
+
+
+def test_an_error_of_the_taker_stops_the_asking():
+    def full(number, found):
+        raise OSError("disk full")
+
+    with serving(lambda *_: chat("so")) as served, pytest.raises(OSError, match="disk"):
+        endpoint(served, num_parallel=1).each_reply(
+            [ask(str(n), n) for n in range(40)], full, per_minute=600
+        )
+    assert len(served.asked) < 10
+
+
+def test_requests_are_begun_no_faster_than_asked():
+    begun = []
+
+    def reply(*_):
+        begun.append(time.monotonic())
+        return chat("so")
+
+    with serving(reply) as served:
+        endpoint(served).each_reply(
+            [ask(str(n), n) for n in range(4)], lambda *_: None, per_minute=300
+        )
+    assert len(begun) == 4
+    assert max(begun) - min(begun) >= 3 * 60 / 300 - 0.1
+
+
+def test_tokens_are_told_where_the_server_tells_them():
+    body = chat("so") | {
+        "usage": {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10}
+    }
+    with serving(lambda *_: body) as served:
+        (found,) = endpoint(served).replies([ask("?")])
+    assert (found.prompt_tokens, found.reply_tokens) == (7, 3)
+
+
+@pytest.mark.parametrize("finish", ["tool_calls", None])
+def test_an_end_of_another_kind_is_told(finish):
+    with serving(lambda *_: chat("so", finish)) as served:
+        (found,) = endpoint(served).replies([ask("?")])
+    assert found == ChatReply(text="so", ended="other")
+
+
+def test_a_pace_that_was_stopped_lets_nobody_through():
+    pace = Pace(1)
+    pace.wait()
+    pace.stop()
+    with pytest.raises(InterruptedError):
+        pace.wait()
