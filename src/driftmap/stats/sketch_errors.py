@@ -82,6 +82,20 @@ def told_error(
     return float(np.sqrt(np.mean(np.square(told)))) if told.size else float("nan")
 
 
+def dot_errors(
+    sketched: SketchedProducts,
+) -> Float64[np.ndarray, "query candidate tensor"]:
+    """Standard error of each product: its tensor's told error times `sqrt(A B)`.
+
+    One pair's halves tell its own error too roughly; all pairs of a tensor together
+    tell it to a few percent. 0 where there is no candidate, or no direction.
+    """
+    pairs, taken = sketched.products, sketched.products.candidates
+    squares = pairs.query_energy[:, None, :] * pairs.original_energy[taken]
+    squares[taken == NONE] = 0
+    return np.sqrt(squares) * np.nan_to_num(told_errors(sketched))
+
+
 def cosine_error(
     cosine: Float64[np.ndarray, "*pair"], num_numbers: int, estimator: Estimator
 ) -> Float64[np.ndarray, "*pair"]:

@@ -7,6 +7,7 @@ from driftmap.results.pair_products import NONE
 from driftmap.results.sketches import SketchedSamples, SketchSettings
 from driftmap.stats.sketch_errors import (
     cosine_error,
+    dot_errors,
     full_error,
     sketched_cosines,
     told_error,
@@ -94,6 +95,16 @@ def test_errors_by_hand():
     assert told_error(pairs) == pytest.approx(np.sqrt(np.mean(np.square(told))))
     shares = (4 / 5 * 16 / 41 / 4) ** 0.5, (9 / 10 * 16 / 41 / 4) ** 0.5
     np.testing.assert_allclose(full_error(pairs)[:, 0], shares, rtol=1e-6)
+
+
+def test_errors_of_products_pool_the_pairs_of_a_tensor():
+    queries, originals = two_and_one()
+    pairs = pair_up(queries, originals, np.array([[0, NONE], [0, NONE]]))
+    pooled = ((0.3**2 + 0.5**2) / 2) ** 0.5
+    np.testing.assert_allclose(
+        dot_errors(pairs)[:, 0], [[8 * pooled, 0], [12 * pooled, 0]], rtol=1e-6
+    )
+    assert not dot_errors(pairs)[:, 1].any()
 
 
 def test_chosen_tensors_and_weights_are_those_of_exact_products():
