@@ -1,6 +1,7 @@
 """What does a random order of the candidates give?"""
 
 from dataclasses import dataclass
+from math import prod
 
 import numpy as np
 from jaxtyping import Float64, Int64
@@ -46,13 +47,19 @@ def chance(
     kinds, kind = np.unique(shapes, axis=0, return_inverse=True)
     first = [_of_first(int(k), int(c)) for k, c in kinds]
     reciprocal = [float((p / np.arange(1, p.size + 1)).sum()) for p in first]
-    recall = [[float(p[:r].sum()) for p in first] for r in recall_at]
+    recall = [[_within(int(k), int(c), r) for k, c in kinds] for r in recall_at]
     kind = kind.reshape(-1)
     return Chance(
         accuracy=np.array([float(p[0]) for p in first])[kind],
         reciprocal_rank=np.array(reciprocal)[kind],
         recall=np.array(recall).reshape(len(recall_at), len(first))[:, kind],
     )
+
+
+def _within(num: int, num_right: int, places: int) -> float:
+    """How probable it is that a right one is among the first few."""
+    missed = [max(0, num - places - n) / (num - n) for n in range(num_right)]
+    return 1 - prod(missed)
 
 
 def _of_first(num: int, num_right: int) -> Float64[np.ndarray, " place"]:

@@ -119,9 +119,10 @@ class _Ledger:
         truth = truth if truth.size else np.flatnonzero(right)
         if truth.size:
             self._figures["truth"][:, query] = scores[:, truth[0]]
-        top = np.equal(scores[self._full], scores[self._full].max())
-        self._tops[0, candidates[top]] += 1 / top.sum()
-        self._tops[1, candidates[top & ~right]] += 1 / top.sum()
+        full: Float64[np.ndarray, " candidate"] = scores[self._full]
+        top = np.flatnonzero(np.greater_equal(full, full.max()))
+        self._tops[0, candidates[top]] += 1 / top.size
+        self._tops[1, candidates[top[~right[top]]]] += 1 / top.size
 
     def compare(
         self, query: int, cosines: Float64[np.ndarray, "row candidate"]
@@ -131,7 +132,7 @@ class _Ledger:
         right = pairs.right[query][pairs.places(query)]
         known = self._scorer.has_direction(query)
         if rows > len(known):
-            known = np.concatenate([known, known.any(axis=0)[None]])
+            known = np.concatenate([known, known.any(axis=0, keepdims=True)])
         self._directed[:rows, query] = known.any(axis=1)
         others = known & ~right
         num = others.sum(axis=1)

@@ -62,7 +62,7 @@ def stand(
     tied = (others == best_right[:, None]).sum(axis=1)
     same = (scores[:, right] == best_right[:, None]).sum(axis=1)
     if settings.ties == "first":
-        tied = _tied_before(scores, right, best_right, tied)
+        tied = _tied_before(scores == best_right[:, None], right)
         rank = 1.0 + above + tied
         hit = (rank == 1).astype(float)
         recall = [(rank <= k).astype(float) for k in settings.recall_at]
@@ -93,17 +93,11 @@ def _missing(best_right: Row, best_other: Row, num_recalls: int) -> Standing:
 
 
 def _tied_before(
-    scores: Float64[np.ndarray, "row candidate"],
-    right: Bool[np.ndarray, " candidate"],
-    best_right: Row,
-    tied: Int64[np.ndarray, " row"],
+    equal: Bool[np.ndarray, "row candidate"], right: Bool[np.ndarray, " candidate"]
 ) -> Int64[np.ndarray, " row"]:
     """Wrong candidates of the same score that are listed before the first right one."""
-    before = np.zeros_like(tied)
-    for row in np.flatnonzero(tied):
-        equal = np.flatnonzero(scores[row] == best_right[row])
-        before[row] = int(np.argmax(right[equal]))
-    return before
+    first = (equal & right).argmax(axis=1)
+    return (equal & ~right & (np.arange(right.size) < first[:, None])).sum(axis=1)
 
 
 def _expected(
