@@ -1,0 +1,1 @@
+"""Which tensors tell which samples are versions of each other?"""
