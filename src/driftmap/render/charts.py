@@ -13,8 +13,27 @@ PALETTE = {
     "top": "#b07d0a",
     "utility": "#2f9e44",
     "random": "#868e96",
+    "q": "#1c7ed6",
+    "k": "#0c8599",
+    "v": "#7048e8",
+    "o": "#ae3ec9",
+    "gate": "#e8590c",
+    "up": "#b07d0a",
+    "down": "#c2255c",
+    "norm": "#868e96",
+    "bias": "#5c940d",
+    "embed": "#2f9e44",
+    "head": "#d6336c",
+    "router": "#b35c00",
+    "expert": "#d9480f",
+    "block": "#495ecf",
+    "attention": "#1c7ed6",
+    "mlp": "#e8590c",
+    "layer": "#2f9e44",
+    "match": "#d9480f",
+    "background": "#1c7ed6",
 }
-"""Colour of each role a group can have, legible on white and on near-black."""
+"""Colour of each role of a group, and of each part, legible on white and near-black."""
 
 SPARE_COLOURS = ("#ae3ec9", "#0c8599", "#e8590c", "#1c7ed6", "#5c940d", "#c2255c")
 
@@ -71,6 +90,7 @@ class Lines:
         y_ends: Ends of the axis of y; None lets the values decide.
         y_from_zero: The axis of y begins at 0, where `y_ends` leaves it open.
         is_log: The axis of y is logarithmic; all values are above 0.
+        is_log_x: The axis of x is; likewise.
     """
 
     x_title: str
@@ -78,6 +98,41 @@ class Lines:
     lines: Sequence[Line]
     y_ends: tuple[float, float] | None = None
     y_from_zero: bool = False
+    is_log: bool = False
+    is_log_x: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cloud:
+    """Single points that belong together; `labels` say what each is."""
+
+    name: str
+    x: Numbers
+    y: Numbers
+    labels: Sequence[str]
+    role: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Points:
+    """Points over two axes.
+
+    Args:
+        x_title: What x is.
+        y_title: What y is, with its unit.
+        clouds: The points.
+        level: A value of y to compare with; None for none.
+        y_ends: Ends of the axis of y; None lets the values decide.
+        is_log_x: The axis of x is logarithmic; all values are above 0.
+        is_log: The axis of y is; likewise.
+    """
+
+    x_title: str
+    y_title: str
+    clouds: Sequence[Cloud]
+    level: float | None = None
+    y_ends: tuple[float, float] | None = None
+    is_log_x: bool = False
     is_log: bool = False
 
 
@@ -181,7 +236,7 @@ class Histogram:
     chance_name: str
 
 
-Chart: TypeAlias = Lines | Boxes | Cells | Shades | Ranges | Histogram
+Chart: TypeAlias = Lines | Points | Boxes | Cells | Shades | Ranges | Histogram
 
 
 def height_of(chart: Chart) -> int:

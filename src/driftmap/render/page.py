@@ -78,6 +78,26 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Side:
+    """Somebody's text, shown as it is: nothing in it is read as a mark.
+
+    `title` says whose it is, `note` what is known of it.
+    """
+
+    title: str
+    note: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Beside:
+    """Texts beside each other where the page is wide enough."""
+
+    caption: str
+    sides: Sequence[Side]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Folded:
     """Detail that is shown on request."""
 
@@ -85,7 +105,9 @@ class Folded:
     nodes: Sequence["Node"]
 
 
-Node: TypeAlias = Paragraph | Callout | Facts | Terms | Grid | Figure | Row | Folded
+Node: TypeAlias = (
+    Paragraph | Callout | Facts | Terms | Grid | Figure | Row | Beside | Folded
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

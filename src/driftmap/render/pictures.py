@@ -25,6 +25,7 @@ from driftmap.render.charts import (
     Histogram,
     Line,
     Lines,
+    Points,
     Ranges,
     Shades,
     colour_of,
@@ -109,13 +110,20 @@ def _(chart: Lines, axes: Axes) -> None:
         axes.set_ylim(bottom=0)
     axes.set_xlabel(chart.x_title)
     axes.set_ylabel(chart.y_title)
-    axes.locator_params(axis="x", nbins=5)
-    if chart.is_log:
+    _scale(axes, is_log_x=chart.is_log_x, is_log=chart.is_log)
+    if chart.lines:
+        _legend(axes)
+
+
+def _scale(axes: Axes, *, is_log_x: bool, is_log: bool) -> None:
+    if is_log_x:
+        axes.set_xscale("log")
+    else:
+        axes.locator_params(axis="x", nbins=5)
+    if is_log:
         axes.set_yscale("log")
     else:
         axes.locator_params(axis="y", nbins=5)
-    if chart.lines:
-        _legend(axes)
 
 
 def _draw_line(line: Line, series: int, axes: Axes) -> None:
@@ -132,6 +140,26 @@ def _draw_line(line: Line, series: int, axes: Axes) -> None:
             "linestyle": STROKES[dash],
         }
     axes.plot(line.x, line.y, ms=4, color=colour, label=line.name, **marks)
+
+
+@_draw.register
+def _(chart: Points, axes: Axes) -> None:
+    for series, cloud in enumerate(chart.clouds):
+        colour = colour_of(cloud.role or cloud.name, series)
+        mark = MARKERS[series % len(MARKERS)]
+        axes.plot(cloud.x, cloud.y, mark, ms=5, alpha=0.8, color=colour,
+                  label=cloud.name)  # fmt: skip
+    if chart.level is not None:
+        axes.axhline(chart.level, ls=":", color=QUIET)
+    if chart.y_ends is not None:
+        least, most = chart.y_ends
+        room = 0.03 * (most - least)
+        axes.set_ylim(least - room, most + room)
+    axes.set_xlabel(chart.x_title)
+    axes.set_ylabel(chart.y_title)
+    _scale(axes, is_log_x=chart.is_log_x, is_log=chart.is_log)
+    if chart.clouds:
+        _legend(axes)
 
 
 @_draw.register

@@ -25,6 +25,7 @@ from driftmap.render.charts import (
     Line,
     Lines,
     Numbers,
+    Points,
     Ranges,
     Shades,
     colour_of,
@@ -60,7 +61,7 @@ def _(chart: Lines) -> tuple[list[Spec], Spec]:
     elif chart.y_from_zero:
         y_axis["rangemode"] = "tozero"
     return data, {
-        "xaxis": _axis(chart.x_title),
+        "xaxis": _axis(chart.x_title, is_log=chart.is_log_x),
         "yaxis": y_axis,
         "hovermode": "x unified",
     }
@@ -107,6 +108,38 @@ def _line(line: Line, series: int) -> list[Spec]:
         "hovertemplate": "%{y:.5~g}" if _is_near_one(line.y) else "%{y:.3~g}",
     }
     return [*traces, drawn]
+
+
+@_draw.register
+def _(chart: Points) -> tuple[list[Spec], Spec]:
+    data: list[Spec] = [
+        {
+            "type": "scatter",
+            "mode": "markers",
+            "name": _label(cloud.name),
+            "x": list(cloud.x),
+            "y": _finite(cloud.y),
+            "text": list(map(_label, cloud.labels)),
+            "marker": {
+                "size": 8,
+                "opacity": 0.8,
+                "color": colour_of(cloud.role or cloud.name, series),
+                "symbol": SYMBOLS[series % len(SYMBOLS)],
+            },
+            "hovertemplate": "%{text}: %{y:.3~g}<extra></extra>",
+        }
+        for series, cloud in enumerate(chart.clouds)
+    ]
+    y_axis = _axis(chart.y_title, is_log=chart.is_log)
+    if chart.y_ends is not None:
+        y_axis["range"] = _padded(*chart.y_ends)
+    shapes = [] if chart.level is None else [_across(chart.level)]
+    return data, {
+        "xaxis": _axis(chart.x_title, is_log=chart.is_log_x),
+        "yaxis": y_axis,
+        "hovermode": "closest",
+        "shapes": shapes,
+    }
 
 
 @_draw.register
@@ -279,6 +312,14 @@ def _level(value: float) -> Spec:
     return {
         "type": "line",
         "x0": value, "x1": value, "y0": 0, "y1": 1, "yref": "paper",
+        "line": {"dash": "dot", "width": 1.5, "color": QUIET},
+    }  # fmt: skip
+
+
+def _across(value: float) -> Spec:
+    return {
+        "type": "line",
+        "x0": 0, "x1": 1, "xref": "paper", "y0": value, "y1": value,
         "line": {"dash": "dot", "width": 1.5, "color": QUIET},
     }  # fmt: skip
 

@@ -3,6 +3,7 @@
 import textwrap
 from collections.abc import Sequence
 from functools import singledispatch
+from typing import TypeVar
 
 from driftmap.render.charts import (
     Boxes,
@@ -11,10 +12,12 @@ from driftmap.render.charts import (
     Histogram,
     Line,
     Lines,
+    Points,
     Ranges,
     Shades,
 )
 from driftmap.render.page import (
+    Beside,
     Callout,
     Facts,
     Figure,
@@ -29,6 +32,8 @@ from driftmap.render.page import (
 from driftmap.render.wording import number, share
 
 WIDTH = 88
+
+Point = TypeVar("Point")
 
 MOST_POINTS = 12
 """Points of a line that the text shows; the tables hold all."""
@@ -89,6 +94,16 @@ def _(node: Figure) -> str:
 
 
 @_text.register
+def _(node: Beside) -> str:
+    parts = [_wrapped(node.caption)]
+    for side in node.sides:
+        title = f"| {side.title}" + (f" ({side.note})" if side.note else "")
+        lines = [line for text in side.text.splitlines() for line in _quoted(text)]
+        parts.append("\n".join([title, *lines]))
+    return "\n".join(part for part in parts if part)
+
+
+@_text.register
 def _(node: Row) -> str:
     return "\n\n".join(_text(figure) for figure in node.figures)
 
@@ -112,6 +127,23 @@ def _(chart: Lines) -> str:
             "    ",
         )
         for line in chart.lines
+    )
+
+
+@_numbers.register
+def _(chart: Points) -> str:
+    return "\n".join(
+        _wrapped(
+            f"  {cloud.name}: "
+            + ", ".join(
+                f"{label} {number(y)}"
+                for label, y in _spread(
+                    list(zip(cloud.labels, cloud.y, strict=True)), MOST_POINTS
+                )
+            ),
+            "    ",
+        )
+        for cloud in chart.clouds
     )
 
 
@@ -169,11 +201,15 @@ def _(chart: Shades) -> str:
 
 def _sparse(line: Line) -> list[tuple[float, float]]:
     """All points of a short line; evenly picked ones, both ends kept, of a long one."""
-    points = list(zip(line.x, line.y, strict=True))
-    if len(points) <= MOST_POINTS:
+    return _spread(list(zip(line.x, line.y, strict=True)), MOST_POINTS)
+
+
+def _spread(points: list[Point], most: int) -> list[Point]:
+    """So many at most, evenly picked, both ends kept."""
+    if len(points) <= most:
         return points
     last = len(points) - 1
-    return [points[round(n * last / (MOST_POINTS - 1))] for n in range(MOST_POINTS)]
+    return [points[round(n * last / (most - 1))] for n in range(most)]
 
 
 def _pairs(pairs: Sequence[tuple[str, str]]) -> str:
@@ -201,6 +237,14 @@ def _row(cells: Sequence[str], widths: Sequence[int], right: frozenset[int]) -> 
 def _title(text: str, mark: str) -> str:
     wrapped = _wrapped(text)
     return f"{wrapped}\n{mark * min(WIDTH, max(map(len, wrapped.splitlines())))}"
+
+
+def _quoted(line: str) -> list[str]:
+    """A line of somebody's text, never read as words of the page."""
+    return textwrap.wrap(
+        line, WIDTH, initial_indent="|   ", subsequent_indent="|   ",
+        break_long_words=True, break_on_hyphens=False,
+    ) or ["|"]  # fmt: skip
 
 
 def _wrapped(text: str, indent: str = "") -> str:
