@@ -7,6 +7,7 @@ from driftmap.core.progress import progress, say
 from driftmap.engine.folder import clear_half_written, fault_of
 from driftmap.engine.local import make_here
 from driftmap.engine.work import EngineSettings, Shard, ShardWork
+from driftmap.engine.workers import make_in_processes
 
 HERE = EngineSettings()
 """In this process."""
@@ -35,6 +36,7 @@ def run_shards(
 
     Raises:
         EngineError: Too many workers were lost over one shard.
+        UsageError: The cluster that is asked for cannot be had.
     """
     folder.mkdir(parents=True, exist_ok=True)
     clear_half_written(folder)
@@ -57,7 +59,15 @@ def _make(
         def done(shard: Shard) -> None:
             bar.advance(note=str(shard))
 
-        make_here(work, left, folder, done)
+        if settings.engine == "ray":
+            # Not at the top: Ray is an extra.
+            from driftmap.engine.ray import make_on_cluster
+
+            make_on_cluster(work, left, folder, settings, done)
+        elif settings.workers is None:
+            make_here(work, left, folder, done)
+        else:
+            make_in_processes(work, left, folder, settings, done, bar)
 
 
 def _is_left(shard: Shard, folder: Path) -> bool:

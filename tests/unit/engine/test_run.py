@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from driftmap.core.errors import DataError
-from driftmap.core.progress import Silence, listening
+from driftmap.core.progress import Listener, listening
 from driftmap.engine.folder import DONE, fault_of, read_done
 from driftmap.engine.run import run_shards
 from driftmap.engine.shards import shards_of
 from engine_work import Squares, squares_in
 
 
-class Heard(Silence):
+class Heard(Listener):
     def __init__(self):
         self.said_lines = []
         self.steps = 0
