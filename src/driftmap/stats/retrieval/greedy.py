@@ -1,7 +1,7 @@
 """Which few tensors, taken one after the other, say the same as all of them?
 
 Sums of D, A and B over the tensors taken so far are kept; one step scores the cosine
-with every further tensor at once, a tile of queries at a time.
+with every further tensor at once, query by query, so that nothing is copied.
 """
 
 from collections.abc import Iterator
@@ -10,12 +10,13 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
-from driftmap.results.retrieval import TopTies
+from driftmap.results.pair_products import NONE
+from driftmap.results.retrieval import RetrievalSettings
 from driftmap.results.selection import SelectionGoal
 from driftmap.stats.retrieval.pairs import SetPairs
 from driftmap.stats.retrieval.scoring import inverse_norm
+from driftmap.stats.retrieval.standing import stand
 
-_TILE = 2**17
 _SAME = 1e-12
 
 PerTensor = Float64[np.ndarray, " tensor"]
@@ -61,10 +62,12 @@ def nothing_taken(pairs: SetPairs) -> Taken:
 
 def full_cosines(pairs: SetPairs) -> Float64[np.ndarray, "query candidate"]:
     """Take all tensors at once."""
+    products = pairs.products
+    dots = [np.asarray(products.dot[row]).sum(axis=1) for row in pairs.rows]
     taken = Taken(
-        dot=np.concatenate([tile.sum(axis=2) for _, tile in _tiles(pairs)]),
+        dot=np.array(dots),
         query=pairs.query_energy.sum(axis=1),
-        original=pairs.products.original_energy.sum(axis=1),
+        original=products.original_energy.sum(axis=1),
     )
     return taken.cosines(pairs)
 
@@ -74,7 +77,7 @@ def next_scores(
     taken: Taken,
     goal: SelectionGoal,
     full: Float64[np.ndarray, "query candidate"],
-    ties: TopTies,
+    settings: RetrievalSettings,
 ) -> PerTensor:
     """Score every tensor as the next one.
 
@@ -83,25 +86,20 @@ def next_scores(
         taken: What is taken already.
         goal: What is scored.
         full: Full cosines of the same queries.
-        ties: How ties at the top count, for accuracy.
+        settings: How ties at the top count, for accuracy.
 
     Returns:
         Mean accuracy, or agreement with full; -1 where nothing has a direction.
     """
-    scale = inverse_norm(taken.original[:, None] + pairs.products.original_energy)
     norms = inverse_norm(taken.query[:, None] + pairs.query_energy)
-    products, squares = np.zeros(norms.shape[1]), np.zeros(norms.shape[1])
-    hits = np.zeros(norms.shape[1])
-    for queries, tile in _tiles(pairs):
-        cosines = tile + taken.dot[queries][:, :, None]
-        cosines *= scale[pairs.candidates[queries]]
+    products, squares, hits = np.zeros((3, norms.shape[1]))
+    for query, scores in _numerators(pairs, taken):
+        places = pairs.places(query)
         if goal == "accuracy":
-            hits += _hits(cosines, _Lists.of(pairs, queries), ties).sum(axis=0)
-            continue
-        cosines *= norms[queries][:, None]
-        flat = cosines.reshape(-1, cosines.shape[2])
-        products += full[queries].reshape(-1) @ flat
-        squares += np.einsum("pt,pt->t", flat, flat)
+            hits += _hit(scores, pairs.right[query][places], settings)
+        else:
+            products += norms[query] * (full[query][places] @ scores)
+            squares += norms[query] ** 2 * np.einsum("ct,ct->t", scores, scores)
     if goal == "accuracy":
         return hits / pairs.num_queries
     return agreement(products, squares, float(np.square(full).sum()))
@@ -116,11 +114,20 @@ def agreement(products: PerTensor, squares: PerTensor, full: float) -> PerTensor
 
 
 def hits_of(
-    pairs: SetPairs, cosines: Float64[np.ndarray, "query candidate"], ties: TopTies
+    pairs: SetPairs,
+    cosines: Float64[np.ndarray, "query candidate"],
+    settings: RetrievalSettings,
 ) -> Float64[np.ndarray, " query"]:
     """Share of a right answer of every query under one order."""
-    lists = _Lists.of(pairs, slice(None))
-    return _hits(cosines[:, :, None].copy(), lists, ties)[:, 0]
+    absent = pairs.candidates == NONE
+    right = np.where(pairs.right, cosines, -np.inf).max(axis=1)
+    other = np.where(pairs.right | absent, -np.inf, cosines).max(axis=1)
+    hits = (right > other).astype(float)
+    for query in np.flatnonzero(right == other).tolist():
+        places = pairs.places(query)
+        scores, among = cosines[query][places][None], pairs.right[query][places]
+        hits[query] = stand(scores, among, settings).hit[0]
+    return hits
 
 
 def tied_best(
@@ -131,61 +138,39 @@ def tied_best(
     return np.flatnonzero(free & (scores >= best - _SAME))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Lists:
-    """Some queries' right candidates, one after the other, and what is no candidate.
+def _numerators(
+    pairs: SetPairs, taken: Taken
+) -> Iterator[tuple[int, Float64[np.ndarray, "candidate tensor"]]]:
+    """Cosines with each further tensor, but for the query's own norm.
 
-    Args:
-        query: Query of each right candidate, ascending.
-        place: Its column.
-        absent: Columns without a candidate.
+    Each is given in the same memory, which may be overwritten.
     """
-
-    query: Int64[np.ndarray, " right"]
-    place: Int64[np.ndarray, " right"]
-    absent: Bool[np.ndarray, "query candidate"]
-
-    @classmethod
-    def of(cls, pairs: SetPairs, queries: slice) -> "_Lists":
-        query, place = np.nonzero(pairs.right[queries])
-        return cls(query=query, place=place, absent=pairs.candidates[queries] < 0)
-
-
-def _hits(
-    scores: Float64[np.ndarray, "query candidate tensor"], lists: _Lists, ties: TopTies
-) -> Float64[np.ndarray, "query tensor"]:
-    """Share of a right answer; `scores` is overwritten."""
-    num_queries, _, num_tensors = scores.shape
-    hits = np.zeros((num_queries, num_tensors))
-    if not lists.query.size:
-        return hits
-    with_truth, first = np.unique(lists.query, return_index=True)
-    right = scores[lists.query, lists.place]
-    best_right = np.maximum.reduceat(right, first, axis=0)
-    scores[lists.query, lists.place] = -np.inf
-    scores[lists.absent] = -np.inf
-    best_other = scores.max(axis=1)[with_truth]
-    found = (best_right > best_other).astype(float)
-    rows, tensors = np.nonzero(best_right == best_other)
-    wrong = scores[with_truth[rows], :, tensors] == best_right[rows, tensors][:, None]
-    same = right == np.repeat(best_right, np.diff(first, append=len(right)), axis=0)
-    if ties == "first":
-        places = np.where(same, lists.place[:, None], scores.shape[1])
-        listed = np.minimum.reduceat(places, first, axis=0)[rows, tensors]
-        found[rows, tensors] = listed < wrong.argmax(axis=1)
-    else:
-        num_same = np.add.reduceat(same.astype(int), first, axis=0)[rows, tensors]
-        found[rows, tensors] = num_same / (num_same + wrong.sum(axis=1))
-    hits[with_truth] = found
-    return hits
+    products = pairs.products
+    scale = inverse_norm(taken.original[:, None] + products.original_energy)
+    held = np.empty((pairs.candidates.shape[1], len(products.tensors)))
+    in_order = np.arange(len(products.originals))
+    for query in range(pairs.num_queries):
+        places, dots = pairs.places(query), pairs.dots(query)
+        candidates, scores = pairs.candidates[query][places], held[: len(dots)]
+        np.add(dots, taken.dot[query][places][:, None], out=scores)
+        is_whole = np.array_equal(candidates, in_order)
+        scores *= scale if is_whole else scale[candidates]
+        yield query, scores
 
 
-def _tiles(
-    pairs: SetPairs,
-) -> Iterator[tuple[slice, Float64[np.ndarray, "query candidate tensor"]]]:
-    """Products of a few queries at a time; they may lie on disk."""
-    size = pairs.candidates.shape[1] * len(pairs.products.tensors)
-    step = max(1, _TILE // size)
-    for first in range(0, pairs.num_queries, step):
-        queries = slice(first, first + step)
-        yield queries, np.asarray(pairs.products.dot[pairs.rows[queries]])
+def _hit(
+    scores: Float64[np.ndarray, "candidate tensor"],
+    right: Bool[np.ndarray, " candidate"],
+    settings: RetrievalSettings,
+) -> PerTensor:
+    """Share of a right answer under every tensor."""
+    best_right = scores[right].max(axis=0, initial=-np.inf)
+    kept = scores[right]
+    scores[right] = -np.inf
+    best_other = scores.max(axis=0)
+    hit = (best_right > best_other).astype(float)
+    tied = np.flatnonzero(best_right == best_other)
+    if tied.size:
+        scores[right] = kept
+        hit[tied] = stand(scores[:, tied].T, right, settings).hit
+    return hit

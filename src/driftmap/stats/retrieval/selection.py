@@ -121,7 +121,7 @@ class Selection:
         self, goal: SelectionGoal, taken: Taken, free: Bool[np.ndarray, " tensor"]
     ) -> tuple[int, int]:
         full = self._full[self._chosen]
-        scores = next_scores(self._half, taken, goal, full, self._settings.ties)
+        scores = next_scores(self._half, taken, goal, full, self._settings)
         tied = tied_best(scores, free)
         if self._settings.step_ties == "order" or tied.size == 1:
             return tied.size, int(tied[0])
@@ -143,7 +143,7 @@ class Selection:
 
     def _sums(self, cosines: Cosines) -> "_Sums":
         return _Sums(
-            hits=hits_of(self._pairs, cosines, self._settings.ties),
+            hits=hits_of(self._pairs, cosines, self._settings),
             products=(cosines * self._full).sum(axis=1),
             squares=np.square(cosines).sum(axis=1),
             full=np.square(self._full).sum(axis=1),
