@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from functools import partial
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from driftmap.capture.cleaning import require_finite
@@ -64,14 +65,22 @@ def show_gradients(
         raise MeasureError("there is nothing to do: give tensors and batches")
     require_no_dropout(model)
     require_counted(batches)
+    with frozen(model), one_attention_kernel(model):
+        show_whole(model, rules, batches, take)
+
+
+def show_whole(
+    model: nn.Module,
+    rules: Sequence[TensorRule],
+    batches: Sequence[Batch],
+    take: TakeGradients,
+) -> None:
+    """Do what `show_gradients` does, with a model and batches that are made ready."""
     head = model_head(model)
     heard = [rule for rule in rules if rule.kind != "other"]
     others = [rule for rule in rules if rule.kind == "other"]
-    with (
-        frozen(model),
-        one_attention_kernel(model),
-        progress("batches", len(batches) * (bool(heard) + bool(others))) as bar,
-    ):
+    rounds = len(batches) * (bool(heard) + bool(others))
+    with progress("batches", rounds) as bar:
         if heard:
             taps = GradientTaps(model, heard, take, head=head)
             with taps.attached(), _starting(model, heard):
@@ -79,7 +88,7 @@ def show_gradients(
                     _show(model, taps, head, batch)
                     bar.advance()
         for batch in batches if others else ():
-            _show_others(model, others, head, batch, take)
+            show_others(model, others, head, batch, take)
             bar.advance()
 
 
@@ -87,7 +96,7 @@ def _show(model: nn.Module, taps: GradientTaps, head: nn.Module, batch: Batch) -
     labelled = labelled_tokens(batch)
     taps.begin(batch, labelled.used)
     with torch.enable_grad():
-        losses = taps.counting(partial(_losses, model, head, labelled, batch))
+        losses = taps.counting(partial(losses_at, model, head, labelled, batch))
         finite = torch.isfinite(losses).tolist()
         if not all(finite):
             raise _broken(model, taps, batch, finite.index(False))
@@ -109,15 +118,16 @@ def _starting(model: nn.Module, rules: Sequence[TensorRule]) -> Iterator[None]:
         yield
 
 
-def _losses(
+def losses_at(
     model: nn.Module, head: nn.Module, labelled: LabelledTokens, batch: Batch
-) -> Tensor:
+) -> Float[Tensor, " sample"]:
+    """Run the model and give every sample's own loss, in nats."""
     with gathered(head, labelled):
         logits = all_logits(model, batch)
     return labelled_losses(logits, labelled)
 
 
-def _show_others(
+def show_others(
     model: nn.Module,
     rules: Sequence[TensorRule],
     head: nn.Module,
@@ -133,7 +143,7 @@ def _show_others(
         for row in range(len(batch.sample_ids)):
             alone = _alone(batch, row)
             with torch.enable_grad():
-                losses = _losses(model, head, labelled_tokens(alone), alone)
+                losses = losses_at(model, head, labelled_tokens(alone), alone)
                 gradients = torch.autograd.grad(
                     losses.sum(), parameters, allow_unused=True
                 )

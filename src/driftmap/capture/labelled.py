@@ -8,6 +8,7 @@ the model does to its logits it still does.
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -76,12 +77,7 @@ def model_head(model: nn.Module) -> nn.Module:
 @contextmanager
 def gathered(head: nn.Module, labelled: LabelledTokens) -> Iterator[None]:
     """Let the head see the labelled tokens alone, for as long as the block runs."""
-
-    def gather(_index: int, hidden: Tensor) -> Tensor:
-        columns = labelled.columns.to(hidden.device)[..., None]
-        return hidden.gather(1, columns.expand(-1, -1, hidden.shape[-1]))
-
-    with entering({0: head}, gather):
+    with entering({0: head}, partial(_gather, labelled)):
         yield
 
 
@@ -101,3 +97,8 @@ def labelled_losses(
         reduction="none",
     )
     return nats.view_as(targets).sum(dim=1) / labelled.numbers.to(nats)
+
+
+def _gather(labelled: LabelledTokens, _index: int, hidden: Tensor) -> Tensor:
+    columns = labelled.columns.to(hidden.device)[..., None]
+    return hidden.gather(1, columns.expand(-1, -1, hidden.shape[-1]))

@@ -5,13 +5,15 @@ before it, and rows scaled after it. What it gives is where the graph begins.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
+
+from driftmap.capture.hooks import running_instead
 
 LookedUp = Callable[[int, Tensor, int | None, Tensor], Tensor]
 """Takes the number of a table, the rows it looked up, the one that gets no gradient
@@ -21,18 +23,11 @@ and what they hold; returns what the model goes on with."""
 @contextmanager
 def watching_lookups(tables: Sequence[nn.Module], hook: LookedUp) -> Iterator[None]:
     """Call `hook` after every look-up in one of the tables."""
-    kept = [vars(table).get("forward") for table in tables]
-    try:
+    with ExitStack() as stack:
         for index, table in enumerate(tables):
             watched = partial(_forward, table.forward, partial(hook, index), table)
-            vars(table)["forward"] = watched
+            stack.enter_context(running_instead(table, watched))
         yield
-    finally:
-        for table, forward in zip(tables, kept, strict=True):
-            if forward is None:
-                vars(table).pop("forward", None)
-            else:
-                vars(table)["forward"] = forward
 
 
 def leaf(values: Tensor) -> Tensor:
