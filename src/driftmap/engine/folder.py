@@ -70,12 +70,37 @@ def put_in_place(temporary: Path, shard: Shard, folder: Path) -> Path:
     _clear(place)
     temporary.replace(place)
     _sync(folder)
-    waiting = place / f".{DONE}.tmp"
-    waiting.write_text(json.dumps(told, sort_keys=True, indent=2) + "\n")
-    _sync(waiting)
-    waiting.replace(place / DONE)
-    _sync(place)
+    put_text(place / DONE, json.dumps(told, sort_keys=True, indent=2) + "\n")
     return place
+
+
+def adopt(finished: Path, folder: Path) -> None:
+    """Put a finished shard of another folder into this one, without a copy if it can.
+
+    Args:
+        finished: The shard's own folder, which is left as it is.
+        folder: Folder of all shards.
+    """
+    temporary = folder / f".{finished.name}.{uuid.uuid4().hex[:8]}.tmp"
+    try:
+        shutil.copytree(finished, temporary, copy_function=_link)
+        for file in _files_under(temporary).values():
+            _sync(file)
+        place = folder / finished.name
+        _clear(place)
+        temporary.replace(place)
+        _sync(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def put_text(path: Path, text: str) -> None:
+    """Write a small file, whole or not at all."""
+    waiting = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    waiting.write_text(text)
+    _sync(waiting)
+    waiting.replace(path)
+    _sync(path.parent)
 
 
 def fault_of(shard: Shard, folder: Path) -> str | None:
@@ -128,6 +153,14 @@ def _clear(place: Path) -> None:
     if place.exists():
         (place / DONE).unlink(missing_ok=True)
         shutil.rmtree(place)
+
+
+def _link(source: str, target: str) -> None:
+    """Give a file a second name; on another disk, copy it."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
 
 
 def _files_under(folder: Path) -> dict[str, Path]:
