@@ -251,4 +251,7 @@ def height_of(chart: Chart) -> int:
         return max(220, 120 + 38 * len(chart.names))
     if isinstance(chart, Boxes):
         return max(240, 110 + 40 * len(chart.boxes))
-    return 320 if isinstance(chart, Histogram) else 360
+    if isinstance(chart, Histogram):
+        return 320
+    names = chart.lines if isinstance(chart, Lines) else chart.clouds
+    return 360 + 16 * max(0, len(names) - 4)

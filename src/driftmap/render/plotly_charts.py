@@ -8,7 +8,7 @@ labels are escaped here.
 import html
 from collections.abc import Sequence
 from functools import singledispatch
-from math import ceil, log10
+from math import ceil, floor, log10
 from typing import TypeAlias
 
 import numpy as np
@@ -60,11 +60,10 @@ def _(chart: Lines) -> tuple[list[Spec], Spec]:
         y_axis["range"] = _padded(*chart.y_ends)
     elif chart.y_from_zero:
         y_axis["rangemode"] = "tozero"
-    return data, {
-        "xaxis": _axis(chart.x_title, is_log=chart.is_log_x),
-        "yaxis": y_axis,
-        "hovermode": "x unified",
-    }
+    x_axis = _axis(chart.x_title, is_log=chart.is_log_x)
+    if chart.is_log_x:
+        x_axis |= _log_ticks([x for line in chart.lines for x in line.x])
+    return data, {"xaxis": x_axis, "yaxis": y_axis, "hovermode": "x unified"}
 
 
 def _line(line: Line, series: int) -> list[Spec]:
@@ -134,8 +133,13 @@ def _(chart: Points) -> tuple[list[Spec], Spec]:
     if chart.y_ends is not None:
         y_axis["range"] = _padded(*chart.y_ends)
     shapes = [] if chart.level is None else [_across(chart.level)]
+    x_axis = _axis(chart.x_title, is_log=chart.is_log_x)
+    if chart.is_log_x:
+        x_axis |= _log_ticks([x for cloud in chart.clouds for x in cloud.x])
+    if chart.is_log:
+        y_axis |= _log_ticks([y for cloud in chart.clouds for y in cloud.y])
     return data, {
-        "xaxis": _axis(chart.x_title, is_log=chart.is_log_x),
+        "xaxis": x_axis,
         "yaxis": y_axis,
         "hovermode": "closest",
         "shapes": shapes,
@@ -294,6 +298,20 @@ def _axis(title: str, *, is_log: bool = False) -> Spec:
         "exponentformat": "e",
     }
     return axis | ({"type": "log", "dtick": 1} if is_log else {})
+
+
+def _log_ticks(values: Sequence[float]) -> Spec:
+    """Whole decades where there are several; 1, 2 and 5 of each where there are not."""
+    decades = log10(max(values) / min(values)) if values else 1
+    if decades >= 2:
+        return {"dtick": ceil(decades / 6)}
+    marks = [
+        digit * 10.0**power
+        for power in range(floor(log10(min(values, default=1))),
+                           ceil(log10(max(values, default=1))) + 1)
+        for digit in (1, 2, 5)
+    ]  # fmt: skip
+    return {"tickvals": marks, "ticktext": [number(mark) for mark in marks]}
 
 
 def _dash(line: Line, series: int) -> str:

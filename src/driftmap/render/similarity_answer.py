@@ -16,6 +16,7 @@ from driftmap.render.similarity_words import (
     full_of,
     is_gradients,
     leading,
+    p_value,
     p_words,
     place_word,
     points_words,
@@ -42,6 +43,9 @@ TITLES: dict[tuple[Kind, BesideWords], str] = {
     ("below", "unknown"): "{it} does worse than chance",
 }
 WORDS = "bm25"
+
+UNSURE = 0.05
+"""From this p on, a difference from shared words is not called one."""
 
 CAUTION_TITLES = {
     "few-ids": "Few originals",
@@ -86,6 +90,8 @@ def beside_words(full: Reading) -> BesideWords:
     contrast = against(full, WORDS)
     if contrast is None:
         return "unknown"
+    if contrast.p_value >= UNSURE:
+        return "alike"
     if contrast.change.low > 0:
         return "more"
     return "less" if contrast.change.high < 0 else "alike"
@@ -280,7 +286,7 @@ def _row(name: str, reading: Reading) -> tuple[str, ...]:
         NONE if reading.median_rank is None else f"{reading.median_rank:g}",
         NONE if reading.auc is None else number(reading.auc.value.estimate),
         NONE if contrast is None else points_words(contrast.change),
-        NONE if contrast is None else p_words(contrast),
+        NONE if contrast is None else p_value(contrast),
     )
 
 

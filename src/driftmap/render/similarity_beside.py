@@ -3,11 +3,12 @@
 from collections.abc import Iterator, Sequence
 
 from driftmap.render.charts import Line, Lines
-from driftmap.render.page import Figure, Grid, Node, Paragraph, Row, Section
+from driftmap.render.page import Figure, Folded, Grid, Node, Paragraph, Row, Section
 from driftmap.render.similarity_curves import DEPTH, likeness_words
 from driftmap.render.similarity_words import (
     LEVEL_NAME,
     NONE,
+    PART_NAMES,
     all_of,
     full_name,
     full_of,
@@ -22,6 +23,7 @@ from driftmap.results.retrieval_models import DepthCurve, ModelComparison
 from driftmap.results.retrieval_reading import Reading
 from driftmap.results.similarity_study import MeasureStudy, SimilarityStudy
 
+KINDS = {"layer": "whole layers", "attention": "attention", "mlp": "MLP"}
 MEASURE_ROLES = ("difference", "matched", "utility", "top")
 
 
@@ -73,11 +75,19 @@ def models_section(found: ModelComparison | None) -> Iterator[Section]:
     ]
     for name in sets:
         curves = [c for c in found.curves if c.set_name == name]
-        figures = [
-            _models_figure(kind, [c for c in curves if c.name == kind], name, len(sets))
+        figures = {
+            kind: _models_figure(
+                kind, [c for c in curves if c.name == kind], name, len(sets)
+            )
             for kind in dict.fromkeys(c.name for c in curves)
-        ]
-        nodes += [Row(figures=figures[n : n + 2]) for n in range(0, len(figures), 2)]
+        }
+        nodes += [figures[kind] for kind in figures if kind == "layer"]
+        halves = [figures[kind] for kind in figures if kind in ("attention", "mlp")]
+        nodes += [Row(figures=halves)] if halves else []
+        parts = [f for kind, f in figures.items() if kind in PART_NAMES]
+        if parts:
+            of_set = "" if len(sets) == 1 else f", {name} queries"
+            nodes.append(Folded(summary=f"Part by part{of_set}", nodes=parts))
     yield Section(anchor="models", title="Several models, by depth", nodes=nodes)
 
 
@@ -216,7 +226,7 @@ def _models_grid(found: ModelComparison) -> Grid:
 def _models_figure(
     kind: str, curves: Sequence[DepthCurve], set_name: str, num_sets: int
 ) -> Figure:
-    named = "whole layers" if kind == "layer" else kind
+    named = KINDS.get(kind, PART_NAMES.get(kind, kind))
     of_set = "" if num_sets == 1 else f", {set_name} queries"
     return Figure(
         name=slug("models", kind, set_name),

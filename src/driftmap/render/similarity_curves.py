@@ -9,10 +9,10 @@ from driftmap.render.similarity_words import (
     NONE,
     PART_NAMES,
     all_of,
+    cosine_words,
     full_name,
     full_of,
     leading,
-    plain_interval,
     score_words,
     slug,
     titled,
@@ -39,9 +39,8 @@ def _accuracy_section(measure: MeasureStudy, sets: Sequence[SetStudy]) -> Sectio
     nodes: list[Node] = [
         Paragraph(
             text="Each layer is asked alone: the originals are ranked by the cosine of "
-            "that layer's part of the gradient. Layers that carry the meaning of a "
-            "text find the original; layers that carry its wording find texts that "
-            "share words."
+            "that layer's part of the gradient alone. A layer whose gradient depends "
+            "on what a text says, more than on how it says it, finds the original."
         )
     ]
     for of in sets:
@@ -49,16 +48,15 @@ def _accuracy_section(measure: MeasureStudy, sets: Sequence[SetStudy]) -> Sectio
         if all_of(of, "layer_part"):
             figures.append(_parts(measure, of))
         nodes += [Row(figures=figures)] if len(figures) > 1 else figures
+        more: list[Node] = []
         if all_of(of, "part"):
-            nodes.append(_part_grid(measure, of))
+            more.append(_part_grid(measure, of))
         if all_of(of, "layer_part"):
-            nodes.append(
-                Folded(
-                    summary=titled("Every layer and part, as a table of colours", of,
-                                   len(sets)),
-                    nodes=[_map(measure, of)],
-                )
-            )  # fmt: skip
+            more.append(_map(measure, of))
+        if more:
+            summary = titled("All layers of a part, and each one, as tables", of,
+                             len(sets))  # fmt: skip
+            nodes.append(Folded(summary=summary, nodes=more))
     return Section(anchor="depth", title="Which layers find the original", nodes=nodes)
 
 
@@ -115,8 +113,8 @@ def _part_grid(measure: MeasureStudy, of: SetStudy) -> Grid:
             NONE
             if r.tensor_means is None
             else f"{100 * r.tensor_means.accuracy:.0f} %",
-            "" if r.closeness is None else plain_interval(r.closeness.match),
-            "" if r.closeness is None else plain_interval(r.closeness.background),
+            "" if r.closeness is None else cosine_words(r.closeness.match),
+            "" if r.closeness is None else cosine_words(r.closeness.background),
         )
         for r in all_of(of, "part")
     ]
@@ -187,8 +185,8 @@ def _match(measure: MeasureStudy, of: SetStudy) -> Figure:
     said = ""
     if of_full is not None:
         said = (
-            f" All together: {plain_interval(of_full.match)} with its own, "
-            f"{plain_interval(of_full.background)} with others."
+            f" All together: {cosine_words(of_full.match)} with its own, "
+            f"{cosine_words(of_full.background)} with others."
         )
     return Figure(
         name=slug("likeness", of.name),
@@ -239,8 +237,8 @@ def likeness_words(reading: Reading) -> tuple[str, str, str]:
     if found is None:
         return NONE, NONE, NONE
     return (
-        plain_interval(found.match),
-        plain_interval(found.background),
+        cosine_words(found.match),
+        cosine_words(found.background),
         NONE if found.gap_in_sd is None else number(found.gap_in_sd),
     )
 

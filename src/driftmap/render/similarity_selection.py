@@ -3,7 +3,16 @@
 from collections.abc import Iterator
 
 from driftmap.render.charts import Line, Lines
-from driftmap.render.page import Facts, Figure, Folded, Grid, Node, Paragraph, Section
+from driftmap.render.page import (
+    Facts,
+    Figure,
+    Folded,
+    Grid,
+    Node,
+    Paragraph,
+    Row,
+    Section,
+)
 from driftmap.render.similarity_words import (
     NONE,
     leading,
@@ -30,6 +39,10 @@ UNITS: dict[SelectionGoal, str] = {
     "agreement": "agreement with full (cosine)",
     "accuracy": "right one first (share)",
 }
+SHORT: dict[SelectionGoal, str] = {
+    "agreement": "to agree with full",
+    "accuracy": "to find the original",
+}
 INTRODUCTION = (
     "Tensors are taken one at a time, each time the one that helps most: greedy "
     "forward selection. The first goal is to rank pairs as the full gradient does, the "
@@ -46,19 +59,19 @@ def selection_section(study: SimilarityStudy) -> Iterator[Section]:
         return
     nodes: list[Node] = [Paragraph(text=INTRODUCTION)]
     for of in sets:
-        for path in of.selections:
+        paths = [path for path in of.selections if path.steps]
+        if paths:
+            nodes.append(Row(figures=[_figure(measure, of, path) for path in paths]))
+        for path in paths:
             nodes += _path(measure, of, path)
     yield Section(anchor="selection", title="A few tensors instead of all", nodes=nodes)
 
 
 def _path(measure: MeasureStudy, of: SetStudy, path: SelectionPath) -> Iterator[Node]:
-    if not path.steps:
-        return
-    yield _figure(measure, of, path)
     smallest = path.steps[max(0, path.num_smallest - 1)]
     pairs = [
         (
-            "smallest set within one standard error of the best",
+            f"{SHORT[path.goal]}: smallest set within one standard error of the best",
             f"{several(path.num_smallest, 'tensor')} of {len(measure.study.tensors)}"
             + _share(smallest),
         ),

@@ -6,7 +6,6 @@ from driftmap.core.places import TensorPlace
 from driftmap.render.charts import Cloud, Points
 from driftmap.render.page import (
     Callout,
-    Facts,
     Figure,
     Folded,
     Grid,
@@ -24,7 +23,7 @@ from driftmap.render.similarity_words import (
     full_of,
     is_gradients,
     leading,
-    p_words,
+    p_value,
     points_words,
     score_words,
     several,
@@ -54,13 +53,14 @@ def tensor_section(study: SimilarityStudy) -> Iterator[Section]:
     for of in sets:
         rows = sorted(all_of(of, "tensor"), key=lambda r: -r.accuracy.value.estimate)
         nodes.append(_tensor_grid(measure, of, rows[:BEST], is_all=False))
-        nodes.append(
-            Folded(
-                summary=titled(f"All {len(rows)} tensors", of, len(sets)),
-                nodes=[_tensor_grid(measure, of, all_of(of, "tensor"), is_all=True)],
-            )
-        )
-        nodes += _sizes(measure, of)
+        every: list[Node] = [
+            _tensor_grid(measure, of, all_of(of, "tensor"), is_all=True)
+        ]
+        summary = titled(f"All {len(rows)} tensors", of, len(sets))
+        if of is sets[0]:
+            nodes += [*_sizes(measure, of), Folded(summary=summary, nodes=every)]
+        else:
+            nodes.append(Folded(summary=summary, nodes=[*_sizes(measure, of), *every]))
     yield Section(anchor="tensors", title="Which tensors find it", nodes=nodes)
 
 
@@ -69,11 +69,20 @@ def energy_section(study: SimilarityStudy) -> Iterator[Section]:
     measure = leading(study)
     if not is_gradients(measure) or len(measure.study.tensors) < 2:
         return
-    nodes: list[Node] = []
-    for of in measure.study.sets:
-        nodes += _energy(measure, of)
-        if of.weightings:
-            nodes.append(_weighting_grid(measure, of))
+    sets = measure.study.sets
+    nodes: list[Node] = [_heard(measure, of) for of in sets]
+    drawn = [of for of in sets if of.energy.tensors]
+    nodes += [
+        Row(figures=[_energy_figure(of, len(sets)) for of in drawn[n : n + 2]])
+        for n in range(0, len(drawn), 2)
+    ]
+    nodes += [_weighting_grid(measure, of) for of in sets if of.weightings]
+    nodes += [
+        Folded(
+            summary=titled("Energy by part", of, len(sets)), nodes=[_energy_grid(of)]
+        )
+        for of in drawn
+    ]
     yield Section(
         anchor="energy", title="How many tensors the full cosine listens to",
         nodes=nodes,
@@ -98,11 +107,12 @@ def _tensor_grid(
         f"{percent(full_of(of).accuracy.chance)}; brackets hold 95 % intervals; p is "
         f"corrected for all tensors.{caution}",
         columns=(
-            "tensor", "weights", "right one first", "against full", "with its original",
-            "with others", "gap (sd)", "agrees with full", "rank agreement",
+            "tensor", "right one first", "less full", "p", "weights",
+            "with its original", "with others", "gap (sd)", "agrees with full",
+            "rank agreement",
         ),
         rows=[_tensor_row(r) for r in rows],
-        align_right=frozenset(range(1, 9)),
+        align_right=frozenset(range(1, 10)),
     )  # fmt: skip
 
 
@@ -111,11 +121,10 @@ def _tensor_row(reading: Reading) -> tuple[str, ...]:
     contrast = against(reading, FULL)
     return (
         f"`{unit.name}`",
-        NONE if unit.num_weights is None else f"{unit.num_weights:,}",
         score_words(reading.accuracy),
-        NONE
-        if contrast is None
-        else f"{points_words(contrast.change)}, {p_words(contrast)}",
+        NONE if contrast is None else points_words(contrast.change),
+        NONE if contrast is None else p_value(contrast),
+        NONE if unit.num_weights is None else f"{unit.num_weights:,}",
         *likeness_words(reading),
         NONE if agreement is None else number(agreement.cosine),
         NONE if agreement is None else number(agreement.spearman),
@@ -137,7 +146,7 @@ def _sizes(measure: MeasureStudy, of: SetStudy) -> Iterator[Node]:
     figures = [
         Figure(
             name=slug("size", of.name),
-            title=titled("Do larger tensors know more?", of, num_sets),
+            title=titled("Right original first, by size of the tensor", of, num_sets),
             reading=f"One point per tensor; dotted is chance.{said}",
             chart=Points(
                 x_title="weights of the tensor (count, log scale)",
@@ -197,40 +206,35 @@ def _weights(places: Sequence[TensorPlace]) -> Figure:
     )
 
 
-def _energy(measure: MeasureStudy, of: SetStudy) -> Iterator[Node]:
+def _heard(measure: MeasureStudy, of: SetStudy) -> Callout:
     energy, count = of.energy, len(measure.study.tensors)
     few = energy.num_heard_queries < QUIET_SHARE * count
-    num_sets = len(measure.study.sets)
-    which = "" if num_sets == 1 else f" of the {of.name} queries"
-    yield Callout(
+    heard = number(energy.num_heard_queries)
+    top = max(energy.tensors, key=lambda share: share.queries, default=None)
+    loudest = (
+        ""
+        if top is None
+        else f" The loudest, `{top.name}`, holds {percent(top.queries)} of it "
+        f"({percent(top.originals)} on the side of the originals)."
+    )
+    return Callout(
         kind="caution" if few else "note",
         title=titled(
-            f"The full cosine listens to {number(energy.num_heard_queries)} of "
-            f"{several(count, 'tensor')}", of, num_sets
+            f"The full cosine listens to {heard} of {several(count, 'tensor')}", of,
+            len(measure.study.sets),
         ),
         texts=[
             "It is an average in which a tensor counts by its energy, the square of "
-            f"its gradient's length. The gradients{which} are as uneven as if "
-            f"{number(energy.num_heard_queries)} tensors had all of it in equal shares "
-            f"({number(energy.num_heard_originals)} on the side of the originals). "
+            f"its gradient's length. Energy is as uneven as if {heard} tensors had all "
+            f"of it in equal shares ({number(energy.num_heard_originals)} on the side "
+            f"of the originals).{loudest} "
             + (
-                "What the other tensors say hardly counts; see the weightings below."
+                "What the other tensors say hardly counts; other weightings are below."
                 if few
                 else "Other weightings are below."
             )
         ],
     )  # fmt: skip
-    top = max(energy.tensors, key=lambda share: share.queries, default=None)
-    if top is not None:
-        yield Facts(
-            pairs=[
-                ("loudest tensor", f"`{top.name}`"),
-                ("its share of the energy, queries", percent(top.queries)),
-                ("its share of the energy, originals", percent(top.originals)),
-            ]
-        )
-        yield _energy_figure(of, num_sets)
-        yield _energy_grid(of)
 
 
 def _energy_figure(of: SetStudy, num_sets: int) -> Figure:

@@ -3,7 +3,7 @@
 import re
 
 from driftmap.core.places import TensorPlace
-from driftmap.render.wording import number, percent
+from driftmap.render.wording import percent
 from driftmap.results.retrieval import SetStudy
 from driftmap.results.retrieval_reading import (
     Contrast,
@@ -130,6 +130,8 @@ def points_words(change: Interval | None) -> str:
     """
     if change is None:
         return NONE
+    if change.low == change.high == 0:
+        return "none"
     digits = 0 if change.num < FEW else 1
     estimate, low, high = (
         f"{100 * v:+.{digits}f}" for v in (change.estimate, change.low, change.high)
@@ -137,11 +139,15 @@ def points_words(change: Interval | None) -> str:
     return f"{estimate} points ({low} to {high})"
 
 
-def plain_interval(value: Interval | None) -> str:
-    """Write a figure with its interval."""
+def cosine_words(value: Interval | None) -> str:
+    """Write a mean cosine with its interval.
+
+    >>> cosine_words(Interval(estimate=0.66, low=0.641, high=0.68, level=0.95, num=9))
+    '0.660 (0.641 to 0.680)'
+    """
     if value is None:
         return NONE
-    return f"{number(value.estimate)} ({number(value.low)} to {number(value.high)})"
+    return f"{value.estimate:.3f} ({value.low:.3f} to {value.high:.3f})"
 
 
 def chance_words(score: Score) -> str:
@@ -150,12 +156,17 @@ def chance_words(score: Score) -> str:
 
 
 def p_words(contrast: Contrast) -> str:
-    """Write a p-value, corrected where it is one of many."""
+    """Write a p-value and its name, which says whether it is one of many."""
+    name = "p" if contrast.p_adjusted is None else "adjusted p"
+    value = p_value(contrast)
+    return f"{name} {value}" if value.startswith("<") else f"{name} = {value}"
+
+
+def p_value(contrast: Contrast) -> str:
+    """Write a p-value alone, corrected where it is one of many."""
     adjusted = contrast.p_adjusted
-    value, name = (
-        (contrast.p_value, "p") if adjusted is None else (adjusted, "adjusted p")
-    )
-    return f"{name} < 0.001" if value < 0.001 else f"{name} = {number(value)}"
+    value = contrast.p_value if adjusted is None else adjusted
+    return "< 0.001" if value < 0.001 else f"{value:.2g}"
 
 
 def against(reading: Reading, name: str) -> Contrast | None:
