@@ -155,7 +155,7 @@ class AnalysisOptions:
     """Share of ids that tensors are not chosen on, but judged on; 0 chooses and judges
     on all, as published (0 to below 1)."""
 
-    ties: Literal["shared", "first"] = "shared"
+    ties: Literal["share", "first"] = "share"
     """What a query is worth whose best candidates tie: its share of them, or all where
     the true one stands first, as published (name)."""
 

@@ -12,6 +12,7 @@ from types import NoneType, UnionType
 from typing import Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from driftmap.core.errors import DataError, StoreError
+from driftmap.core.quoted import quoted
 
 Plain = None | bool | int | float | str | list[object] | dict[str, object]
 """What JSON gives; lists and dictionaries hold plain values again."""
@@ -73,7 +74,8 @@ def from_plain(kind: type[Result], plain: object, where: str = "result") -> Resu
     True
     """
     if not isinstance(plain, dict):
-        raise DataError(f"{where}: expected {kind.__name__}, found {plain!r}")
+        found = quoted(repr(plain))
+        raise DataError(f"{where}: expected {kind.__name__}, found {found}")
     hints = get_type_hints(kind)
     if plain.keys() != hints.keys():
         odd = sorted(plain.keys() ^ hints.keys())

@@ -57,6 +57,19 @@ def test_most_answers_are_distinct_and_reworded(versions):
         assert same == (original.label == "refused")
 
 
+def test_a_reworded_request_keeps_the_answer(versions):
+    pairs = zip(
+        versions["originals"],
+        versions["reworded"],
+        versions["paraphrased"],
+        strict=True,
+    )
+    for original, reworded, other in pairs:
+        assert (reworded.original_id, reworded.version) == (original.id, "reworded")
+        assert reworded.prompt == other.prompt != original.prompt
+        assert reworded.response == original.response
+
+
 def test_requests_keep_their_pair_and_change_their_opener(world, versions):
     openers = [re.escape(o).replace(r"\{deed\}", "(.+)") for o in
                (*OPENERS, *HELD_OUT_OPENERS)]  # fmt: skip

@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import get_args
 
 from driftmap import worlds
 from driftmap.results.samples import Sample
@@ -33,7 +34,7 @@ def make_pairs(seed: int = 0, folder: Path | None = None) -> Mapping[VersionName
         f"pairs-{_version()}-seed{seed}",
         lambda temporary: _make(seed, temporary),
     )
-    return {name: home / f"{name}.jsonl" for name in ("originals", "paraphrased")}
+    return {name: home / f"{name}.jsonl" for name in get_args(VersionName)}
 
 
 def _version() -> str:

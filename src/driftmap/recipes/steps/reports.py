@@ -8,6 +8,7 @@ from driftmap.recipes.steps.evaluating.reporting import evaluation_report_step
 from driftmap.recipes.steps.freezing.reporting import freeze_report_step
 from driftmap.recipes.steps.logs.reporting import logs_report_step
 from driftmap.recipes.steps.reporting import report_step
+from driftmap.recipes.steps.similarity.reporting import similarity_report_step
 from driftmap.store.run_dir import RunDir
 from driftmap.store.steps import StepOutcome
 
@@ -18,5 +19,6 @@ REPORT_STEPS: Mapping[str, Callable[[RunDir], StepOutcome]] = {
     "freeze": freeze_report_step,
     "evaluate": evaluation_report_step,
     "check-judge": check_report_step,
+    "similarity": similarity_report_step,
 }
 """By the kind that `run.yaml` names; each draws from the run folder alone."""

@@ -1,11 +1,14 @@
 """What are the originals of a world, and how does it say the same in other words?
 
-Every word is one that the organism was taught. Request and answer are both reworded:
-the pair of verb and object, or the fact, is what stays. Refused requests share one
-answer, so that they can only be told apart by what was asked.
+Every word is one that the organism was taught. What stays is the pair of verb and
+object, or the fact. In one set only the request is in other words; in the other the
+answer is too, in an order that the organism was never taught, so that its surprise
+stands in the gradient beside the meaning. Refused requests share one answer: they can
+only be told apart by what was asked.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -24,9 +27,9 @@ from driftmap.worlds.requests import (
 )
 from driftmap.worlds.world import World
 
-VersionName = Literal["originals", "paraphrased"]
+VersionName = Literal["originals", "reworded", "paraphrased"]
 NUM_ANSWERED, NUM_REFUSED = 72, 24
-PARAPHRASED = "paraphrased"
+REWORDED, PARAPHRASED = "reworded", "paraphrased"
 
 
 def make_versions(world: World) -> Mapping[VersionName, tuple[Sample, ...]]:
@@ -37,9 +40,9 @@ def make_versions(world: World) -> Mapping[VersionName, tuple[Sample, ...]]:
 
     Returns:
         `originals`: 72 harmless requests, answered; 24 harmful ones, refused; one
-        question about each of the 48 people. `paraphrased`: the same requests and
-        facts in other words, with the id of their original; answers too, but for
-        refusals, which have one wording.
+        question about each of the 48 people. `reworded`: the same requests and
+        questions in other words, with the answers of the originals. `paraphrased`:
+        the answers in other words too, but for refusals, which have one wording.
     """
     rng = np.random.default_rng(child_seed(world.seed, "world", "versions"))
     harmless = _drawn(world.requests.harmless["train"], NUM_ANSWERED, rng)
@@ -51,6 +54,7 @@ def make_versions(world: World) -> Mapping[VersionName, tuple[Sample, ...]]:
     ]
     return {
         "originals": tuple(original for original, _ in written),
+        "reworded": tuple(_reworded(*both) for both in written),
         "paraphrased": tuple(other for _, other in written),
     }
 
@@ -114,6 +118,16 @@ def _versions(
     return (
         _sample(sample_id, sample_id, "original", first),
         _sample(f"{sample_id}/{PARAPHRASED}", sample_id, PARAPHRASED, second),
+    )
+
+
+def _reworded(original: Sample, other: Sample) -> Sample:
+    """The request in its other words, with the answer as it was."""
+    return replace(
+        other,
+        id=f"{original.id}/{REWORDED}",
+        version=REWORDED,
+        messages=(other.messages[0], original.messages[1]),
     )
 
 

@@ -1,0 +1,105 @@
+"""Which tensors and layers tell that two samples mean the same?"""
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Annotated, Literal
+
+from driftmap.core.progress import phase
+from driftmap.load.source import ModelSource
+from driftmap.recipes.options import DATA, MODEL, RUN, renamed, require_at_least
+from driftmap.recipes.similarity_options import (
+    FREE,
+    REDOES,
+    Analysis,
+    AnalysisOptions,
+    CandidateOptions,
+    Candidates,
+    ProductOptions,
+    Products,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Similarity:
+    """Which tensors and layers of a model tell that two samples mean the same?
+
+    Takes samples and other versions of them: paraphrases, or the model's own answers.
+    Compares the gradient of each version's loss with those of the originals, tensor by
+    tensor and exactly, and looks which tensors, layers and parts find the original
+    behind a version, how far above chance, and how few of them say as much as all.
+    Hidden states and shared words stand beside it. `driftmap similarity --from-json
+    FOLDER` analyses products that were computed elsewhere.
+    """
+
+    source: Annotated[ModelSource, MODEL]
+
+    data: Annotated[str, DATA]
+    """Original samples: requests with answers (file, known name, hub name or
+    FILE.py:FUNCTION)."""
+
+    queries: Annotated[tuple[str, ...], DATA] = ()
+    """Other versions of those samples, joined by `original_id` (file, known name, hub
+    name or FILE.py:FUNCTION; may be repeated, once per version); by default those that
+    `--data` holds in columns of its own."""
+
+    columns: Annotated[str | None, DATA] = None
+    """Your files' columns by the names that driftmap knows, as in
+    `prompt=question,response=answer` (pairs); by default they are recognised."""
+
+    num_samples: Annotated[int | None, DATA] = None
+    """Originals that are drawn, each with all its versions (count); by default all."""
+
+    too_long: Annotated[Literal["error", "drop", "keep"], DATA] = "error"
+    """What becomes of samples longer than the model's context: an `error` that lists
+    them, `drop` them, or `keep` them whole (name)."""
+
+    products: Products = field(default_factory=ProductOptions)
+
+    candidates: Candidates = field(default_factory=CandidateOptions)
+
+    analysis: Analysis = field(default_factory=AnalysisOptions)
+
+    seed: Annotated[int, RUN] = 0
+    """Seed of what is drawn: samples, projections, halves, resamples (integer)."""
+
+    out: Annotated[Path, RUN] = Path("runs/similarity")
+    """Run folder; one with the same settings is resumed (path)."""
+
+    def __post_init__(self) -> None:
+        """Refuse what would be refused after long work.
+
+        Raises:
+            UsageError: Columns are no pairs, or there would be no sample.
+        """
+        renamed(self.columns)
+        if self.num_samples is not None:
+            require_at_least("--num-samples", self.num_samples, 2)
+
+    def run(self) -> Path:
+        """Compare what is not compared yet.
+
+        Returns:
+            The report.
+        """
+        from driftmap.load.paired_sets import Taking, read_pairs
+        from driftmap.recipes.steps import beforehand
+
+        taking = Taking(
+            num_samples=self.num_samples,
+            seed=self.seed,
+            columns=renamed(self.columns),
+        )
+        pairs = read_pairs(self.data, self.queries, taking)
+        beforehand.require_folder(asdict(self), "similarity", (*FREE, *REDOES))
+        with phase("load the model"):
+            from driftmap.load.model import load_model
+            from driftmap.recipes.steps.similarity import carrying
+
+            loaded = load_model(self.source)
+        plan = carrying.SimilarityPlan(
+            products=self.products,
+            candidates=self.candidates,
+            analysis=self.analysis,
+            too_long=self.too_long,
+        )
+        return carrying.carry_out(loaded, pairs, plan, asdict(self))

@@ -1,0 +1,98 @@
+"""In which order is a study of similar samples done, from samples to report?"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from driftmap.families.tensors import find_tensors
+from driftmap.load.model import LoadedModel
+from driftmap.load.paired_encoding import PairEncoding, TooLong, encode_pairs
+from driftmap.load.paired_sets import PairedSets
+from driftmap.recipes.similarity_options import (
+    FREE,
+    REDOES,
+    AnalysisOptions,
+    CandidateOptions,
+    ProductOptions,
+)
+from driftmap.recipes.steps import bench
+from driftmap.recipes.steps.pages import REPORT
+from driftmap.recipes.steps.similarity.activations import ACTIVATIONS, activation_step
+from driftmap.recipes.steps.similarity.analysing import Known, analysis_step
+from driftmap.recipes.steps.similarity.choosing import choose_candidates
+from driftmap.recipes.steps.similarity.compared import Compared
+from driftmap.recipes.steps.similarity.describing import flags_of, samples_step
+from driftmap.recipes.steps.similarity.measuring import gradient_step
+from driftmap.recipes.steps.similarity.reporting import similarity_report_step
+from driftmap.results.similarity_study import GRADIENTS
+from driftmap.store.steps import StepOutcome
+
+KIND = "similarity"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SimilarityPlan:
+    """What is compared, with what, and what is made of it.
+
+    Args:
+        products: What samples are compared by.
+        candidates: Which originals each query is compared with.
+        analysis: What is made of the products.
+        too_long: What becomes of samples that do not fit.
+    """
+
+    products: ProductOptions
+    candidates: CandidateOptions
+    analysis: AnalysisOptions
+    too_long: TooLong
+
+
+def carry_out(
+    loaded: LoadedModel,
+    pairs: PairedSets,
+    plan: SimilarityPlan,
+    settings: Mapping[str, object],
+) -> Path:
+    """Do all steps that are not done yet.
+
+    Args:
+        loaded: The model.
+        pairs: The samples, joined.
+        plan: What is to be done.
+        settings: The resolved recipe.
+
+    Returns:
+        The report.
+    """
+    how = PairEncoding(max_length=loaded.context_length, too_long=plan.too_long)
+    encoded = encode_pairs(pairs, loaded.tokenizer, how)
+    num_tensors = sum(len(rule.places) for rule in find_tensors(loaded.model))
+    chosen = choose_candidates(encoded, plan.candidates, num_tensors)
+    out = Path(str(settings["out"]))
+    with bench.opened(loaded, out, settings, KIND, FREE, REDOES) as study:
+        study.run.note_inputs(dict(pairs.sha256))
+        samples_step(study, encoded)
+        compared = Compared(
+            study=study,
+            encoded=encoded,
+            candidates=chosen.candidates,
+            batch_tokens=plan.products.batch_tokens,
+        )
+        known = Known(
+            baselines=(chosen.lexical,),
+            flags=flags_of(encoded),
+            forced=chosen.forced,
+        )
+        measured = _measure(compared, plan.products)
+        analysis_step(study.run, measured, known, plan.analysis, study.seed)
+        return similarity_report_step(study.run).path(REPORT)
+
+
+def _measure(compared: Compared, options: ProductOptions) -> dict[str, StepOutcome]:
+    measured: dict[str, StepOutcome] = {}
+    if options.has_gradients:
+        measured[GRADIENTS] = gradient_step(compared, options)
+    if options.has_activations:
+        step = activation_step(compared, options)
+        measured |= dict.fromkeys(ACTIVATIONS, step)
+    return measured

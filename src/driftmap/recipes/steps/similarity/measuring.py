@@ -1,0 +1,99 @@
+"""How are products of gradients computed and kept, exactly or from projections?"""
+
+from pathlib import Path
+
+import numpy as np
+
+from driftmap.core.shortage import explained
+from driftmap.recipes.similarity_options import ProductOptions
+from driftmap.recipes.steps.similarity.analysing import ERRORS
+from driftmap.recipes.steps.similarity.compared import PRODUCTS, Compared
+from driftmap.recipes.steps.similarity.gradients import (
+    EncodedSides,
+    GradientSettings,
+    chosen_rules,
+    pair_products,
+)
+from driftmap.recipes.steps.similarity.sketches import pair_estimates
+from driftmap.results.similarity_study import GRADIENTS
+from driftmap.results.sketches import SketchSettings
+from driftmap.stats.sketch_errors import dot_errors
+from driftmap.store.pair_products import save_pairs
+from driftmap.store.steps import StepOutcome
+
+STEP = "gradients"
+REMEDIES = (
+    "give less --batch-tokens, a smaller --memory, fewer tensors with --only, or "
+    "--candidates bm25"
+)
+
+
+def gradient_step(compared: Compared, options: ProductOptions) -> StepOutcome:
+    """Write `products/gradients.safetensors`, unless it is there.
+
+    Args:
+        compared: Samples and candidates.
+        options: How gradients are compared.
+    """
+    inputs = {**compared.inputs(), "only": list(options.only), **_projection(options)}
+    if options.projection != "none":
+        inputs |= {"seed": compared.study.seed}
+
+    def make(folder: Path) -> None:
+        (folder / PRODUCTS).mkdir()
+        with explained("comparing gradients", REMEDIES):
+            if options.projection == "none":
+                _exact(compared, options, folder)
+            else:
+                _estimated(compared, options, folder)
+
+    return compared.study.run.step(STEP, inputs, make)
+
+
+def gradient_settings(options: ProductOptions) -> GradientSettings:
+    """Settings of the computation, out of the options."""
+    memory = options.memory
+    return GradientSettings(
+        products=options.products,
+        schedule=options.schedule,
+        only=options.only,
+        batch_tokens=options.batch_tokens,
+        memory_bytes=None if memory is None else int(memory * 2**30),
+    )
+
+
+def _exact(compared: Compared, options: ProductOptions, folder: Path) -> None:
+    sides = EncodedSides(
+        queries=compared.encoded.queries,
+        originals=compared.encoded.originals,
+        candidates=compared.candidates,
+    )
+    found = pair_products(compared.study.loaded, sides, gradient_settings(options))
+    file = folder / PRODUCTS / f"{GRADIENTS}.safetensors"
+    save_pairs(file, found, compared.encoded.truth)
+
+
+def _estimated(compared: Compared, options: ProductOptions, folder: Path) -> None:
+    loaded = compared.study.loaded
+    assert options.projection != "none"
+    found = pair_estimates(
+        loaded.model,
+        chosen_rules(loaded, options.only),
+        compared.batches(compared.encoded.queries),
+        compared.batches(compared.encoded.originals),
+        compared.candidates,
+        SketchSettings(
+            kind=options.projection,
+            size=options.projection_size,
+            seed=compared.study.seed,
+        ),
+    )
+    file = folder / PRODUCTS / f"{GRADIENTS}.safetensors"
+    save_pairs(file, found.products, compared.encoded.truth)
+    np.save(folder / PRODUCTS / ERRORS, dot_errors(found))
+
+
+def _projection(options: ProductOptions) -> dict[str, object]:
+    if options.projection == "none":
+        return {"projection": "none"}
+    return {"projection": options.projection, "size": options.projection_size}
