@@ -198,6 +198,15 @@ def say_directionless(products: PairProducts) -> None:
 
 
 def chosen_rules(loaded: LoadedModel, only: Sequence[str]) -> tuple[TensorRule, ...]:
+    """Find the tensors that are measured.
+
+    Args:
+        loaded: The model.
+        only: Parts, or pieces of names; all tensors if empty.
+
+    Raises:
+        UsageError: They name no tensor.
+    """
     rules = find_tensors(loaded.model)
     if not only:
         return rules
