@@ -13,7 +13,10 @@ from driftmap.core.errors import UsageError
 from driftmap.recipes.ablate import Ablate
 from driftmap.recipes.check_judge import CheckJudge
 from driftmap.recipes.clean import Clean
+from driftmap.recipes.data_both import DataBoth
+from driftmap.recipes.data_generate import DataGenerate
 from driftmap.recipes.data_list import DataList
+from driftmap.recipes.data_paraphrase import DataParaphrase
 from driftmap.recipes.demo import Demo
 from driftmap.recipes.drift import Drift
 from driftmap.recipes.drift_logs import DriftLogs
@@ -76,11 +79,14 @@ app.command(Report, name="report", sort_key=4)
 app.command(Clean, name="clean", sort_key=5)
 data = App(
     name="data",
-    help="Tell of the data sets that have a name here.",
+    help="List the data sets that have a name here, and make versions of samples.",
     help_epilogue="",
     sort_key=6,
 )
-data.command(DataList, name="list")
+data.command(DataList, name="list", sort_key=1)
+data.command(DataParaphrase, name="paraphrase", sort_key=2)
+data.command(DataGenerate, name="generate", sort_key=3)
+data.command(DataBoth, name="both", sort_key=4)
 app.command(data)
 
 

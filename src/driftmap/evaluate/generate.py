@@ -71,6 +71,7 @@ def drawn_answers(
     decoding: Decoding,
     *,
     batch_size: int = 16,
+    more_ends: Sequence[int] = (),
 ) -> tuple[tuple[Answer, ...], ...]:
     """Answer every prompt as often as is asked for.
 
@@ -83,6 +84,7 @@ def drawn_answers(
         prompts: Encoded prompts, ending where the answer starts.
         decoding: How many answers, how long, and at which temperature.
         batch_size: Answers written together.
+        more_ends: Ids that end an answer, beside those of `end_ids`.
 
     Returns:
         Answers of each prompt, in the order of the prompts.
@@ -95,7 +97,8 @@ def drawn_answers(
     _must_make_sense(decoding)
     rows = [(p, n) for p in range(len(prompts)) for n in range(decoding.num_answers)]
     batches = by_length([prompts[place] for place, _ in rows], batch_size)
-    base, ends = _without_adapter(model), end_ids(model, tokenizer)
+    base = _without_adapter(model)
+    ends = tuple(sorted({*end_ids(model, tokenizer), *more_ends}))
     answers: dict[tuple[int, int], Answer] = {}
     with (
         judged(model),

@@ -27,7 +27,7 @@ from driftmap.load.templates import (
     render,
     render_prompt,
 )
-from driftmap.results.samples import EncodedSample, Sample, TokenRow
+from driftmap.results.samples import EncodedSample, Message, Sample, TokenRow
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,6 +119,27 @@ def encode_prompts(
             raise _too_long(sample.id, len(ids), max_length)
         encoded.append(_encoded(sample.id, ids, counted=(0, 0), prompt_length=len(ids)))
     return tuple(encoded)
+
+
+def turn_ends(
+    tokenizer: PreTrainedTokenizerBase, question: str = "Why?"
+) -> tuple[int, ...]:
+    """Id of the special token that a tokenizer's template ends an answer with.
+
+    Args:
+        tokenizer: With the template that is used.
+        question: Any question that the template takes.
+
+    Returns:
+        The id; none where the template writes no special token there, or is none.
+    """
+    turns = (
+        Message(role="user", content=question),
+        Message(role="assistant", content="So."),
+    )
+    rendered = render(Sample(id="", original_id="", messages=turns), tokenizer)
+    ids, offsets = _tokenise(rendered, tokenizer)
+    return tuple(ids[k] for k in _turn_end(ids, offsets, rendered, tokenizer))
 
 
 def encoded_sha256(*sets: Sequence[EncodedSample]) -> str:

@@ -107,14 +107,19 @@ class Endpoint:
 
         def ask(request: ChatRequest) -> ChatReply:
             pace.wait()
-            return self._reply(client, request)
+            try:
+                return self._reply(client, request)
+            except BaseException:
+                pace.stop()  # here, before this thread takes up the next request
+                raise
 
         with _client(self) as client, ThreadPoolExecutor(self.num_parallel) as pool:
             asked = {pool.submit(ask, one): place for place, one in enumerate(requests)}
             try:
                 for future in as_completed(tuple(asked)):
                     place = asked.pop(future)
-                    take(place, future.result())
+                    if not isinstance(future.exception(), InterruptedError):
+                        take(place, future.result())
             except BaseException:
                 pace.stop()
                 pool.shutdown(wait=True, cancel_futures=True)

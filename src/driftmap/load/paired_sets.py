@@ -128,6 +128,20 @@ def read_pairs(
     return joined
 
 
+def read_originals(source: str, taking: Taking | None = None) -> Version:
+    """Read one set of samples under the ids that they carry, by their own turns.
+
+    Args:
+        source: Any source of samples (see `driftmap.load.samples`).
+        taking: Which samples are taken.
+
+    Raises:
+        DataError: As `read_set` does.
+    """
+    taking = taking or Taking()
+    return _taken(read_versions(source, None, taking.columns), taking)
+
+
 def read_set(source: str, taking: Taking | None = None) -> Version:
     """Read one set of samples that keep the ids they carry; nothing is paired.
 
@@ -143,9 +157,12 @@ def read_set(source: str, taking: Taking | None = None) -> Version:
             the last turn is not the assistant's, or there are several answers.
     """
     taking = taking or Taking()
-    found = read_versions(source, "last", taking.columns)
-    _must_differ(source, found.samples)
-    _must_be_whole(source, found.samples, taking.loss_on)
+    return _taken(read_versions(source, "last", taking.columns), taking)
+
+
+def _taken(found: Version, taking: Taking) -> Version:
+    _must_differ(found.source, found.samples)
+    _must_be_whole(found.source, found.samples, taking.loss_on)
     if taking.num_samples is None:
         return found
     if taking.num_samples < 1:

@@ -1,0 +1,1 @@
+"""Steps that make other versions of samples."""
