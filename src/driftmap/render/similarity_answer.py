@@ -207,7 +207,7 @@ def _figure(measure: MeasureStudy, of: SetStudy, others: list[Beside]) -> Figure
         reading=f"Share of queries, with 95 % intervals over original ids. The dotted "
         f"line is chance, {percent(chance)}. {_halves_note(of)}",
         chart=Ranges(
-            x_title="share of queries with the right original first",
+            x_title="right original first (share)",
             names=[name for name, _, _ in rows],
             estimates=[score.value.estimate for _, score, _ in rows],
             lows=[score.value.low for _, score, _ in rows],
