@@ -197,8 +197,8 @@ class _Sweep:
                 f"{path}: its input has shape {tuple(hidden.shape)}, which is not "
                 f"sample x token x {self._parts.width}; take layers in one pass"
             )
-        finite = hidden.masked_fill(~batch.real[..., None], 0)
-        require_finite(finite, batch.sample_ids, path, "input")
+        padding = ~batch.real[..., None].to(hidden.device)
+        require_finite(hidden.masked_fill(padding, 0), batch.sample_ids, path, "input")
         return hidden
 
     def _show(self, part: int, store: HiddenStore) -> None:
@@ -234,16 +234,16 @@ class _Sweep:
             if self._parts.late:
                 start = leaf(store.get(self._blocks.number, number, device))
                 taps.counting(partial(self._losses, batch, start)).sum().backward()
-            entered.backward(store.get(0, number, device))
+            entered.backward(store.get(0, number, entered.device))
             taps.finish()
             return
         start = leaf(store.get(part, number, device))
         if part == self._blocks.number:
             taps.counting(partial(self._losses, batch, start)).sum().backward()
         else:
-            run = partial(self._blocks.alone, part, batch, start)
-            gradient = store.get(self._gradient_level(part + 1), number, device)
-            taps.counting(run).backward(gradient)
+            left = taps.counting(partial(self._blocks.alone, part, batch, start))
+            above = self._gradient_level(part + 1)
+            left.backward(store.get(above, number, left.device))
         taps.finish()
         if start.grad is None:
             raise MeasureError(
