@@ -1,57 +1,100 @@
-"""Made products of pairs: random gradients of a few tensors, multiplied out."""
+"""Products of gradients that are made at random, kept whole beside them for oracles."""
+
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from driftmap.core.places import TensorPlace
 from driftmap.results.pair_products import NONE, PairProducts, Truth
 
-TENSORS = (
-    TensorPlace(name="model.embed_tokens.weight", part="embed", num_weights=640),
-    TensorPlace(
-        name="model.layers.0.self_attn.q_proj.weight",
-        part="q", layer=0, half="attention", num_weights=256,
-    ),
-    TensorPlace(
-        name="model.layers.0.mlp.up_proj.weight",
-        part="up", layer=0, half="mlp", num_weights=640,
-    ),
-    TensorPlace(name="model.norm.weight", part="norm"),
-)  # fmt: skip
+LAYOUT = (
+    ("embed", None, None, 6),
+    ("q", 0, "attention", 3),
+    ("o", 0, "attention", 4),
+    ("down", 0, "mlp", 5),
+    ("q", 1, "attention", 3),
+    ("down", 1, "mlp", 2),
+)
+"""Part, layer, half and weights of each tensor."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class MadePairs:
+    """Products, their truth, and the gradients: `[sample weight]` per tensor."""
+
+    products: PairProducts
+    truth: Truth
+    queries: list[np.ndarray]
+    originals: list[np.ndarray]
+
+
+def places(layout=LAYOUT):
+    return tuple(
+        TensorPlace(
+            name=f"tensor.{number}.{part}",
+            part=part,
+            layer=layer,
+            half=half,
+            num_weights=size,
+        )
+        for number, (part, layer, half, size) in enumerate(layout)
+    )
 
 
 def made_pairs(
-    *,
-    queries: int = 4,
-    originals: int = 5,
-    candidates: int | None = None,
-    seed: int = 0,
-) -> tuple[PairProducts, Truth]:
-    """Query i is original i with noise; `candidates` keeps so many, None all."""
+    num_originals=7,
+    versions=1,
+    signal=1.0,
+    seed=0,
+    layout=LAYOUT,
+    sets=("paraphrased",),
+):
+    """Queries are their original times `signal`, plus noise of size 1, all pairs."""
     rng = np.random.default_rng(seed)
-    width = 6
-    known = rng.normal(size=(originals, len(TENSORS), width))
-    asked = known[:queries] + 0.5 * rng.normal(size=(queries, len(TENSORS), width))
-    chosen = np.tile(np.arange(originals), (queries, 1))
-    if candidates is not None:
-        chosen = np.stack(
-            [rng.permutation(originals)[:candidates] for _ in range(queries)]
-        )
-    dot = np.einsum("qtw,qctw->qct", asked, known[chosen])
-    if candidates is not None and queries > 1:
-        chosen[1, -1], dot[1, -1] = NONE, 0.0
+    tensors = places(layout)
+    sizes = [tensor.num_weights for tensor in tensors]
+    truth = np.tile(np.arange(num_originals), versions * len(sets))
+    originals = [rng.normal(size=(num_originals, size)) for size in sizes]
+    queries = [
+        signal * one[truth] + rng.normal(size=(truth.size, one.shape[1]))
+        for one in originals
+    ]
+    of_sets = np.repeat(np.array(sets), versions * num_originals).tolist()
+    return measured(queries, originals, truth, tensors, tuple(of_sets))
+
+
+def measured(queries, originals, truth, tensors, sets=None):
+    """Inner products of gradients that are given, every query with every original."""
+    num, num_originals = len(queries[0]), len(originals[0])
+    pairs = list(zip(queries, originals, strict=True))
     products = PairProducts(
-        queries=tuple(f"s{n}_v" for n in range(queries)),
-        originals=tuple(f"s{n}" for n in range(originals)),
-        candidates=chosen,
-        tensors=TENSORS,
-        dot=dot,
-        query_energy=(asked**2).sum(axis=2),
-        original_energy=(known**2).sum(axis=2),
-        provenance={"model": "made", "candidates": "all"},
+        queries=tuple(f"q{n}" for n in range(num)),
+        originals=tuple(f"o{n}" for n in range(num_originals)),
+        candidates=np.tile(np.arange(num_originals), (num, 1)),
+        tensors=tensors,
+        dot=np.stack(
+            [q @ o.T for q, o in zip(queries, originals, strict=True)], axis=2
+        ),
+        query_energy=np.stack([(q**2).sum(axis=1) for q in queries], axis=1),
+        original_energy=np.stack([(o**2).sum(axis=1) for o in originals], axis=1),
+        provenance={"made": "at random"},
     )
-    truth = Truth(
-        original=np.arange(queries),
-        same=np.arange(originals),
-        sets=("paraphrased",) * queries,
+    known = Truth(
+        original=np.array(truth),
+        same=np.arange(num_originals),
+        sets=sets or ("paraphrased",) * num,
     )
-    return products, truth
+    return MadePairs(
+        products=products, truth=known, queries=queries, originals=originals
+    )
+
+
+def with_candidates(products, lists):
+    """Keep some candidates of each query, in the order given."""
+    width = max(len(numbers) for numbers in lists)
+    candidates = np.full((len(lists), width), NONE)
+    dot = np.zeros((len(lists), width, len(products.tensors)))
+    for row, numbers in enumerate(lists):
+        candidates[row, : len(numbers)] = numbers
+        dot[row, : len(numbers)] = products.dot[row, list(numbers)]
+    return replace(products, candidates=candidates, dot=dot)

@@ -59,7 +59,7 @@ def chance(
 def _within(num: int, num_right: int, places: int) -> float:
     """How probable it is that a right one is among the first few."""
     missed = [max(0, num - places - n) / (num - n) for n in range(num_right)]
-    return 1 - prod(missed)
+    return 1.0 - prod(missed)
 
 
 def _of_first(num: int, num_right: int) -> Float64[np.ndarray, " place"]:

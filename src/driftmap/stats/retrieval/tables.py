@@ -61,7 +61,7 @@ def selection_table(study: RetrievalStudy) -> Table:
             "goal": path.goal,
             "step": number,
             "tensor": step.name,
-            "num_weights": NO_NUMBER if step.num_weights is None else step.num_weights,
+            "num_weights": _count(step.num_weights),
             "share_of_weights": _number(step.share_of_weights),
             "agreement_chosen_on": _number(step.chosen_on.agreement),
             "agreement_reported_on": _number(step.reported_on.agreement),
@@ -83,12 +83,10 @@ def energy_table(study: RetrievalStudy) -> Table:
             "set": of_set.name,
             "tensor": share.name,
             "part": share.part,
-            "layer": NO_NUMBER if share.layer is None else share.layer,
+            "layer": _count(share.layer),
             "queries": share.queries,
             "originals": share.originals,
-            "num_weights": NO_NUMBER
-            if share.num_weights is None
-            else share.num_weights,
+            "num_weights": _count(share.num_weights),
             "share_of_weights": _number(share.share_of_weights),
         }
         for of_set in study.sets
@@ -157,10 +155,10 @@ def _unit(reading: Reading) -> Row:
         "kind": unit.kind,
         "name": unit.name,
         "part": unit.part or "",
-        "layer": NO_NUMBER if unit.layer is None else unit.layer,
+        "layer": _count(unit.layer),
         "half": unit.half or "",
         "num_tensors": unit.num_tensors,
-        "num_weights": NO_NUMBER if unit.num_weights is None else unit.num_weights,
+        "num_weights": _count(unit.num_weights),
     }
 
 
@@ -204,6 +202,10 @@ def _interval(name: str, interval: Interval | None) -> Row:
         f"{name}_low": _number(None if interval is None else interval.low),
         f"{name}_high": _number(None if interval is None else interval.high),
     }
+
+
+def _count(value: int | None) -> int:
+    return NO_NUMBER if value is None else value
 
 
 def _number(value: float | None) -> float:
