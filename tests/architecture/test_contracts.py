@@ -31,7 +31,7 @@ def test_imports_point_down():
 
 
 @pytest.mark.parametrize(
-    "command", ["", "drift", "demo", "score", "report", "run", "clean", "data"]
+    "command", ["", "drift", "demo", "score", "report", "run", "clean", "data", "index"]
 )
 def test_help_starts_without_heavy_libraries(command):
     words = [w for w in (command, "--help") if w]

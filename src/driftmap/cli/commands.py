@@ -22,6 +22,11 @@ from driftmap.recipes.drift import Drift
 from driftmap.recipes.drift_logs import DriftLogs
 from driftmap.recipes.evaluate import Evaluate
 from driftmap.recipes.freeze import Freeze
+from driftmap.recipes.index_append import IndexAppend
+from driftmap.recipes.index_build import IndexBuild
+from driftmap.recipes.index_check import IndexCheck
+from driftmap.recipes.index_merge import IndexMerge
+from driftmap.recipes.index_search import IndexSearch
 from driftmap.recipes.report import Report
 from driftmap.recipes.score import Score
 
@@ -88,6 +93,18 @@ data.command(DataParaphrase, name="paraphrase", sort_key=2)
 data.command(DataGenerate, name="generate", sort_key=3)
 data.command(DataBoth, name="both", sort_key=4)
 app.command(data)
+index = App(
+    name="index",
+    help="Keep the gradients of many samples in short, and search them.",
+    help_epilogue="",
+    sort_key=4,
+)
+index.command(IndexBuild, name="build", sort_key=1)
+index.command(IndexAppend, name="append", sort_key=2)
+index.command(IndexSearch, name="search", sort_key=3)
+index.command(IndexCheck, name="check", sort_key=4)
+index.command(IndexMerge, name="merge", sort_key=5)
+app.command(index)
 
 
 @app.command(sort_key=7)

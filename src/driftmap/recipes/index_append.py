@@ -1,0 +1,82 @@
+"""How do more samples come into an index?"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from driftmap.recipes.index_options import IndexModel, TooLong
+from driftmap.recipes.options import DATA, MODEL, RUN, renamed, require_at_least
+
+
+@dataclass(frozen=True, slots=True)
+class IndexAppend:
+    """Add samples with new ids to an index, made as those that are there.
+
+    Model, projection and template are those of the index. An interrupted command goes
+    on when it is repeated.
+    """
+
+    index: Annotated[Path, Parameter(name="INDEX", negative=())]
+    """Folder of the index."""
+
+    model: Annotated[IndexModel, MODEL] = field(
+        default_factory=IndexModel, kw_only=True
+    )
+
+    data: Annotated[str, DATA] = field(kw_only=True)
+    """Samples to add: requests with answers (file, known name, hub name or
+    FILE.py:FUNCTION)."""
+
+    columns: Annotated[str | None, DATA] = field(default=None, kw_only=True)
+    """Your file's columns by the names that driftmap knows, as in
+    `prompt=question,response=answer` (pairs); by default they are recognised."""
+
+    too_long: Annotated[TooLong, DATA] = field(default="error", kw_only=True)
+    """What becomes of samples longer than the model reads at once: an error that lists
+    them, left out, or kept whole (name)."""
+
+    batch_tokens: Annotated[int, RUN] = field(default=4096, kw_only=True)
+    """Tokens of one pass, padding included; changes speed and memory (count)."""
+
+    def __post_init__(self) -> None:
+        """Refuse what would be refused after long work.
+
+        Raises:
+            UsageError: Columns are no pairs, or a count means nothing.
+        """
+        renamed(self.columns)
+        require_at_least("--batch-tokens", self.batch_tokens, 1)
+
+    def run(self) -> str:
+        """Add the samples.
+
+        Returns:
+            What the index holds then.
+        """
+        from driftmap.recipes.steps.index import reading
+        from driftmap.recipes.steps.index.model import (
+            model_of,
+            require_same_rule,
+            tokens_of,
+        )
+        from driftmap.store.index.header import load_header
+
+        settings = load_header(self.index).settings
+        source = reading.Source(
+            data=self.data,
+            columns=renamed(self.columns),
+            num_samples=None,
+            seed=settings.sketch.seed,
+            tokens=tokens_of(settings, self.too_long),
+        )
+        found = source.read()
+        loaded = model_of(settings, self.model, self.index)
+        fed = reading.encode(loaded, found, source.tokens)
+        require_same_rule(settings, fed, self.index)
+
+        from driftmap.recipes.steps.index.appending import append
+
+        asked = (self.model.source(settings), source)
+        return append(self.index, (loaded, fed), asked, self.batch_tokens)

@@ -1,0 +1,1 @@
+"""How is an index of gradients built, grown, searched, checked and joined?"""
