@@ -15,15 +15,14 @@ from jaxtyping import Bool, Float, Float64
 from torch import Tensor, nn
 
 from driftmap.capture.cleaning import clean, require_finite
+from driftmap.capture.gradient_users import User, embedding_user, users_of
 from driftmap.capture.hooks import watching
 from driftmap.capture.lookups import leaf, watching_lookups
 from driftmap.capture.taps import tap
 from driftmap.core.errors import MeasureError
 from driftmap.core.places import RowBlocks
-from driftmap.families.discover import find_layout
-from driftmap.families.modules import base_model, base_module, is_linear_map
-from driftmap.families.norms import XHat, normalizer
-from driftmap.families.tensors import Kind, TensorRule, TensorUse, slice_shape
+from driftmap.families.modules import base_module
+from driftmap.families.tensors import TensorRule, slice_shape
 from driftmap.signals.batch import Batch
 from driftmap.signals.gradients import (
     GradientPiece,
@@ -33,19 +32,6 @@ from driftmap.signals.gradients import (
     TensorSignal,
     WholeGradients,
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _User:
-    """A module that uses parameters: the rule of its weight and of its bias, if any."""
-
-    path: str
-    module: nn.Module
-    kind: Kind
-    weight: int | None
-    bias: int | None
-    xhat: XHat | None
-    num_axes: int
 
 
 @dataclass(slots=True, eq=False)
@@ -89,9 +75,9 @@ class GradientTaps:
     ) -> None:
         self._rules = tuple(rules)
         self._take = take
-        users = tuple(_users(base_model(model), self._rules))
+        users = tuple(users_of(model, self._rules))
         tables = [user for user in users if user.kind == "table"]
-        begin = _embedding(model)
+        begin = embedding_user(model)
         if begin.module not in [user.module for user in tables]:
             tables.append(begin)
         self._tables = tuple(tables)
@@ -168,7 +154,11 @@ class GradientTaps:
         for number in (user.weight, user.bias):
             self._expect(number)
         receive = partial(self._receive, user, self._keys.of(inputs))
-        return tap(output, inputs, receive)
+        if user.module is not self._head:
+            return tap(output, inputs, receive)
+        if output.requires_grad:  # without a tap's copy: there is nothing larger
+            output.register_hook(partial(receive, inputs, None))
+        return output
 
     def _expect(self, number: int | None) -> None:
         if self._forward and number is not None:
@@ -188,7 +178,7 @@ class GradientTaps:
 
     def _receive(
         self,
-        user: _User,
+        user: User,
         key: int,
         inputs: Tensor,
         _outputs: Tensor | None,
@@ -217,7 +207,7 @@ class GradientTaps:
             self._add(user, user.bias, cleaned)
 
     def _receive_rows(
-        self, user: _User, ids: Tensor, padding_row: int | None, gradient: Tensor
+        self, user: User, ids: Tensor, padding_row: int | None, gradient: Tensor
     ) -> None:
         batch = self._require_batch()
         assert user.weight is not None
@@ -232,7 +222,7 @@ class GradientTaps:
         self._received(user.weight)
 
     def _cleaned_inputs(
-        self, user: _User, key: int, inputs: Tensor, real: Tensor
+        self, user: User, key: int, inputs: Tensor, real: Tensor
     ) -> Tensor:
         """Clean what q, k and v have in common only once."""
         if self._clean_inputs is None or self._clean_inputs[0] != key:
@@ -241,7 +231,7 @@ class GradientTaps:
         return self._clean_inputs[1]
 
     def _by_sample(
-        self, user: _User, values: Tensor
+        self, user: User, values: Tensor
     ) -> Float[Tensor, "sample term weight"]:
         """Put all terms of a sample on one axis; heads give several a token."""
         shape = self._require_batch().real.shape
@@ -256,7 +246,7 @@ class GradientTaps:
         return values.reshape(shape[0], -1, tail)
 
     def _add(
-        self, user: _User, number: int, terms: Float[Tensor, "sample term weight"]
+        self, user: User, number: int, terms: Float[Tensor, "sample term weight"]
     ) -> None:
         values = terms.sum(dim=1, dtype=torch.float64)
         squares = terms.square().sum(dim=(1, 2), dtype=torch.float64)
@@ -334,51 +324,6 @@ class _InputKeys:
         key = self.new()
         self._known[id(inputs)] = (weakref.ref(inputs), key)
         return key
-
-
-def _users(base: nn.Module, rules: Sequence[TensorRule]) -> Iterator[_User]:
-    """Group the uses of all rules by module."""
-    weights: dict[str, int] = {}
-    biases: dict[str, int] = {}
-    uses: dict[str, TensorUse] = {}
-    for number, rule in enumerate(rules):
-        for use in rule.uses if rule.kind != "other" else ():
-            (biases if use.kind == "bias" else weights)[use.path] = number
-            if use.kind != "bias" or use.path not in uses:
-                uses[use.path] = use
-    for path, use in uses.items():
-        module = base_module(base.get_submodule(path))
-        weight, bias = weights.get(path), biases.get(path)
-        kind: Kind = "linear" if is_linear_map(module) else "norm"
-        if weight is not None:
-            kind = use.kind
-        shared = weight if weight is not None else bias
-        assert shared is not None
-        normed = kind == "norm" and weight is not None
-        yield _User(
-            path=path,
-            module=module,
-            kind=kind,
-            weight=weight,
-            bias=bias,
-            xhat=normalizer(module, use.neutral) if normed else None,
-            num_axes=len(rules[shared].shape) if kind == "norm" else 1,
-        )
-
-
-def _embedding(model: nn.Module) -> _User:
-    """The token embedding, where the graph begins though no one asked for it."""
-    path = find_layout(model).embedding
-    module = base_module(base_model(model).get_submodule(path))
-    return _User(
-        path=path,
-        module=module,
-        kind="table",
-        weight=None,
-        bias=None,
-        xhat=None,
-        num_axes=1,
-    )
 
 
 def _cut(piece: OuterProducts, rows: RowBlocks | None) -> OuterProducts:
