@@ -56,15 +56,27 @@ class PairFold:
         Raises:
             MeasureError: A gradient is NaN or infinite, or a cosine above 1.
         """
-        name = signal.tensor.name
-        column = self._keeper.columns[name]
-        asked = self._asked_of(signal)
         if not signal.pieces:
             return
-        found, energies = self._keeper.multiply(signal, asked.mask)
+        name = signal.tensor.name
+        held = self._keeper.held(name)
+        asked = self._asked_of(signal)
+        found, energies = self._keeper.multiply(signal, asked.mask & held[:, None])
         norms = settled_energies(signal, energies)
+        column = self._keeper.columns[name]
         self._energies[list(signal.sample_index), column] = norms
-        query, row = asked.pairs.query, asked.pairs.batch_row
+        self._write(signal, asked.pairs.of_queries(held), found, norms)
+
+    def _write(
+        self,
+        signal: TensorSignal,
+        pairs: BatchPairs,
+        found: Float64[np.ndarray, "query original"],
+        norms: Float64[np.ndarray, " original"],
+    ) -> None:
+        name = signal.tensor.name
+        column = self._keeper.columns[name]
+        query, row = pairs.query, pairs.batch_row
         both = self._keeper.energies[query, column], norms[row]
         value = np.where((both[0] > 0) & (both[1] > 0), found[query, row], 0.0)
         require_cosines(
@@ -74,7 +86,7 @@ class PairFold:
             lambda at: (self._query_ids[query[at]], signal.sample_ids[row[at]]),
             self._promise,
         )
-        self._dot[query, asked.pairs.column, column] = value
+        self._dot[query, pairs.column, column] = value
 
     def _asked_of(self, signal: TensorSignal) -> _Asked:
         if self._asked is None or self._asked.sample_index != signal.sample_index:

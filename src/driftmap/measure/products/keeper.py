@@ -52,18 +52,20 @@ SPARSE = 1 / 8
 """Share of pairs below which each is taken by itself."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(slots=True, kw_only=True, eq=False)
 class _Kept:
-    """What is kept of one tensor.
+    """What is kept of one tensor, in the order in which queries came.
 
     Args:
         form: Numbers, or factors.
-        tiles: Numbers of 64 queries each.
+        rows: Which queries.
+        tiles: Numbers of 64 queries each, the last one filled in part.
         factors: Factors of batches of queries, and which queries they are.
     """
 
     form: Form
-    tiles: list[Float[Tensor, "query weight"]] = field(default_factory=list)
+    rows: list[int] = field(default_factory=list)
+    tiles: list[Float[Tensor, "_ weight"]] = field(default_factory=list)
     factors: list[tuple[Int64[np.ndarray, " query"], Factors]] = field(
         default_factory=list
     )
@@ -139,9 +141,17 @@ class QueryKeeper:
             found = ghost_energies(factors, self._own_grams)
             kept.factors.append((rows[mine], factors.of(mine)))
         else:
-            found = self._written(kept.tiles, rows, signal)
+            found = self._written(kept, mine, signal)
+        kept.rows.extend(rows[mine].tolist())
         settled = settled_energies(signal, found)
         self.energies[rows[mine], self.columns[name]] = settled[mine]
+
+    def held(self, name: str) -> Bool[np.ndarray, " query"]:
+        """Which queries' gradients of a tensor are here."""
+        flags = np.zeros(self.num_queries, dtype=bool)
+        if name in self._kept:
+            flags[self._kept[name].rows] = True
+        return flags
 
     @torch.no_grad()
     def multiply(
@@ -153,11 +163,10 @@ class QueryKeeper:
             signal: What a batch of originals shows of a tensor.
             paired: Which pairs; others stay 0, or hold anything.
         """
-        kept = self._kept.get(signal.tensor.name)
-        if kept is None:
-            kept = _Kept(form=self._form(signal))
+        name = signal.tensor.name
+        kept = self._kept.get(name) or _Kept(form=self._form(signal))
         if kept.form == "materialise":
-            return _met(kept.tiles, signal, paired)
+            return _met(kept, signal, paired)
         came = factors_of(signal, self._newest)
         found = np.zeros(paired.shape)
         for rows, factors in kept.factors:
@@ -183,51 +192,50 @@ class QueryKeeper:
         return self._forms[name]
 
     def _written(
-        self,
-        tiles: list[Float[Tensor, "_ weight"]],
-        rows: Int64[np.ndarray, " sample"],
-        signal: TensorSignal,
+        self, kept: _Kept, mine: Int64[np.ndarray, " kept"], signal: TensorSignal
     ) -> Float64[Tensor, " sample"]:
         """Make the gradients, write them down, and give their squared norms."""
-        total = _zeros(signal, len(rows))
+        total = _zeros(signal, len(signal.sample_ids))
+        first = len(kept.rows)
         for stretch in stretches(signal, _numbers(signal)):
             made = stretch.values
-            if not tiles:
-                tiles.extend(self._empty_tiles(signal.shape, made))
+            self._make_room(kept, first + len(mine), math.prod(signal.shape), made)
             total += squared_sums(made)
-            place = slice(stretch.start, stretch.start + made.shape[1])
-            for row, values in zip(rows.tolist(), made, strict=True):
-                if 0 <= row < self.num_queries:
-                    tiles[row // TILE_QUERIES][row % TILE_QUERIES, place] = values
+            part = slice(stretch.start, stretch.start + made.shape[1])
+            for place, row in enumerate(mine.tolist(), start=first):
+                tile = kept.tiles[place // TILE_QUERIES]
+                tile[place % TILE_QUERIES, part] = made[row]
         return total
 
-    def _empty_tiles(self, shape: tuple[int, ...], like: Tensor) -> list[Tensor]:
-        starts = range(0, self.num_queries, TILE_QUERIES)
-        sizes = [min(TILE_QUERIES, self.num_queries - start) for start in starts]
-        return [like.new_zeros(size, math.prod(shape)) for size in sizes]
+    def _make_room(self, kept: _Kept, count: int, size: int, like: Tensor) -> None:
+        """Add tiles; what of them is never written takes no memory on a CPU."""
+        while len(kept.tiles) * TILE_QUERIES < count:
+            rest = self.num_queries - len(kept.tiles) * TILE_QUERIES
+            kept.tiles.append(like.new_empty(min(TILE_QUERIES, rest), size))
 
 
 def _met(
-    tiles: Sequence[Float[Tensor, "_ weight"]],
-    signal: TensorSignal,
-    paired: Bool[np.ndarray, "query original"],
+    kept: _Kept, signal: TensorSignal, paired: Bool[np.ndarray, "query original"]
 ) -> tuple[Float64[np.ndarray, "query original"], Float64[Tensor, " original"]]:
     energies = _zeros(signal, paired.shape[1])
-    total = _zeros(signal, *paired.shape)
+    total = _zeros(signal, len(kept.rows), paired.shape[1])
+    asked = paired[kept.rows]
     for stretch in stretches(signal, _numbers(signal)):
         made = stretch.values
         energies += squared_sums(made)
-        place = slice(stretch.start, stretch.start + made.shape[1])
-        for number, tile in enumerate(tiles):
-            rows = slice(number * TILE_QUERIES, number * TILE_QUERIES + len(tile))
-            asked = paired[rows]
-            if asked.mean() > SPARSE:
-                total[rows] += products_of(tile[:, place], made)
+        part = slice(stretch.start, stretch.start + made.shape[1])
+        for number, tile in enumerate(kept.tiles):
+            start = number * TILE_QUERIES
+            rows = slice(start, min(start + len(tile), len(kept.rows)))
+            left = tile[: rows.stop - start, part]
+            if asked[rows].mean() > SPARSE:
+                total[rows] += products_of(left, made)
                 continue
-            for row, column in np.argwhere(asked).tolist():
-                value = product_of(tile[row, place], made[column])
-                total[rows.start + row, column] += value
-    return total.cpu().numpy(), energies
+            for row, column in np.argwhere(asked[rows]).tolist():
+                total[start + row, column] += product_of(left[row], made[column])
+    found = np.zeros(paired.shape)
+    found[kept.rows] = total.cpu().numpy()
+    return found, energies
 
 
 def _kind(signal: TensorSignal) -> tuple[TensorKind, int]:

@@ -91,6 +91,17 @@ class BatchPairs:
         paired[self.query, self.batch_row] = True
         return paired
 
+    def of_queries(self, held: Bool[np.ndarray, " query"]) -> "BatchPairs":
+        """Pairs of some queries."""
+        if held.all():
+            return self
+        here = held[self.query]
+        return BatchPairs(
+            query=self.query[here],
+            column=self.column[here],
+            batch_row=self.batch_row[here],
+        )
+
 
 def all_pairs(num_queries: int, num_originals: int) -> Int64[np.ndarray, "_ _"]:
     """Candidates where every query is compared with every original.

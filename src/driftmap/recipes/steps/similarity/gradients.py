@@ -114,23 +114,7 @@ def shard_products(
         Products with those originals alone; candidates are numbers among them.
     """
     rules = chosen_rules(loaded, settings.only)
-    tensors = tuple(place for rule in rules for place in rule.places)
-    candidates = part_candidates(sides.candidates, part)
-    shape = (*candidates.shape, len(tensors))
-    query_lengths, original_lengths = (
-        [len(one.token_ids) for one in side]
-        for side in (sides.queries, sides.originals)
-    )
-    work = PairWork(
-        model=loaded.model,
-        rules=rules,
-        query_ids=tuple(one.sample_id for one in sides.queries),
-        candidates=candidates,
-        workload=workload_of(sides.candidates, query_lengths, original_lengths),
-        dot=np.zeros(shape) if dot is None else dot,
-        query_energy=np.zeros((len(sides.queries), len(tensors))),
-        original_energy=np.zeros((len(part), len(tensors))),
-    )
+    work = _empty_work(loaded, rules, sides, part, dot)
     with _full_precision():
         filled = fill(
             work,
@@ -148,8 +132,8 @@ def shard_products(
     found = PairProducts(
         queries=work.query_ids,
         originals=ids,
-        candidates=candidates,
-        tensors=tensors,
+        candidates=work.candidates,
+        tensors=work.tensors,
         dot=work.dot,
         query_energy=work.query_energy,
         original_energy=work.original_energy,
@@ -222,6 +206,31 @@ def chosen_rules(loaded: LoadedModel, only: Sequence[str]) -> tuple[TensorRule, 
             f"{', '.join(parts)}"
         )
     return chosen
+
+
+def _empty_work(
+    loaded: LoadedModel,
+    rules: tuple[TensorRule, ...],
+    sides: EncodedSides,
+    part: range,
+    dot: Float64[np.ndarray, "query candidate tensor"] | None,
+) -> PairWork:
+    num_tensors = sum(len(rule.slices) for rule in rules)
+    candidates = part_candidates(sides.candidates, part)
+    query_lengths, original_lengths = (
+        [len(one.token_ids) for one in side]
+        for side in (sides.queries, sides.originals)
+    )
+    return PairWork(
+        model=loaded.model,
+        rules=rules,
+        query_ids=tuple(one.sample_id for one in sides.queries),
+        candidates=candidates,
+        workload=workload_of(sides.candidates, query_lengths, original_lengths),
+        dot=np.zeros((*candidates.shape, num_tensors)) if dot is None else dot,
+        query_energy=np.zeros((len(sides.queries), num_tensors)),
+        original_energy=np.zeros((len(part), num_tensors)),
+    )
 
 
 def _batches(
