@@ -66,7 +66,6 @@ def made_pairs(
 def measured(queries, originals, truth, tensors, sets=None):
     """Inner products of gradients that are given, every query with every original."""
     num, num_originals = len(queries[0]), len(originals[0])
-    pairs = list(zip(queries, originals, strict=True))
     products = PairProducts(
         queries=tuple(f"q{n}" for n in range(num)),
         originals=tuple(f"o{n}" for n in range(num_originals)),

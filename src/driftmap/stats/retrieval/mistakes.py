@@ -102,8 +102,8 @@ class Mistakes:
         pairs = self.scorer.pairs
         return pairs.products.queries[int(pairs.rows[query])]
 
-    def _original(self, number: int) -> str:
-        return self.scorer.pairs.products.originals[int(number)]
+    def _original(self, number: np.int64) -> str:
+        return self.scorer.pairs.products.originals[number]
 
 
 def flags(pairs: SetPairs, beside: Beside) -> tuple[tuple[str, ...], ...]:
