@@ -100,7 +100,9 @@ def true_products(queries, originals, tensor, **how):
     return left @ right.T, (left**2).sum(axis=1), (right**2).sum(axis=1)
 
 
-def signals_of(samples, index, *, scale=1.0, unread=None, extra=0, tensors=TENSORS):
+def signals_of(
+    samples, index, *, scale=1.0, unread=None, extra=0, terms=1.0, tensors=TENSORS
+):
     """Signals of one padded batch.
 
     Args:
@@ -108,6 +110,7 @@ def signals_of(samples, index, *, scale=1.0, unread=None, extra=0, tensors=TENSO
         index: Numbers of those in the batch.
         scale: Of both tables.
         unread: Row of the tied table that is not counted when looked up.
+        terms: What the vectors' squares were summed over.
         extra: Tokens of padding beyond the longest sample.
     """
     chosen = [samples[i] for i in index]
@@ -123,7 +126,7 @@ def signals_of(samples, index, *, scale=1.0, unread=None, extra=0, tensors=TENSO
         ]
         if tensor.kind == "vector":
             values = torch.stack([v[0] for v in found])
-            squares = values.double().square().sum(dim=1)
+            squares = terms * values.double().square().sum(dim=1).clamp(min=1)
             pieces = (WholeGradients(values=values, summed_squares=squares),)
         elif tensor.kind == "table":
             place = torch.arange(length).expand(len(chosen), -1)
