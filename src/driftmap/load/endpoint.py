@@ -128,8 +128,27 @@ class Endpoint:
                         take(place, future.result())
                 raise
 
+    def embeddings(self, texts: Sequence[str]) -> list[list[float]]:
+        """Ask for the embedding of each text, all in one request.
+
+        Args:
+            texts: At least one.
+
+        Returns:
+            One list of numbers per text, in order.
+
+        Raises:
+            ModelError: As `replies` does.
+        """
+        with _client(self) as client, _explained(self, texts[0]):
+            found = client.embeddings.create(
+                model=self.model, input=list(texts), encoding_format="float"
+            )
+            rows = {row.index: list(row.embedding) for row in found.data}
+            return [rows[number] for number in range(len(texts))]
+
     def _reply(self, client: "openai.OpenAI", request: ChatRequest) -> ChatReply:
-        with _explained(self, request):
+        with _explained(self, request.request_id):
             if request.messages:
                 return _chat(client, self, request)
             return _continuation(client, self, request)
@@ -244,13 +263,13 @@ def _client(endpoint: Endpoint) -> Iterator["openai.OpenAI"]:
 
 
 @contextmanager
-def _explained(endpoint: Endpoint, request: ChatRequest) -> Iterator[None]:
+def _explained(endpoint: Endpoint, request_id: str) -> Iterator[None]:
     import openai
 
     try:
         yield
     except openai.APIStatusError as error:
-        raise _refused(endpoint, request, error) from error
+        raise _refused(endpoint, request_id, error) from error
     except openai.APITimeoutError as error:
         raise _error(
             endpoint,
@@ -281,7 +300,7 @@ def _explained(endpoint: Endpoint, request: ChatRequest) -> Iterator[None]:
 
 
 def _refused(
-    endpoint: Endpoint, request: ChatRequest, error: "openai.APIStatusError"
+    endpoint: Endpoint, request_id: str, error: "openai.APIStatusError"
 ) -> ModelError:
     status, said = error.status_code, _words(error)
     if status in (401, 403):
@@ -308,7 +327,7 @@ def _refused(
             "own log says why",
         )
     return _error(
-        endpoint, f"the server refuses {request.request_id!r} ({status}: {said})"
+        endpoint, f"the server refuses {quoted(request_id)!r} ({status}: {said})"
     )
 
 
