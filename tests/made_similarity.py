@@ -4,6 +4,8 @@ Numbers rise and fall along depth so that curves look like curves; they fit each
 only as far as the page needs.
 """
 
+from dataclasses import replace
+from functools import cache
 from math import pi, sin
 
 from driftmap.core.places import TensorPlace
@@ -44,6 +46,7 @@ from driftmap.results.retrieval_reading import (
 )
 from driftmap.results.sample_sets import (
     LeftOutSample,
+    SampleText,
     SetsRead,
     TokenCount,
 )
@@ -58,10 +61,10 @@ from driftmap.results.selection import (
 )
 from driftmap.results.similarity_study import MeasureStudy, SimilarityStudy
 from driftmap.results.statistics import Caution, Interval
-from driftmap.stats.sample_sets import describe_sets, texts_of
+from driftmap.stats.sample_sets import describe_sets
 
-NUM = 120
-LAYERS = 12
+NUM = 60
+LAYERS = 4
 SHAPES = {
     "q": ("self_attn.q_proj", "attention", 4096),
     "k": ("self_attn.k_proj", "attention", 1024),
@@ -98,6 +101,7 @@ def score(value, half=0.05, chance=1 / NUM):
     )
 
 
+@cache
 def tensors(num_layers=LAYERS):
     blocks = [
         TensorPlace(
@@ -362,8 +366,14 @@ def odd(places, version, number=7):
     )
 
 
-def set_study(name="paraphrased", places=None, **changes):
-    places = places or tensors()
+def set_study(name="paraphrased", **changes):
+    """One set of queries; building one takes a while, so all but changes is shared."""
+    return replace(_set_study(name), **changes)
+
+
+@cache
+def _set_study(name):
+    places = tensors()
     values = {
         "name": name,
         "num_queries": NUM,
@@ -418,11 +428,11 @@ def set_study(name="paraphrased", places=None, **changes):
             ),
         ),
     }  # fmt: skip
-    return SetStudy(**values | changes)
+    return SetStudy(**values)
 
 
 def retrieval(sets=("paraphrased", "generated"), places=None, **changes):
-    places = places or tensors()
+    places = tensors() if places is None else places
     values = {
         "settings": RetrievalSettings(),
         "seed": 0,
@@ -431,7 +441,7 @@ def retrieval(sets=("paraphrased", "generated"), places=None, **changes):
         "num_duplicates": 2,
         "provenance": {"candidates": "all", "products": "auto", "dtype": "float32"},
         "sets": tuple(
-            one if isinstance(one, SetStudy) else set_study(one, places) for one in sets
+            one if isinstance(one, SetStudy) else set_study(one) for one in sets
         ),
     }
     return RetrievalStudy(**values | changes)
@@ -444,6 +454,7 @@ def hidden(num_layers=LAYERS):
     )
 
 
+@cache
 def activations(sets=("paraphrased", "generated")):
     places = hidden()
 
@@ -462,7 +473,6 @@ def activations(sets=("paraphrased", "generated")):
         rows.append(reading(unit, 0.88, closeness=None, agreement=None))
         return set_study(
             name,
-            places=tensors(),
             readings=tuple(rows),
             best_tensor=None,
             weightings=(),
@@ -477,6 +487,7 @@ def activations(sets=("paraphrased", "generated")):
     return retrieval(places=places, sets=tuple(of_set(name) for name in sets))
 
 
+@cache
 def comparison():
     def points(num_layers, peak):
         return tuple(
@@ -519,6 +530,7 @@ _TOPICS = ("the tides", "a sonnet", "sorting a list", "moving to Oslo", "black h
            "the moon", "jazz chords")  # fmt: skip
 
 
+@cache
 def read_sets(sets=("paraphrased", "generated"), num=NUM):
     def made(sample_id, of, version, prompt, answer):
         return Sample(
@@ -570,6 +582,24 @@ def read_sets(sets=("paraphrased", "generated"), num=NUM):
     )
 
 
+@cache
+def described():
+    return describe_sets(read_sets())
+
+
+def texts_of(read, ids):
+    sides = [(f"original/{one.id}", "original", one) for one in read.originals]
+    sides += [(o.id, of, o) for of, o in zip(read.sets, read.queries, strict=True)]
+    return {
+        key: SampleText(
+            sample_id=one.id, set_name=of, prompt=one.prompt, answer=one.response,
+            num_tokens=40,
+        )
+        for key, of, one in sides
+        if one.id in ids
+    }  # fmt: skip
+
+
 def study(**changes):
     read = read_sets()
     ids = ["s3", "s4", "s5", "s7", "s9", "s11"]
@@ -590,7 +620,7 @@ def study(**changes):
             source="tiny/llama-12", sha256="a" * 64, base_sha256="b" * 64,
             family="llama", dtype="float32", device="cpu", num_weights=700000,
         ),
-        "sets": describe_sets(read),
+        "sets": described(),
         "texts": texts_of(read, ids),
         "exactness": {
             "products": "Exact: every tensor's gradient, in float32, summed in "

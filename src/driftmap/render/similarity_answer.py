@@ -8,6 +8,7 @@ from driftmap.render.page import Callout, Facts, Figure, Grid, Node, Paragraph, 
 from driftmap.render.similarity_words import (
     BASELINES,
     HALF_NAMES,
+    MEASURES,
     NONE,
     against,
     all_of,
@@ -44,6 +45,8 @@ TITLES: dict[tuple[Kind, BesideWords], str] = {
 }
 WORDS = "bm25"
 
+ROLES = {WORDS: "matched"}
+
 UNSURE = 0.05
 """From this p on, a difference from shared words is not called one."""
 
@@ -66,11 +69,13 @@ def answer_section(study: SimilarityStudy) -> Section:
     nodes: list[Node] = [_question(study), *(_verdict(measure, of) for of in sets)]
     nodes.append(_sizes(measure))
     for of in sets:
+        # A measure that stands among the baselines was compared pair by pair there.
+        named = {r.unit.name for r in all_of(of, "baseline")}
         others = [
             (m, other)
             for m in study.measures[1:]
             for other in m.study.sets
-            if other.name == of.name
+            if other.name == of.name and m.name not in named
         ]
         nodes.append(_figure(measure, of, others))
         nodes.append(_grid(measure, of, others))
@@ -120,8 +125,10 @@ def _verdict(measure: MeasureStudy, of: SetStudy) -> Callout:
     full = full_of(of)
     kind = kind_of(full.accuracy)
     beside = beside_words(full) if kind == "found" else "unknown"
-    it = f"The {full_name(measure)}"
-    title = TITLES[kind, beside].format(it=it)
+    title = TITLES[kind, beside].format(it=_subject(measure))
+    if not is_gradients(measure):
+        title = title.replace(" finds ", " find ").replace(" is not ", " are not ")
+        title = title.replace(" does worse ", " do worse ")
     if len(measure.study.sets) > 1:
         title = f"{of.name[:1].upper()}{of.name[1:]}: {title[:1].lower()}{title[1:]}"
     return Callout(
@@ -129,19 +136,25 @@ def _verdict(measure: MeasureStudy, of: SetStudy) -> Callout:
     )
 
 
+def _subject(measure: MeasureStudy) -> str:
+    name = full_name(measure)
+    return f"The {name}" if is_gradients(measure) else f"{name[:1].upper()}{name[1:]}"
+
+
 def _sentences(measure: MeasureStudy, of: SetStudy, full: Reading) -> Iterator[str]:
     it = full_name(measure)
     yield (
-        f"The {it} puts the right original first for {score_words(full.accuracy)} of "
-        f"{several(of.num_queries, f'{of.name} query')}, {candidates_words(of)}; a "
-        f"random order does for {chance_words(full.accuracy)}."
+        f"By the {it}, the right original comes first for "
+        f"{score_words(full.accuracy)} of "
+        f"{several(of.num_queries, f'{of.name} query')}, {candidates_words(of)}; in a "
+        f"random order for {chance_words(full.accuracy)}."
     )
     contrast = against(full, WORDS)
     words = next((b for b in all_of(of, "baseline") if b.unit.name == WORDS), None)
     if words is not None and contrast is not None:
         yield (
             "BM25, which sees shared words alone, reaches "
-            f"{score_words(words.accuracy)}. The {it} less BM25: "
+            f"{score_words(words.accuracy)}; the {it} less BM25: "
             f"{points_words(contrast.change)}, {p_words(contrast)}."
         )
     best = of.best_tensor
@@ -239,7 +252,7 @@ def _headlines(
         yield full_name(other), full_of(other_set).accuracy, "utility"
     for baseline in all_of(of, "baseline"):
         name = baseline.unit.name
-        role = "matched" if name == WORDS else "random"
+        role = ROLES.get(name, "utility" if name in MEASURES else "random")
         yield BASELINES.get(name, name), baseline.accuracy, role
 
 

@@ -96,7 +96,7 @@ Rows = Sequence[tuple[MeasureStudy, SetStudy]]
 
 def _measures_figure(rows: Rows, of: SetStudy, num_sets: int) -> Figure:
     lines = [
-        _accuracy(measure.name, all_of(other, "layer"), MEASURE_ROLES[n % 4])
+        _accuracy(full_name(measure), all_of(other, "layer"), MEASURE_ROLES[n % 4])
         for n, (measure, other) in enumerate(rows)
         if all_of(other, "layer")
     ]
@@ -132,7 +132,7 @@ def _likeness_figure(rows: Rows, of: SetStudy, num_sets: int) -> Figure:
         if some:
             lines.append(
                 Line(
-                    name=measure.name,
+                    name=full_name(measure),
                     x=[layer for layer, _ in some],
                     y=[gap for _, gap in some],
                     role=MEASURE_ROLES[n % 4],

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from driftmap.render.page import Facts, Folded, Grid, Node, Paragraph, Section, Terms
 from driftmap.render.settings_section import settings_section
-from driftmap.render.similarity_words import all_of, is_gradients, several
+from driftmap.render.similarity_words import all_of, full_name, is_gradients, several
 from driftmap.render.wording import number
 from driftmap.results.provenance import ModelIdentity
 from driftmap.results.retrieval_reading import Reading
@@ -194,7 +194,9 @@ def model_section(study: SimilarityStudy) -> Section:
 
 def _products_of(measure: MeasureStudy) -> str:
     return (
-        "gradient products" if is_gradients(measure) else f"products of {measure.name}"
+        "gradient products"
+        if is_gradients(measure)
+        else f"products of {full_name(measure)}"
     )
 
 

@@ -14,7 +14,12 @@ from driftmap.render.similarity_queries import queries_section
 from driftmap.render.similarity_selection import selection_section
 from driftmap.render.similarity_sets import sets_section
 from driftmap.render.similarity_tensors import energy_section, tensor_section
-from driftmap.render.similarity_words import is_gradients, leading, several
+from driftmap.render.similarity_words import (
+    full_name,
+    is_gradients,
+    leading,
+    several,
+)
 from driftmap.render.wording import short_name
 from driftmap.results.similarity_study import SimilarityStudy
 
@@ -61,7 +66,7 @@ def _lead(study: SimilarityStudy) -> str:
     compared = (
         f"their gradients in {several(len(found.tensors), 'tensor')}"
         if is_gradients(measure)
-        else f"their {measure.name} in {several(len(found.tensors), 'place')}"
+        else f"their {full_name(measure)} in {several(len(found.tensors), 'place')}"
     )
     if study.model is None:
         compared += ", measured elsewhere"

@@ -176,7 +176,7 @@ def _left_out(left_out: Sequence[LeftOutSample]) -> Iterator[Node]:
 def _duplicates(classes: Sequence[Sequence[str]]) -> Iterator[Node]:
     if classes:
         yield Folded(
-            summary=f"Originals with equal tokens ({len(classes)} texts)",
+            summary=f"Originals with equal tokens ({several(len(classes), 'text')})",
             nodes=[
                 Paragraph(text="Any of them is right for a query of one of them."),
                 Paragraph(

@@ -27,9 +27,15 @@ FEW = 200
 
 LEVEL_NAME = "chance"
 
-BASELINES = {
+MEASURES = {
+    GRADIENTS: "full gradient",
+    "activations": "hidden states",
+    "centred-activations": "hidden states, centred",
+}
+"""All places of a measure together."""
+
+BASELINES = MEASURES | {
     "bm25": "BM25, shared words alone",
-    "random": "random order",
     "embeddings": "text embeddings",
 }
 
@@ -73,9 +79,7 @@ def leading(study: SimilarityStudy) -> MeasureStudy:
 
 def full_name(measure: MeasureStudy) -> str:
     """What all places of a measure together are called."""
-    if is_gradients(measure):
-        return "full gradient"
-    return f"all {measure.name} joined"
+    return MEASURES.get(measure.name, measure.name)
 
 
 def place_word(measure: MeasureStudy) -> str:

@@ -17,8 +17,7 @@ class MeasureStudy:
     """What one measure says of the pairs.
 
     Args:
-        name: `gradients`; `activations`, with what more tells it from another one:
-            `activations, centred`.
+        name: `gradients`, `activations`, `centred-activations`.
         study: Its numbers.
     """
 
@@ -36,9 +35,8 @@ class SimilarityStudy:
         versions: Package -> version of what made the run.
         model: The model as loaded; None where products were made elsewhere.
         sets: What the samples are like; None where their texts are not known.
-        texts: Id -> text, of the samples that the page shows: odd and wrong queries,
-            their originals, what was chosen instead, hubs. An original and a query of
-            one id share it as `original/ID` and `SET/ID`.
+        texts: Id -> text, of the samples that the page may show; an original is there
+            as `original/ID`.
         exactness: What a number is -> how exact it is, in sentences.
         comparison: Several models; None for one.
     """

@@ -54,46 +54,6 @@ def describe_sets(read: SetsRead, num_examples: int = 1) -> SampleSets:
     )
 
 
-def texts_of(read: SetsRead, ids: Sequence[str]) -> dict[str, SampleText]:
-    """Find the texts of some samples.
-
-    Args:
-        read: The samples.
-        ids: Ids of originals or queries.
-
-    Returns:
-        Id -> text; `original/ID` for an original whose id a query has too. Unknown
-        ids, and samples without a text, are not there.
-    """
-    asked = set(ids)
-    queries = {
-        sample.id: _text(sample, name, count)
-        for sample, name, count in zip(
-            read.queries, read.sets, _counts(read.query_tokens, read.queries),
-            strict=True,
-        )
-        if sample.id in asked and sample.messages
-    }  # fmt: skip
-    taken = {sample.id for sample in read.queries}
-    originals = {
-        original_key(sample.id, sample.id in taken): _text(sample, ORIGINALS, count)
-        for sample, count in zip(
-            read.originals, _counts(read.original_tokens, read.originals), strict=True
-        )
-        if sample.id in asked and sample.messages
-    }
-    return originals | queries
-
-
-def original_key(sample_id: str, is_query_too: bool) -> str:
-    """Name an original among the texts of samples.
-
-    >>> original_key("s1", True), original_key("s1", False)
-    ('original/s1', 's1')
-    """
-    return f"{ORIGINALS}/{sample_id}" if is_query_too else sample_id
-
-
 def words_of(text: str) -> frozenset[str]:
     """Runs of letters and digits, in lower case.
 

@@ -12,9 +12,11 @@ from driftmap.render.charts import (
     Box,
     Boxes,
     Cells,
+    Cloud,
     Histogram,
     Line,
     Lines,
+    Points,
     Ranges,
     Shades,
     colour_of,
@@ -33,6 +35,14 @@ def lines(**options):
         high=[0.5, 1.5, 3.0], threads=[[0.0, 1.0, 1.5], [0.0, NAN, 2.5]],
     )  # fmt: skip
     return Lines(x_title="step", y_title="$d$ (units)", lines=[line], **options)
+
+
+def points(**options):
+    clouds = [
+        Cloud(name="up", x=[10, 1000], y=[0.2, NAN], labels=["0.up", "1.<b>"]),
+        Cloud(name="down", x=[400], y=[0.9], labels=["0.down"]),
+    ]
+    return Points(x_title="weights", y_title="share", clouds=clouds, **options)
 
 
 def boxes(name="random"):
@@ -82,6 +92,12 @@ CHARTS = {
     "rates": lines(y_ends=(0.0, 1.0)),
     "from zero": lines(y_from_zero=True),
     "no lines": Lines(x_title="step", y_title="drift", lines=[]),
+    "over a logarithm": Lines(
+        x_title="weights", y_title="share", is_log_x=True,
+        lines=[Line(name="a", x=[0.02, 0.3], y=[0.1, 0.2])],
+    ),
+    "points": points(level=0.5, is_log_x=True),
+    "points of shares": points(y_ends=(0.0, 1.0)),
     "boxes": boxes(),
     "cells": cells(),
     "empty cells": cells(((NAN, NAN),)),
@@ -90,7 +106,7 @@ CHARTS = {
     "empty shades": shades(((NAN, NAN),)),
     "ranges": ranges(),
     "histogram": histogram(),
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("chart", CHARTS.values(), ids=CHARTS.keys())
@@ -158,6 +174,19 @@ def test_the_observed_ratio_is_never_at_the_edge():
     low, high = plotly_spec(histogram(observed=1.3))["layout"]["xaxis"]["range"]
     assert low < 0.9
     assert high > 1.3
+
+
+def test_a_short_logarithmic_axis_has_marks_of_its_own():
+    axis = plotly_spec(CHARTS["over a logarithm"])["layout"]["xaxis"]
+    assert {"0.02", "0.05", "0.1", "0.2"} <= set(axis["ticktext"])
+    long = plotly_spec(points(is_log_x=True))["layout"]["xaxis"]
+    assert long["dtick"] == 1
+
+
+def test_each_point_says_what_it_is():
+    data = plotly_spec(points())["data"]
+    assert data[0]["text"] == ["0.up", "1.&lt;b&gt;"]
+    assert data[0]["mode"] == "markers"
 
 
 def test_labels_cannot_hold_markup():

@@ -12,7 +12,10 @@ from driftmap.render.drift_page import drift_page
 from driftmap.render.html import html_of
 from driftmap.render.logs_page import logs_page
 from driftmap.render.page import figures_of
+from driftmap.render.similarity_page import similarity_page
 from made_logs import logs_study
+from made_similarity import comparison
+from made_similarity import study as similarity_study
 from studies import study_of
 
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
@@ -53,6 +56,7 @@ setTimeout(function () {
 PAGES = {
     "study": lambda: drift_page(study_of(num_layers=6)),
     "logs": lambda: logs_page(logs_study()),
+    "similarity": lambda: similarity_page(similarity_study(comparison=comparison())),
 }
 
 

@@ -8,7 +8,7 @@ from driftmap.results.sample_sets import (
     TokenCount,
 )
 from driftmap.results.samples import Message, Sample, TokenRow
-from driftmap.stats.sample_sets import describe_sets, texts_of
+from driftmap.stats.sample_sets import describe_sets
 
 
 def sample(sample_id, prompt, answer="Yes.", original=None, version="original"):
@@ -111,14 +111,6 @@ def test_examples_are_the_most_and_least_alike():
     assert [t.sample_id for t in shown["typical"].texts] == ["a", "a", "ga"]
     assert shown["typical"].texts[2].answer == "cherry pie"
     assert shown["typical"].texts[2].num_tokens == 15
-
-
-def test_texts_are_found_by_id_also_where_two_share_one():
-    texts = texts_of(made(), ["a", "b", "pb", "nobody"])
-    assert set(texts) == {"a", "original/a", "b", "pb"}
-    assert texts["original/a"].prompt == "name a red fruit"
-    assert texts["a"].prompt == "which fruit is red"
-    assert texts["a"].set_name == "paraphrased"
 
 
 def test_samples_of_tokens_alone_have_lengths_and_no_words():
