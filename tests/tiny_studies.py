@@ -9,7 +9,9 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from tokenizers_made import CHATML, byte_level
 
 
-def save_tiny_model(folder: Path, *, seed: int = 0, hidden: int = 16) -> Path:
+def save_tiny_model(
+    folder: Path, *, seed: int = 0, hidden: int = 16, layers: int = 2
+) -> Path:
     """A random Llama with a chat template, saved as any model is."""
     tokenizer = byte_level(template=CHATML)
     torch.manual_seed(seed)
@@ -17,7 +19,7 @@ def save_tiny_model(folder: Path, *, seed: int = 0, hidden: int = 16) -> Path:
         vocab_size=len(tokenizer),
         hidden_size=hidden,
         intermediate_size=2 * hidden,
-        num_hidden_layers=2,
+        num_hidden_layers=layers,
         num_attention_heads=4,
         num_key_value_heads=2,
         max_position_embeddings=128,

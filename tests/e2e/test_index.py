@@ -21,8 +21,8 @@ from gradient_oracles import autograd_gradients
 from made_index import contents
 from tiny_studies import save_tiny_model, write_rows
 
-NUM = 80
-OPTIONS = ["--projection-size=64", "--shard-size=32", "--device=cpu"]
+NUM = 24
+OPTIONS = ["--projection-size=64", "--shard-size=8", "--device=cpu"]
 
 
 def row(name, ask, answer):
@@ -43,7 +43,7 @@ def rows(numbers):
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     folder = tmp_path_factory.mktemp("index")
-    save_tiny_model(folder / "model", hidden=8)
+    save_tiny_model(folder / "model", hidden=8, layers=1)
     write_rows(folder / "data.jsonl", rows(range(NUM)))
     queries = [*rows([7]), row("q", "name a colour", "blue, so")]
     queries[0]["id"] = "again"
@@ -144,7 +144,7 @@ class TestRows:
         first = names.index("model.layers.0.mlp.gate_proj.weight")
         shard = next(index.shards())
         view = shard.view([first, first + 1])
-        assert view.shape == (32, 2, 64)
+        assert view.shape == (8, 2, 64)
         assert np.shares_memory(view, shard.kept(first)[0])
 
 
@@ -168,17 +168,18 @@ class TestSearch:
         assert all(each["is_settled"] for each in told["queries"].values())
         assert "cosines are exact, measured for" in capsys.readouterr().out
 
+    @pytest.mark.slow
     def test_some_tensors_and_weights(self, place, truth, tmp_path):
         code = search(
             place,
             "--top=3",
             f"--out={tmp_path}",
             "--tensors=q",
-            "--tensors=layers.1.mlp",
+            "--tensors=layers.0.mlp",
             "--weighting=equal",
         )
         assert code == 0
-        names = [n for n in truth[0] if "q_proj" in n or "layers.1.mlp" in n]
+        names = [n for n in truth[0] if "q_proj" in n or "layers.0.mlp" in n]
         weights = {
             n: 1 / np.sqrt(np.prod([(side[n] ** 2).sum(1).mean() for side in truth]))
             for n in names
@@ -209,6 +210,7 @@ class TestSearch:
         assert not any(a["exact"] for a in found)
         assert "cosines are estimates" in capsys.readouterr().out
 
+    @pytest.mark.slow
     def test_reaching_max_rerank_is_said(self, place, capsys):
         assert search(place, "--top=2", "--max-rerank=2") == 0
         told = " ".join(capsys.readouterr().out.split())
@@ -218,8 +220,8 @@ class TestSearch:
     @pytest.mark.parametrize(
         ("more", "told"),
         [
-            (["--tensors=nothing"], "--tensors nothing: names none of the 21 tensors"),
-            (["--tensors=router"], "--tensors router: names none of the 21 tensors"),
+            (["--tensors=nothing"], "--tensors nothing: names none of the 12 tensors"),
+            (["--tensors=router"], "--tensors router: names none of the 12 tensors"),
             (["--top=0"], "--top is 0; give at least 1"),
             (["--max-rerank=3"], "--max-rerank 3 is below --top 10; raise it"),
         ],
@@ -228,7 +230,7 @@ class TestSearch:
         assert told in refused(capsys, search(place, *more))
 
     def test_another_model_is_refused(self, place, tmp_path, capsys):
-        save_tiny_model(tmp_path / "other", hidden=8, seed=1)
+        save_tiny_model(tmp_path / "other", hidden=8, layers=1, seed=1)
         code = search(place, f"--model={tmp_path / 'other'}")
         assert "was built with other weights than those of" in refused(capsys, code)
 
@@ -239,8 +241,9 @@ class TestGrowth:
         assert build(place, "index") == 0
         assert contents(place / "index") == before
 
+    @pytest.mark.slow
     def test_passes_of_another_size_give_the_same_rows(self, place):
-        assert build(place, "passes", "--batch-tokens=40") == 0
+        assert build(place, "passes", "--batch-tokens=120") == 0
         one, other = Index(place / "index"), Index(place / "passes")
         for mine, theirs in zip(one.shards(), other.shards(), strict=True):
             for number in range(len(one.header.tensors)):
@@ -248,13 +251,13 @@ class TestGrowth:
                 assert np.allclose(*rows, atol=2e-3)
 
     def test_appended_equals_built_at_once(self, place, capsys):
-        write_rows(place / "early.jsonl", rows(range(64)))
-        write_rows(place / "late.jsonl", rows(range(64, NUM)))
+        write_rows(place / "early.jsonl", rows(range(16)))
+        write_rows(place / "late.jsonl", rows(range(16, NUM)))
         assert build(place, "grown", data="early.jsonl") == 0
         words = ["index", "append", str(place / "grown"), "--device=cpu"]
         words.append(f"--data={place / 'late.jsonl'}")
         assert main(words) == 0
-        assert "80 samples, 21 tensors" in capsys.readouterr().out
+        assert "24 samples, 12 tensors" in capsys.readouterr().out
         grown, whole = contents(place / "grown"), contents(place / "index")
         assert {n for n in whole if grown.get(n) != whole[n]} == {"index.json"}
         assert grown.keys() == whole.keys()
@@ -277,8 +280,8 @@ class TestGrowth:
             (["--seed=1"], "was made with sketch.seed 0, this command has 1"),
             (["--keep=int8"], "was made with keep 'fp16', this command has 'int8'"),
             (["--loss-on=all"], "was made with template_sha256"),
-            (["--only=q"], "was made with 21 tensors, this command has 2 or others"),
-            (["--partition=1/3"], "holds an index of samples 1 to 80 of 80 of"),
+            (["--only=q"], "was made with 12 tensors, this command has 1 or others"),
+            (["--partition=1/3"], "holds an index of samples 1 to 24 of 24 of"),
         ],
     )
     def test_mixed_settings_are_refused(self, place, capsys, more, told):
@@ -299,6 +302,7 @@ class TestGrowth:
         assert re.search(r"needs about [\d.]+ KiB of disk, and 1000 B are free", told)
         assert not (place / "full" / "index.json").exists()
 
+    @pytest.mark.slow
     def test_what_is_foreseen_is_what_is_written(self, place, capsys):
         shutil.rmtree(place / "twice", ignore_errors=True)
         assert build(place, "twice") == 0
@@ -320,15 +324,16 @@ class TestParts:
         code = main(["index", "merge", *folders[:2], f"--out={place / 'less'}"])
         told = refused(capsys, code)
         assert "data.jsonl are in none of the parts; build them with" in told
-        assert "samples 33 to 64 of" in told
-        assert "--partition-start 32 --partition-end 64" in told
+        assert "samples 9 to 16 of" in told
+        assert "--partition-start 8 --partition-end 16" in told
         code = search(place, index="part2")
-        assert "is a part of an index; samples 1 to 32, 65 to 80 of" in refused(
+        assert "is a part of an index; samples 1 to 8, 17 to 24 of" in refused(
             capsys, code
         )
 
+    @pytest.mark.slow
     def test_a_cut_within_a_shard_stays(self, place):
-        for name, start, end in (("low", 0, 40), ("high", 40, NUM)):
+        for name, start, end in (("low", 0, 10), ("high", 10, NUM)):
             ends = [f"--partition-start={start}", f"--partition-end={end}"]
             assert build(place, name, *ends) == 0
         parts = [str(place / "low"), str(place / "high")]
@@ -341,8 +346,9 @@ class TestParts:
         ]
         assert np.allclose(*rows, atol=2e-3)
 
+    @pytest.mark.slow
     def test_a_damaged_part_is_not_joined(self, place, tmp_path, capsys):
-        for name, start, end in (("low", 0, 40), ("high", 40, NUM)):
+        for name, start, end in (("low", 0, 10), ("high", 10, NUM)):
             ends = [f"--partition-start={start}", f"--partition-end={end}"]
             assert build(place, name, *ends) == 0
         shutil.copytree(place / "low", tmp_path / "low")
@@ -363,7 +369,7 @@ class TestCheck:
     def test_a_whole_index_is_right(self, place, capsys):
         assert main(["index", "check", str(place / "index"), "--device=cpu"]) == 0
         told = capsys.readouterr().out
-        assert "80 samples in 3 shards" in told
+        assert "24 samples in 3 shards" in told
         assert "4 samples were made again and agree" in told
 
     @pytest.mark.parametrize(
@@ -372,16 +378,17 @@ class TestCheck:
     )
     def test_one_flipped_bit_is_named(self, place, tmp_path, capsys, name):
         shutil.copytree(place / "index", tmp_path / "bad")
-        path = tmp_path / "bad" / "shards" / "shard-00000032-00000064" / name
+        path = tmp_path / "bad" / "shards" / "shard-00000008-00000016" / name
         flip(path, at=60 if name == "done.json" else -5)
         told = refused(capsys, main(["index", "check", str(tmp_path / "bad")]))
         assert str(path) in told
         assert "repeat the command that built the index" in told
 
+    @pytest.mark.slow
     def test_a_damaged_shard_is_made_again(self, place, tmp_path):
         before = contents(place / "index")
         shutil.copytree(place / "index", place / "mended")
-        flip(place / "mended/shards/shard-00000000-00000032/sketch.safetensors")
+        flip(place / "mended/shards/shard-00000000-00000008/sketch.safetensors")
         assert build(place, "mended") == 0
         assert contents(place / "mended") == before
 
@@ -396,11 +403,11 @@ class TestCheck:
         waiting = tmp_path / "bad/shards/waiting"
         shards[1].rename(waiting)
         (waiting / "done.json").unlink()
-        put_in_place(waiting, Shard(number=1, start=32, stop=64), waiting.parent)
+        put_in_place(waiting, Shard(number=1, start=8, stop=16), waiting.parent)
         told = refused(
             capsys, main(["index", "check", str(tmp_path / "bad"), "--device=cpu"])
         )
-        assert re.search(r"sample s53 \(number 53\) has another row of", told)
+        assert re.search(r"sample s8 \(number 8\) has another row of", told)
 
     def test_without_the_model_that_is_said(self, place, tmp_path, capsys):
         shutil.copytree(place / "index", tmp_path / "moved")

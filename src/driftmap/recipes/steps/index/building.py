@@ -94,10 +94,10 @@ class IndexMaker:
         sketched = sketch(
             self._loaded,
             [tensor.place for tensor in header.tensors],
-            self._fed.encoded[here],
+            self._fed.encoded,
             header.settings.sketch,
             self._work.batch_tokens,
-            here.start,
+            range(here.start, here.stop),
         )
         with writing_shard(folder, header, shard.num_samples) as writer:
             writer.put(0, self._samples[here], sketched)

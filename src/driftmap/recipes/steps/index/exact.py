@@ -1,21 +1,22 @@
 """What are the exact cosines of queries with some samples of an index?"""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float64, Int64
 
-from driftmap.capture.gradients import show_gradients
 from driftmap.core.places import TensorPlace
 from driftmap.core.progress import phase
 from driftmap.load.model import LoadedModel
-from driftmap.measure.products import PairFold, Pairs, QueryKeeper, workload_of
 from driftmap.recipes.steps.index.reading import as_encoded
-from driftmap.recipes.steps.index.sketching import batched, rules_of
+from driftmap.recipes.steps.similarity.gradients import (
+    EncodedSides,
+    GradientSettings,
+    pair_products,
+)
 from driftmap.recipes.steps.threads import threads_for
 from driftmap.results.index_search import NOBODY
-from driftmap.results.pair_products import NONE, PairProducts
+from driftmap.results.pair_products import NONE
 from driftmap.results.samples import EncodedSample
 from driftmap.store.index.folder import Index
 
@@ -58,42 +59,19 @@ class ExactCosines:
         queries = [self.queries[number] for number in asked.tolist()]
         own = np.searchsorted(numbers, candidates[asked])
         own[candidates[asked] == NOBODY] = NONE
-        with phase(f"measure {(own != NONE).sum()} cosines exactly"):
-            products = self._products(queries, originals, own)
-        found[asked] = products.cosine(weights=self.weights)
+        what = f"measure {(own != NONE).sum()} cosines exactly"
+        with phase(what), threads_for(self.loaded.identity):
+            sides = EncodedSides(queries=queries, originals=originals, candidates=own)
+            found[asked] = self._cosines(sides)
         return found
 
-    def _products(
-        self,
-        queries: Sequence[EncodedSample],
-        originals: Sequence[EncodedSample],
-        candidates: Int64[np.ndarray, "query candidate"],
-    ) -> PairProducts:
-        lengths = [[len(s.token_ids) for s in side] for side in (queries, originals)]
-        products = PairProducts(
-            queries=tuple(one.sample_id for one in queries),
-            originals=tuple(one.sample_id for one in originals),
-            candidates=candidates,
-            tensors=self.places,
-            dot=np.zeros((*candidates.shape, len(self.places))),
-            query_energy=np.zeros((len(queries), len(self.places))),
-            original_energy=np.zeros((len(originals), len(self.places))),
-        )
-        keeper = QueryKeeper(
-            tensors=self.places,
-            energies=products.query_energy,
-            workload=workload_of(candidates, *lengths),
-        )
-        fold = PairFold(
-            keeper=keeper,
-            pairs=Pairs(candidates=candidates, num_originals=len(originals)),
-            dot=products.dot,
-            energies=products.original_energy,
-            query_ids=products.queries,
-        )
-        rules = rules_of(self.loaded, self.places)
-        with threads_for(self.loaded.identity):
-            for samples, take in ((queries, keeper.take), (originals, fold.take)):
-                batches = batched(self.loaded, samples, self.batch_tokens)
-                show_gradients(self.loaded.model, rules, batches, take)
-        return products
+    def _cosines(self, sides: EncodedSides) -> Float64[np.ndarray, "query candidate"]:
+        names = [place.name for place in self.places]
+        settings = GradientSettings(only=tuple(names), batch_tokens=self.batch_tokens)
+        products = pair_products(self.loaded, sides, settings)
+        # A name may be a piece of another one, so more tensors may have come.
+        columns = {place.name: at for at, place in enumerate(products.tensors)}
+        chosen = [columns[name] for name in names]
+        weights = np.zeros(len(columns))
+        weights[chosen] = self.weights
+        return products.cosine(chosen, weights)

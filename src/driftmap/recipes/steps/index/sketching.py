@@ -4,8 +4,7 @@ Samples go through the model in chunks of 64 that are counted from the first sam
 their source, so that any division of the work runs the same batches.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 
 from driftmap.capture.gradients import show_gradients
 from driftmap.core.errors import UsageError
@@ -17,7 +16,7 @@ from driftmap.families.tensors import (
     find_tensors,
     slice_shape,
 )
-from driftmap.load.batches import make_batches
+from driftmap.load.chunks import chunked_batches
 from driftmap.load.model import LoadedModel
 from driftmap.measure.sketch import Sketches
 from driftmap.recipes.steps.bench import pad_id
@@ -25,7 +24,6 @@ from driftmap.recipes.steps.threads import threads_for
 from driftmap.results.index import IndexTensor
 from driftmap.results.samples import EncodedSample
 from driftmap.results.sketches import SketchedSamples, SketchSettings
-from driftmap.signals.batch import Batch
 from driftmap.stats.sketch_sizes import num_numbers
 
 
@@ -100,79 +98,34 @@ def sketch(
     encoded: Sequence[EncodedSample],
     settings: SketchSettings,
     batch_tokens: int,
-    first: int = 0,
+    part: range | None = None,
 ) -> SketchedSamples:
-    """Make the rows of samples that follow each other.
+    """Make the rows of samples.
 
     Args:
         loaded: The model.
         places: Tensors, in the order of the result.
-        encoded: The samples.
+        encoded: All samples of a source.
         settings: How gradients are made short.
         batch_tokens: Tokens of one pass, padding included.
-        first: Number of the first sample in its source.
+        part: Numbers of the samples whose rows are made; all by default.
 
     Raises:
         MeasureError: A gradient is not finite, or zero in every tensor.
     """
     sketches = Sketches(places, settings)
-    batches = batched(loaded, encoded, batch_tokens, first)
+    rules = rules_of(loaded, places)
+    batches = chunked_batches(
+        encoded,
+        range(len(encoded)) if part is None else part,
+        chunk=CHUNK,
+        batch_tokens=batch_tokens,
+        pad_id=pad_id(loaded),
+        device=loaded.device,
+    )
     with threads_for(loaded.identity):
-        show_gradients(loaded.model, rules_of(loaded, places), batches, sketches.take)
+        show_gradients(loaded.model, rules, batches, sketches.take)
     return sketches.result()
-
-
-def batched(
-    loaded: LoadedModel,
-    encoded: Sequence[EncodedSample],
-    batch_tokens: int,
-    first: int = 0,
-) -> tuple[Batch, ...]:
-    """Pad samples that follow each other into batches, chunk by chunk.
-
-    Args:
-        loaded: The model.
-        encoded: The samples; their order here is their `sample_index`.
-        batch_tokens: Tokens of a batch, padding included; a longer sample is alone.
-        first: Number of the first sample in its source, by which chunks are counted.
-    """
-    return tuple(_batches(loaded, encoded, batch_tokens, first))
-
-
-def _batches(
-    loaded: LoadedModel,
-    encoded: Sequence[EncodedSample],
-    batch_tokens: int,
-    first: int,
-) -> Iterator[Batch]:
-    """Batches of each chunk, its longest samples first."""
-    stop = first + len(encoded)
-    for edge in range(first // CHUNK * CHUNK, stop, CHUNK):
-        numbers = range(max(edge, first), min(edge + CHUNK, stop))
-        chunk = [(number - first, encoded[number - first]) for number in numbers]
-        for group in _packed(chunk, batch_tokens):
-            (batch,) = make_batches(
-                [one for _, one in group],
-                batch_size=len(group),
-                pad_id=pad_id(loaded),
-                device=loaded.device,
-            )
-            places = [group[row][0] for row in batch.sample_index]
-            yield replace(batch, sample_index=tuple(places))
-
-
-def _packed(
-    chunk: Sequence[tuple[int, EncodedSample]], batch_tokens: int
-) -> Iterator[list[tuple[int, EncodedSample]]]:
-    """Samples of like length that fit into so many tokens together; one at least."""
-    group: list[tuple[int, EncodedSample]] = []
-    for number, one in sorted(chunk, key=lambda at: (-len(at[1].token_ids), at[0])):
-        longest = len(group[0][1].token_ids) if group else 0
-        if group and longest * (len(group) + 1) > batch_tokens:
-            yield group
-            group = []
-        group.append((number, one))
-    yield group
 
 
 def _is_named(place: TensorPlace, word: str) -> bool:
