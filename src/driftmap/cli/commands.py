@@ -27,8 +27,11 @@ from driftmap.recipes.index_build import IndexBuild
 from driftmap.recipes.index_check import IndexCheck
 from driftmap.recipes.index_merge import IndexMerge
 from driftmap.recipes.index_search import IndexSearch
+from driftmap.recipes.merge import Merge
 from driftmap.recipes.report import Report
 from driftmap.recipes.score import Score
+from driftmap.recipes.similarity import Similarity
+from driftmap.recipes.similarity_json import SimilarityJson
 
 DEFAULTS_NOTE = (
     "`DRIFTMAP_MODEL`, `DRIFTMAP_DEVICE` and `DRIFTMAP_NUM_SAMPLES`, in the "
@@ -69,6 +72,15 @@ app.command(
     help_epilogue="",
 )
 app.command(Score, name="score", sort_key=3)
+app.command(Similarity, name="similarity", sort_key=3)
+app.command(
+    SimilarityJson,
+    name="similarity-json",
+    sort_key=3,
+    usage="Usage: driftmap similarity --from-json PATH [OPTIONS]",
+    show=False,  # a person says `similarity --from-json`, a run.yaml says this
+    help_epilogue="",
+)
 app.command(Evaluate, name="evaluate", sort_key=4)
 app.command(
     CheckJudge,
@@ -127,10 +139,29 @@ def run(
         return app(words)
 
 
+@app.command(sort_key=6)
+def merge(*parts: Path, out: Path) -> object:
+    """Join the parts of one run that were made with `--partition`, and finish it.
+
+    Parts must be of equal settings, hold no sample twice and leave none out; what is
+    missing is named. Nothing that the parts hold is computed again.
+
+    Args:
+        parts: Run folders of all parts, in any order.
+        out: Run folder of the whole (path).
+    """
+    from driftmap.recipes.saved import words_of
+
+    whole = Merge(parts=parts, out=out).run()
+    with without_defaults():  # the parts have resolved them
+        return app(meant(words_of(whole)))
+
+
 def meant(words: Sequence[str]) -> list[str]:
     """Find the command behind the words, where an option makes another one of it.
 
-    Drift logs are a study of their own, and so is a check of judges.
+    Drift logs are a study of their own, and so are a check of judges and products of
+    gradients that were computed elsewhere.
 
     Raises:
         UsageError: Options of the study of a model stand beside `--drift-logs`.
@@ -139,12 +170,16 @@ def meant(words: Sequence[str]) -> list[str]:
     ['drift-logs', '--drift-logs', 'logs', '--out=here']
     >>> meant(["evaluate", "--check-judge", "--labelled=x.csv"])
     ['check-judge', '--labelled=x.csv']
+    >>> meant(["similarity", "--from-json=results", "--seed", "1"])
+    ['similarity-json', '--from-json=results', '--seed', '1']
     >>> meant(["drift", "--model=m"])
     ['drift', '--model=m']
     """
     flags = [word.partition("=")[0] for word in words if re.match("--?[a-z]", word)]
     if words[:1] == ["evaluate"] and "--check-judge" in words:
         return ["check-judge", *(w for w in words[1:] if w != "--check-judge")]
+    if words[:1] == ["similarity"] and "--from-json" in flags:
+        return ["similarity-json", *words[1:]]
     if words[:1] != ["drift"] or "--drift-logs" not in flags:
         return list(words)
     known = {"--drift-logs", "--out", "--help", "-h"}

@@ -83,7 +83,9 @@ class Similarity:
         """
         from driftmap.load.paired_sets import Taking, read_pairs
         from driftmap.recipes.steps import beforehand
+        from driftmap.recipes.steps.similarity import beside
 
+        beside.require_beside(self.analysis.beside)
         taking = Taking(
             num_samples=self.num_samples,
             seed=self.seed,

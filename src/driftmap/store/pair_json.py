@@ -28,6 +28,9 @@ DOT, ASKED, FOUND = "dot_products", "paraphrased_dot_products", "original_dot_pr
 FULL = TensorPlace(name="full gradient", part="block")
 """Stands for all tensors together where a file tells no more."""
 
+COSINES = "gradient_similarity"
+"""Folder of cosines; that of products is called as their file is."""
+
 GENERATED = "model_generated"
 SETS = {"paraphrased": "paraphrased", GENERATED: "generated"}
 """Folder -> name of the set of queries."""
@@ -190,7 +193,12 @@ def _set_of(source: _Source) -> str:
         for name in sorted(SETS)
         if part.endswith(name)
     ]
-    return named[-1] if named else "paraphrased"
+    if named:
+        return named[-1]
+    # Sets of other names are exported under those, in their place.
+    above = ["", *source.folder.parts]
+    own = [name for home, name in pairwise(above) if home in (DOT, COSINES)]
+    return own[-1] if own else "paraphrased"
 
 
 def _products(dot: _Source, place_of: PlaceOf) -> Pairs:

@@ -12,10 +12,8 @@ import numpy as np
 from driftmap.core.errors import StoreError
 from driftmap.results.pair_products import NONE, PairProducts
 from driftmap.store.json_members import write_members
-from driftmap.store.pair_json import ASKED, DOT, FOUND, FULL, SETS
+from driftmap.store.pair_json import ASKED, COSINES, DOT, FOUND, FULL, SETS
 from driftmap.store.pair_products import Pairs
-
-COSINES = "gradient_similarity"
 
 
 def export_pairs(folder: Path, pairs: Pairs, size: str = "full") -> list[Path]:

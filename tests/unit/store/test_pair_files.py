@@ -9,7 +9,7 @@ from safetensors.numpy import load_file, save_file
 from driftmap.core.errors import StoreError
 from driftmap.store import pair_products
 from driftmap.store.pair_products import load_pairs, save_pairs
-from made_pairs import made_pairs
+from stored_pairs import made_pairs
 
 
 @pytest.mark.parametrize("candidates", [None, 3])

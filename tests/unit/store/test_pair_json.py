@@ -12,7 +12,7 @@ from driftmap.store.json_members import read_members, write_members
 from driftmap.store.pair_json import import_pairs, import_projected
 from driftmap.store.pair_json_export import export_pairs
 from driftmap.store.pair_products import Pairs
-from made_pairs import made_pairs
+from stored_pairs import made_pairs
 
 Q, UP = "model.layers.0.self_attn.q_proj.weight", "model.layers.0.mlp.up_proj.weight"
 DOTS = {
@@ -267,3 +267,12 @@ def test_what_is_no_object_is_refused(tmp_path, text, message):
     (tmp_path / "f").write_text(text)
     with pytest.raises(StoreError, match=message):
         list(read_members(tmp_path / "f"))
+
+
+def test_sets_of_other_names_come_back_under_them(tmp_path):
+    for name in ("reworded", "paraphrased"):
+        products, truth = made_pairs()
+        named = replace(truth, sets=(name,) * len(truth.sets))
+        export_pairs(tmp_path, Pairs(products=products, truth=named))
+    found = import_pairs(tmp_path, place_of_name)
+    assert sorted(one.truth.sets[0] for one in found) == ["paraphrased", "reworded"]

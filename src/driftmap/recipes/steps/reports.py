@@ -20,5 +20,6 @@ REPORT_STEPS: Mapping[str, Callable[[RunDir], StepOutcome]] = {
     "evaluate": evaluation_report_step,
     "check-judge": check_report_step,
     "similarity": similarity_report_step,
+    "similarity-json": similarity_report_step,
 }
 """By the kind that `run.yaml` names; each draws from the run folder alone."""

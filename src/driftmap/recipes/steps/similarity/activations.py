@@ -9,22 +9,26 @@ from driftmap.core.places import TensorPlace
 from driftmap.core.progress import say
 from driftmap.measure.pooled import Vectors, pooled_products
 from driftmap.recipes.similarity_options import ProductOptions
-from driftmap.recipes.steps.similarity.compared import PRODUCTS, Compared
+from driftmap.recipes.steps.similarity.analysing import Measured
+from driftmap.recipes.steps.similarity.compared import Compared
+from driftmap.recipes.steps.similarity.files import products_file
 from driftmap.results.samples import EncodedSample
 from driftmap.store.pair_products import save_pairs
-from driftmap.store.steps import StepOutcome
 
 STEP = "activations"
 ACTIVATIONS: Mapping[str, bool] = {"activations": False, "centred-activations": True}
 """Measures of hidden states: as they are, and without the mean of the originals."""
 
 
-def activation_step(compared: Compared, options: ProductOptions) -> StepOutcome:
+def activation_step(compared: Compared, options: ProductOptions) -> dict[str, Measured]:
     """Multiply hidden states of queries and originals: `products/activations...`.
 
     Args:
         compared: Samples and candidates.
         options: Which hidden states, and how they are averaged over tokens.
+
+    Returns:
+        Measure -> its products.
     """
     model = compared.study.loaded.model
     places = hidden_places(model, options.hidden)
@@ -44,12 +48,13 @@ def activation_step(compared: Compared, options: ProductOptions) -> StepOutcome:
                 compared.candidates,
                 center=center,
             )
-            file = folder / PRODUCTS / f"{name}.safetensors"
+            file = folder / products_file(name)
             file.parent.mkdir(exist_ok=True)
             save_pairs(file, products, compared.encoded.truth)
 
     inputs = {**compared.inputs(), "pool": options.pool, "hidden": list(options.hidden)}
-    return compared.study.run.step(STEP, inputs, make)
+    step = compared.study.run.step(STEP, inputs, make)
+    return {name: Measured(step=step, names=(name,)) for name in ACTIVATIONS}
 
 
 def _vectors(

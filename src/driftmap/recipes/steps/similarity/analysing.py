@@ -1,20 +1,22 @@
 """What do products say of the pairs, measure by measure?"""
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Float64
 
 from driftmap.core.progress import phase
 from driftmap.core.seeds import child_seed
 from driftmap.recipes.similarity_options import AnalysisOptions
-from driftmap.recipes.steps.similarity.compared import PRODUCTS
+from driftmap.recipes.steps.similarity.files import ERRORS, products_file
+from driftmap.recipes.steps.similarity.tables import write_tables
 from driftmap.results.baselines import Baseline, Beside
 from driftmap.results.pair_products import PairProducts
 from driftmap.results.plain import from_plain
-from driftmap.results.retrieval import RetrievalSettings
+from driftmap.results.retrieval import RetrievalSettings, RetrievalStudy
 from driftmap.results.similarity_study import GRADIENTS, MeasureStudy
 from driftmap.stats.retrieval.study import study_pairs
 from driftmap.store.pair_products import Pairs, load_pairs
@@ -24,8 +26,30 @@ from driftmap.store.steps import StepOutcome
 
 STEP = "statistics"
 RESULT_FILE, RESULT_KIND = "statistics.json", "driftmap.similarity"
-ERRORS = "gradient-errors.npy"
-"""Standard errors of sketched products, beside these."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Measured:
+    """Products of one measure.
+
+    Args:
+        step: The step that wrote them.
+        names: Of its files; several where sets of queries lie apart.
+    """
+
+    step: StepOutcome
+    names: tuple[str, ...]
+
+    def read(self) -> tuple[Pairs, ...]:
+        """Read all of them; products stay on disk."""
+        files = [products_file(name) for name in self.names]
+        return tuple(load_pairs(self.step.path(file)) for file in files)
+
+    def errors(self) -> Float64[np.ndarray, "query candidate tensor"] | None:
+        """Standard errors of products that are estimates; None of exact ones."""
+        if ERRORS not in self.step.files:
+            return None
+        return np.load(self.step.path(ERRORS), mmap_mode="r")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -53,34 +77,31 @@ class _Measures:
 
 def analysis_step(
     run: RunDir,
-    measured: Mapping[str, StepOutcome],
+    measured: Mapping[str, Measured],
     known: Known,
     options: AnalysisOptions,
     seed: int,
 ) -> StepOutcome:
-    """Write `statistics.json` and the tables of every measure.
+    """Write `statistics.json`, with all that is reported of every measure, and tables.
 
     Args:
         run: The run.
-        measured: Measure -> the step that wrote its products.
+        measured: Measure -> its products.
         known: Baselines and flags.
         options: How it is analysed.
         seed: The run's seed.
     """
 
     def make(folder: Path) -> None:
-        pairs = {
-            name: load_pairs(step.path(f"{PRODUCTS}/{name}.safetensors"))
-            for name, step in measured.items()
-        }
         studies = tuple(
-            _study(name, pairs, _errors(step), known, options, seed)
-            for name, step in measured.items()
+            _studied(name, measured, known, options, seed) for name in measured
         )
         save_json(folder / RESULT_FILE, _Measures(measures=studies), RESULT_KIND)
+        for measure in studies:
+            write_tables(folder, measure.name.replace(", ", "-"), measure.study)
 
     inputs = {
-        "of": {name: step.key for name, step in measured.items()},
+        "of": {name: of_one.step.key for name, of_one in measured.items()},
         "known": _plain(known),
         "resamples": options.resamples,
         "holdout": options.holdout,
@@ -90,41 +111,47 @@ def analysis_step(
     return run.step(STEP, inputs, make)
 
 
-def load_studies(step: StepOutcome) -> tuple[MeasureStudy, ...]:
-    """Read what the step wrote."""
-    plain = load_json(step.path(RESULT_FILE), RESULT_KIND)
-    return from_plain(_Measures, plain).measures
+def load_studies(path: Path) -> tuple[MeasureStudy, ...]:
+    """Read `statistics.json`."""
+    return from_plain(_Measures, load_json(path, RESULT_KIND)).measures
 
 
-def _study(
+def _studied(
     name: str,
-    pairs: Mapping[str, Pairs],
-    errors: np.ndarray | None,
+    measured: Mapping[str, Measured],
     known: Known,
     options: AnalysisOptions,
     seed: int,
 ) -> MeasureStudy:
-    products, truth = pairs[name].products, pairs[name].truth
-    others = [other for other in pairs if other != name and name == GRADIENTS]
-    beside = Beside(
-        baselines=(
-            *known.baselines,
-            *(_order(other, pairs[other].products) for other in others),
-            _random_order(products, seed),
-        ),
-        dot_error=errors,
-        flags=known.flags,
-        forced=known.forced,
-    )
+    others = [one for one in measured if one != name and name == GRADIENTS]
+    orders = tuple(_order(one, measured[one].read()[0].products) for one in others)
     settings = RetrievalSettings(
         ties=options.ties,
         forced=known.forced is not None,
         holdout=options.holdout,
         num_resamples=options.resamples,
     )
+    found = []
     with phase(f"analyse {name}"):
-        found = study_pairs(products, truth, settings, seed=seed, beside=beside)
-    return MeasureStudy(name=name, study=found)
+        for pairs in measured[name].read():
+            random = _random_order(pairs.products, seed)
+            beside = Beside(
+                baselines=(*known.baselines, *orders, random),
+                dot_error=measured[name].errors(),
+                flags=known.flags,
+                forced=known.forced,
+            )
+            found.append(
+                study_pairs(
+                    pairs.products, pairs.truth, settings, seed=seed, beside=beside
+                )
+            )
+    return MeasureStudy(name=name, study=_joined(found))
+
+
+def _joined(studies: Sequence[RetrievalStudy]) -> RetrievalStudy:
+    sets = tuple(of_set for study in studies for of_set in study.sets)
+    return replace(studies[0], sets=sets)
 
 
 def _order(name: str, products: PairProducts) -> Baseline:
@@ -137,11 +164,6 @@ def _random_order(products: PairProducts, seed: int) -> Baseline:
     return Baseline(
         name="random order", scores=random.random(products.candidates.shape)
     )
-
-
-def _errors(step: StepOutcome) -> np.ndarray | None:
-    name = f"{PRODUCTS}/{ERRORS}"
-    return np.load(step.path(name), mmap_mode="r") if name in step.files else None
 
 
 def _plain(known: Known) -> Mapping[str, object]:

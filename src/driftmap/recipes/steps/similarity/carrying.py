@@ -16,16 +16,13 @@ from driftmap.recipes.similarity_options import (
     ProductOptions,
 )
 from driftmap.recipes.steps import bench
-from driftmap.recipes.steps.pages import REPORT
-from driftmap.recipes.steps.similarity.activations import ACTIVATIONS, activation_step
-from driftmap.recipes.steps.similarity.analysing import Known, analysis_step
+from driftmap.recipes.steps.similarity.activations import activation_step
+from driftmap.recipes.steps.similarity.analysing import Known, Measured
 from driftmap.recipes.steps.similarity.choosing import choose_candidates
 from driftmap.recipes.steps.similarity.compared import Compared
+from driftmap.recipes.steps.similarity.concluding import conclude
 from driftmap.recipes.steps.similarity.describing import flags_of, samples_step
 from driftmap.recipes.steps.similarity.measuring import gradient_step
-from driftmap.recipes.steps.similarity.reporting import similarity_report_step
-from driftmap.results.similarity_study import GRADIENTS
-from driftmap.store.steps import StepOutcome
 
 KIND = "similarity"
 
@@ -83,16 +80,9 @@ def carry_out(
             flags=flags_of(encoded),
             forced=chosen.forced,
         )
-        measured = _measure(compared, plan.products)
-        analysis_step(study.run, measured, known, plan.analysis, study.seed)
-        return similarity_report_step(study.run).path(REPORT)
-
-
-def _measure(compared: Compared, options: ProductOptions) -> dict[str, StepOutcome]:
-    measured: dict[str, StepOutcome] = {}
-    if options.has_gradients:
-        measured[GRADIENTS] = gradient_step(compared, options)
-    if options.has_activations:
-        step = activation_step(compared, options)
-        measured |= dict.fromkeys(ACTIVATIONS, step)
-    return measured
+        measured: dict[str, Measured] = {}
+        if plan.products.has_gradients:
+            measured |= gradient_step(compared, plan.products)
+        if plan.products.has_activations:
+            measured |= activation_step(compared, plan.products)
+        return conclude(study.run, measured, known, plan.analysis, study.seed)

@@ -13,9 +13,6 @@ from driftmap.recipes.steps.bench import Study, batches_of
 from driftmap.results.samples import EncodedSample
 from driftmap.signals.batch import Batch
 
-PRODUCTS = "products"
-"""Folder of a run that holds the products of each measure."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Compared:

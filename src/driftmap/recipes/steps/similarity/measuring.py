@@ -6,8 +6,9 @@ import numpy as np
 
 from driftmap.core.shortage import explained
 from driftmap.recipes.similarity_options import ProductOptions
-from driftmap.recipes.steps.similarity.analysing import ERRORS
-from driftmap.recipes.steps.similarity.compared import PRODUCTS, Compared
+from driftmap.recipes.steps.similarity.analysing import Measured
+from driftmap.recipes.steps.similarity.compared import Compared
+from driftmap.recipes.steps.similarity.files import ERRORS, products_file
 from driftmap.recipes.steps.similarity.gradients import (
     EncodedSides,
     GradientSettings,
@@ -19,7 +20,6 @@ from driftmap.results.similarity_study import GRADIENTS
 from driftmap.results.sketches import SketchSettings
 from driftmap.stats.sketch_errors import dot_errors
 from driftmap.store.pair_products import save_pairs
-from driftmap.store.steps import StepOutcome
 
 STEP = "gradients"
 REMEDIES = (
@@ -28,26 +28,30 @@ REMEDIES = (
 )
 
 
-def gradient_step(compared: Compared, options: ProductOptions) -> StepOutcome:
+def gradient_step(compared: Compared, options: ProductOptions) -> dict[str, Measured]:
     """Write `products/gradients.safetensors`, unless it is there.
 
     Args:
         compared: Samples and candidates.
         options: How gradients are compared.
+
+    Returns:
+        The measure -> its products.
     """
     inputs = {**compared.inputs(), "only": list(options.only), **_projection(options)}
     if options.projection != "none":
         inputs |= {"seed": compared.study.seed}
 
     def make(folder: Path) -> None:
-        (folder / PRODUCTS).mkdir()
+        (folder / products_file(GRADIENTS)).parent.mkdir()
         with explained("comparing gradients", REMEDIES):
             if options.projection == "none":
                 _exact(compared, options, folder)
             else:
                 _estimated(compared, options, folder)
 
-    return compared.study.run.step(STEP, inputs, make)
+    step = compared.study.run.step(STEP, inputs, make)
+    return {GRADIENTS: Measured(step=step, names=(GRADIENTS,))}
 
 
 def gradient_settings(options: ProductOptions) -> GradientSettings:
@@ -69,7 +73,7 @@ def _exact(compared: Compared, options: ProductOptions, folder: Path) -> None:
         candidates=compared.candidates,
     )
     found = pair_products(compared.study.loaded, sides, gradient_settings(options))
-    file = folder / PRODUCTS / f"{GRADIENTS}.safetensors"
+    file = folder / products_file(GRADIENTS)
     save_pairs(file, found, compared.encoded.truth)
 
 
@@ -88,9 +92,9 @@ def _estimated(compared: Compared, options: ProductOptions, folder: Path) -> Non
             seed=compared.study.seed,
         ),
     )
-    file = folder / PRODUCTS / f"{GRADIENTS}.safetensors"
+    file = folder / products_file(GRADIENTS)
     save_pairs(file, found.products, compared.encoded.truth)
-    np.save(folder / PRODUCTS / ERRORS, dot_errors(found))
+    np.save(folder / ERRORS, dot_errors(found))
 
 
 def _projection(options: ProductOptions) -> dict[str, object]:

@@ -1,11 +1,12 @@
 """How does a study of similar samples become a report, from its folder alone?"""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import driftmap
 from driftmap.recipes.steps.pages import flat_settings, versions_of, write_report
-from driftmap.recipes.steps.similarity import analysing, describing
+from driftmap.recipes.steps.similarity import analysing, beside, describing
 from driftmap.render.similarity_page import similarity_page
 from driftmap.results.similarity_study import MeasureStudy, SimilarityStudy
 from driftmap.stats.sample_sets import describe_sets
@@ -16,14 +17,14 @@ from driftmap.store.steps import StepOutcome
 
 def similarity_report_step(run: RunDir) -> StepOutcome:
     """Draw `report.html`, `report.txt` and the pictures."""
-    samples = run.require(describing.STEP)
     statistics = run.require(analysing.STEP)
+    samples = _samples(run)
 
     def make(folder: Path) -> None:
-        write_report(folder, similarity_page(read_similarity(run, samples, statistics)))
+        write_report(folder, similarity_page(read_similarity(run, statistics, samples)))
 
     inputs = {
-        "of": [samples.key, statistics.key],
+        "of": [statistics.key, *([samples.key] if samples else [])],
         "settings": flat_settings(load_recipe(run.path).settings),
         "driftmap": driftmap.__version__,
     }
@@ -31,26 +32,38 @@ def similarity_report_step(run: RunDir) -> StepOutcome:
 
 
 def read_similarity(
-    run: RunDir, samples: StepOutcome, statistics: StepOutcome
+    run: RunDir, statistics: StepOutcome, samples: StepOutcome | None
 ) -> SimilarityStudy:
     """Gather all that a finished run says.
 
     Args:
         run: The run.
-        samples: Its step with samples and model.
         statistics: Its step with all numbers.
+        samples: Its step with samples and model; None where others computed the
+            products.
     """
-    read, model = describing.load_samples(samples)
-    measures = analysing.load_studies(statistics)
     settings = flat_settings(load_recipe(run.path).settings)
-    return SimilarityStudy(
+    measures = analysing.load_studies(statistics.path(analysing.RESULT_FILE))
+    study = SimilarityStudy(
         measures=measures,
         settings=settings,
         versions=versions_of(run.path),
+        comparison=beside.compared(run.path, measures, settings),
+    )
+    if samples is None:
+        return study
+    read, model = describing.load_samples(samples)
+    return replace(
+        study,
         model=model,
         sets=describe_sets(read),
-        texts=describing.texts_of(read, shown_ids(measures)),
+        texts=describing.texts_of(read, shown_ids(study.measures)),
     )
+
+
+def _samples(run: RunDir) -> StepOutcome | None:
+    known = load_recipe(run.path).kind == "similarity"
+    return run.require(describing.STEP) if known else None
 
 
 def shown_ids(measures: Sequence[MeasureStudy]) -> Iterator[str]:
