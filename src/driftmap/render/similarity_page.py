@@ -15,6 +15,7 @@ from driftmap.render.similarity_selection import selection_section
 from driftmap.render.similarity_sets import sets_section
 from driftmap.render.similarity_tensors import energy_section, tensor_section
 from driftmap.render.similarity_words import (
+    as_one,
     full_name,
     is_gradients,
     leading,
@@ -26,6 +27,7 @@ from driftmap.results.similarity_study import SimilarityStudy
 
 def similarity_page(study: SimilarityStudy) -> Page:
     """Build the report on samples and their versions."""
+    study = as_one(study)
     found = leading(study).study
     has_layers = any(place.layer is not None for place in found.tensors)
     return Page(

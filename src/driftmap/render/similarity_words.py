@@ -1,6 +1,7 @@
 """Which words does the page on similar samples use for the same thing?"""
 
 import re
+from dataclasses import replace
 
 from driftmap.core.places import TensorPlace
 from driftmap.render.wording import percent
@@ -69,7 +70,25 @@ PART_NAMES = {
 
 def is_gradients(measure: MeasureStudy) -> bool:
     """Whether gradients were compared, rather than hidden states."""
-    return measure.name == GRADIENTS
+    return measure.name.partition(",")[0] == GRADIENTS
+
+
+def as_one(study: SimilarityStudy) -> SimilarityStudy:
+    """Take sets of gradients that were read apart for one measure of several sets."""
+    gradients = [m for m in study.measures if is_gradients(m)]
+    if len({m.study.tensors for m in gradients}) != 1 or len(gradients) == 1:
+        return study
+    first = gradients[0].study
+    joined = MeasureStudy(
+        name=GRADIENTS,
+        study=replace(
+            first,
+            num_originals=max(m.study.num_originals for m in gradients),
+            sets=tuple(of for m in gradients for of in m.study.sets),
+        ),
+    )
+    others = (m for m in study.measures if not is_gradients(m))
+    return replace(study, measures=(joined, *others))
 
 
 def leading(study: SimilarityStudy) -> MeasureStudy:

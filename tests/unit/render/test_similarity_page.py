@@ -272,6 +272,19 @@ def test_hidden_states_stand_beside_gradients_and_can_lead():
     assert "How many tensors the full cosine listens to" not in said
 
 
+def test_sets_that_were_read_apart_stand_on_one_page():
+    apart = study(
+        measures=tuple(
+            MeasureStudy(name=f"gradients, {name}", study=retrieval(sets=(name,)))
+            for name in ("paraphrased", "generated")
+        )
+    )
+    said = text(apart)
+    assert f"{NUM} paraphrased queries and {NUM} generated queries" in said
+    assert "Hidden states beside gradients" not in said
+    assert "[Generated: the full gradient finds the original" in said
+
+
 def test_a_measure_among_the_baselines_is_named_once():
     made = set_study()
     other = reading(Unit(kind="baseline", name="activations"), 0.9, closeness=None)
