@@ -1,6 +1,7 @@
 """What do short rows of two sets of samples say of every pair?"""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 from jaxtyping import Float32, Float64, Int64
@@ -68,6 +69,35 @@ def pair_up(
         num_numbers=queries.num_numbers,
         is_exact=tuple(queries.is_exact(n) for n in range(len(queries.tensors))),
         weights=projection_weights(queries.tensors, queries.settings),
+    )
+
+
+def weighed(sketched: SketchedProducts) -> SketchedProducts:
+    """Put the weight of each tensor into its numbers, so that plain sums have it.
+
+    Cosines of single tensors stay; those of several become what the projection stands
+    for. Without weights nothing changes.
+    """
+    pairs, weights = sketched.products, sketched.weights
+    if (weights == 1).all():
+        return sketched
+    products = replace(
+        pairs,
+        dot=pairs.dot * weights,
+        query_energy=pairs.query_energy * weights,
+        original_energy=pairs.original_energy * weights,
+        provenance={
+            **pairs.provenance,
+            "energies": "exact, times the numbers kept of each tensor",
+        },
+    )
+    return replace(
+        sketched,
+        products=products,
+        difference=sketched.difference * weights,
+        query_length=sketched.query_length * weights,
+        original_length=sketched.original_length * weights,
+        weights=np.ones_like(weights),
     )
 
 

@@ -119,16 +119,25 @@ def test_small_models_are_kept_whole_and_that_is_said():
 
 
 def test_legacy_warns_and_weighs_tensors_by_their_size():
-    ear = Ear()
+    ear, model = Ear(), tiny_llama(hidden=32)
     with listening(ear):
-        found = estimates(
-            tiny_llama(hidden=32), SketchSettings(kind="legacy", share=0.5)
-        )
+        found = estimates(model, SketchSettings(kind="legacy", share=0.5))
     assert LEGACY_WARNING in ear.heard
-    weights = legacy_weights(found.products.tensors, 0.5)
+    places = found.products.tensors
+    weights = legacy_weights(places, 0.5)
     assert len(set(weights)) > 1
+    for energies, samples in (
+        (found.products.query_energy, QUERIES),
+        (found.products.original_energy, ORIGINALS),
+    ):
+        gradients = exact(model, samples)
+        squares = [np.square(gradients[t.name]).sum(1) for t in places]
+        np.testing.assert_allclose(energies, np.stack(squares, 1) * weights, rtol=1e-5)
+    # What is kept whole has no error that would hide a missing weight.
+    (whole,) = {n for n, t in enumerate(places) if t.name == "model.norm.weight"}
+    one, other = (exact(model, s)["model.norm.weight"] for s in (QUERIES, ORIGINALS))
     np.testing.assert_allclose(
-        sketched_cosines(found).plain, found.products.cosine(weights=weights)
+        found.products.dot[:, :, whole], weights[whole] * one @ other.T, rtol=1e-4
     )
 
 

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -14,7 +16,7 @@ from driftmap.stats.sketch_errors import (
     told_errors,
 )
 from driftmap.stats.sketch_sizes import legacy_weights
-from driftmap.stats.sketched_pairs import pair_up
+from driftmap.stats.sketched_pairs import pair_up, weighed
 
 QK = (
     TensorPlace(name="q", part="q", num_weights=100),
@@ -194,6 +196,33 @@ def test_legacy_sums_weigh_tensors_by_their_numbers():
     assert pairs.products.provenance["projection"] == (
         "legacy, 0.5 of all weights, seed 0"
     )
+
+
+def test_weights_that_are_put_in_leave_tensors_and_change_sums():
+    queries, originals = (
+        by_hand(s.sample_ids, s.rows, s.energies, kind="legacy", share=0.5)
+        for s in two_and_one()
+    )
+    big = (TensorPlace(name="q", part="q", num_weights=9000), QK[1])
+    queries, originals = (replace(s, tensors=big) for s in (queries, originals))
+    before, after = (pairs := pair_up(queries, originals)), weighed(pairs)
+    weights = legacy_weights(big, 0.5)
+    assert weights.tolist() == [9 * 512, 512]
+    np.testing.assert_allclose(
+        after.products.cosine(), before.products.cosine(weights=weights)
+    )
+    for tensor in (0, 1):
+        np.testing.assert_allclose(
+            after.products.cosine([tensor]), before.products.cosine([tensor])
+        )
+    for name in ("plain", "normed", "margin", "told_error"):
+        np.testing.assert_allclose(
+            getattr(sketched_cosines(after), name),
+            getattr(sketched_cosines(before), name),
+        )
+    np.testing.assert_allclose(full_error(after), full_error(before))
+    fold = pair_up(*two_and_one())
+    assert weighed(fold) is fold
 
 
 def test_sketches_made_in_different_ways_are_refused():

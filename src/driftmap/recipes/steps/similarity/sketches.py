@@ -18,7 +18,7 @@ from driftmap.results.sketches import (
 from driftmap.signals.batch import Batch
 from driftmap.stats.sketch_errors import told_error, told_errors
 from driftmap.stats.sketch_sizes import LEGACY_WARNING
-from driftmap.stats.sketched_pairs import pair_up
+from driftmap.stats.sketched_pairs import pair_up, weighed
 
 
 def sketch_samples(
@@ -53,7 +53,9 @@ def pair_estimates(
 ) -> SketchedProducts:
     """Estimate the products of gradients of queries and originals, tensor by tensor.
 
-    Energies are exact. Says how far cosines are off, as the sketches tell it.
+    Energies are exact; in a legacy projection each tensor's numbers are multiplied by
+    its size, so that sums over tensors mean what that projection means. Says how far
+    cosines are off, as the sketches tell it.
 
     Args:
         model: Left as it was found.
@@ -71,10 +73,12 @@ def pair_estimates(
     """
     if settings.kind == "legacy":
         say(LEGACY_WARNING)
-    sketched = pair_up(
-        sketch_samples(model, rules, queries, settings),
-        sketch_samples(model, rules, originals, settings),
-        candidates,
+    sketched = weighed(
+        pair_up(
+            sketch_samples(model, rules, queries, settings),
+            sketch_samples(model, rules, originals, settings),
+            candidates,
+        )
     )
     say(error_line(sketched))
     return sketched
