@@ -82,9 +82,10 @@ def split_sets(products: PairProducts, truth: Truth) -> tuple[SetPairs, ...]:
 
     Raises:
         MeasureError: Numbers of queries, originals or candidates do not fit, a query
-            has no candidate, or one twice.
+            has no candidate, or one twice, or a product is not a number.
     """
     _check(products, truth)
+    _check_numbers(products)
     return tuple(_one_set(name, products, truth) for name in dict.fromkeys(truth.sets))
 
 
@@ -146,3 +147,18 @@ def _check(products: PairProducts, truth: Truth) -> None:
             f"candidates of query {products.queries[query]}: it {found}; list every "
             "original that it is compared with once"
         )
+
+
+def _check_numbers(products: PairProducts) -> None:
+    """Read everything once, query by query: it may lie on disk."""
+    for number, name in enumerate(products.queries):
+        energy = products.query_energy[number]
+        if not (np.isfinite(products.dot[number]).all() and np.isfinite(energy).all()):
+            raise MeasureError(
+                f"query {name}: a product is NaN or infinite; measure it again"
+            )
+    for name, energy in zip(products.originals, products.original_energy, strict=True):
+        if not np.isfinite(energy).all():
+            raise MeasureError(
+                f"original {name}: an energy is NaN or infinite; measure it again"
+            )

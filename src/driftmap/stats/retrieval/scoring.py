@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float64
 
-from driftmap.core.errors import MeasureError
 from driftmap.stats.retrieval.pairs import SetPairs
 
 
@@ -42,16 +41,8 @@ class Scorer:
 
         Args:
             query: Its number in the set.
-
-        Raises:
-            MeasureError: A product is not a number.
         """
         dots = self.pairs.dots(query).T
-        if not np.isfinite(dots).all():
-            raise MeasureError(
-                f"query {self.pairs.products.queries[self.pairs.rows[query]]}: a "
-                "product is NaN or infinite; measure it again"
-            )
         found = self._joined(dots) * self.query_scale[query][:, None]
         found *= self.original_scales(query)
         if not self.adds_mean:

@@ -131,12 +131,12 @@ def test_tensors_are_chosen_on_one_half_and_reported_on_the_other():
 
 
 def test_the_best_of_noise_is_too_good_where_it_was_chosen():
-    """Of forty tensors that know nothing, one looks good on the half it is chosen on."""
+    """Of forty tensors that know nothing, one looks good where it is chosen."""
     layout = tuple(("q", n, "attention", 3) for n in range(40))
-    made = made_pairs(num_originals=16, signal=0.0, layout=layout)
+    made = made_pairs(num_originals=16, signal=0.0, seed=3, layout=layout)
     best = only(made, replace(FAST, max_steps=1)).best_tensor
-    assert best.chosen_on >= 4 / 16
-    assert best.reported_on.value.estimate < best.chosen_on
+    assert best.chosen_on == 3 / 8
+    assert best.reported_on.value.estimate == 0
     assert best.reported_on.chance == pytest.approx(1 / 16)
 
 
