@@ -9,7 +9,7 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import accumulate, groupby
+from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +26,6 @@ _SCALES = "__scale__"
 _ALIGNMENT = 64
 _DTYPES = {"fp16": ("F16", np.dtype("<f2")), "int8": ("I8", np.dtype("i1"))}
 _LARGEST = 127
-_BLOCK = 1 << 18
 
 
 class Layout:
@@ -227,26 +226,11 @@ def widened(kept: Shaped[np.ndarray, "sample _"]) -> Float32[np.ndarray, "sample
     """
     if kept.dtype != np.dtype("<f2"):
         return kept.astype(np.float32)
-    wide = np.empty(kept.shape, np.int32)
-    step = max(1, _BLOCK // max(1, kept.shape[1]))
-    for first in range(0, len(kept), step):
-        part = wide[first : first + step]
-        part[...] = kept[first : first + step].view("<i2")
-        part <<= 13
-        part &= np.int32(-0x70002000)
-        floats = part.view(np.float32)
-        floats *= np.float32(2.0**112)
-    return wide.view(np.float32)
-
-
-def neighbours(
-    tensors: Sequence[IndexTensor], numbers: Sequence[int]
-) -> list[list[int]]:
-    """Cut numbers of tensors into runs that have a common view."""
-    runs = groupby(
-        enumerate(numbers), lambda at: (at[1] - at[0], tensors[at[1]].num_numbers)
-    )
-    return [[number for _, number in run] for _, run in runs]
+    wide = np.left_shift(kept.view("<i2"), 13, dtype=np.int32)
+    wide &= np.int32(-0x70002000)
+    floats = wide.view(np.float32)
+    floats *= np.float32(2.0**112)
+    return floats
 
 
 def _entry(dtype: str, shape: Sequence[int], start: int, stop: int) -> object:

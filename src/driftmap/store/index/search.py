@@ -29,8 +29,8 @@ from driftmap.store.index.shards import Shard
 _ROUNDING: dict[Keep, float] = {"fp16": 3e-4, "int8": 2.3e-3}
 """Most that rounding kept numbers adds to the standard error of a cosine."""
 
-_BLOCK = 1 << 21
-"""Numbers that are widened at once."""
+_BLOCK = 1 << 18
+"""Numbers that are widened at once: what stays in a core's own cache."""
 
 _FEW_PAIRS = 256
 """Pairs from which errors are read, per tensor, at most."""
