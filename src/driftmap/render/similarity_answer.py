@@ -45,6 +45,9 @@ TITLES: dict[tuple[Kind, BesideWords], str] = {
 }
 WORDS = "bm25"
 
+RANDOM = "random order"
+"""Chance is drawn as a line; that it is met by an order stands in the table."""
+
 ROLES = {WORDS: "matched"}
 
 UNSURE = 0.05
@@ -157,6 +160,7 @@ def _sentences(measure: MeasureStudy, of: SetStudy, full: Reading) -> Iterator[s
             f"{score_words(words.accuracy)}; the {it} less BM25: "
             f"{points_words(contrast.change)}, {p_words(contrast)}."
         )
+    yield from _beside_states(measure, of, full)
     best = of.best_tensor
     if best is not None:
         yield (
@@ -164,6 +168,21 @@ def _sentences(measure: MeasureStudy, of: SetStudy, full: Reading) -> Iterator[s
             f"{unit_words(best.unit)} reaches {score_words(best.reported_on)}, where "
             f"the {it} has {score_words(best.full)}."
         )
+
+
+def _beside_states(measure: MeasureStudy, of: SetStudy, full: Reading) -> Iterator[str]:
+    """Another measure on the same pairs, where it stands among the baselines."""
+    for baseline in all_of(of, "baseline"):
+        name = baseline.unit.name
+        contrast = against(full, name)
+        if name in MEASURES and contrast is not None:
+            other = MEASURES[name]
+            yield (
+                f"{other[:1].upper()}{other[1:]}, which cost one pass forward, reach "
+                f"{score_words(baseline.accuracy)}; the {full_name(measure)} less "
+                f"them: {points_words(contrast.change)}, {p_words(contrast)}."
+            )
+            return
 
 
 def candidates_words(of: SetStudy) -> str:
@@ -252,6 +271,8 @@ def _headlines(
         yield full_name(other), full_of(other_set).accuracy, "utility"
     for baseline in all_of(of, "baseline"):
         name = baseline.unit.name
+        if name == RANDOM:
+            continue
         role = ROLES.get(name, "utility" if name in MEASURES else "random")
         yield BASELINES.get(name, name), baseline.accuracy, role
 

@@ -39,7 +39,7 @@ def _accuracy_section(measure: MeasureStudy, sets: Sequence[SetStudy]) -> Sectio
     nodes: list[Node] = [
         Paragraph(
             text="Each layer is asked alone: the originals are ranked by the cosine of "
-            "that layer's part of the gradient alone. A layer whose gradient depends "
+            "that layer's part of the gradient. A layer whose gradient depends "
             "on what a text says, more than on how it says it, finds the original."
         )
     ]

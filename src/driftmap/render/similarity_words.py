@@ -157,9 +157,15 @@ def points_words(change: Interval | None) -> str:
         return "none"
     digits = 0 if change.num < FEW else 1
     estimate, low, high = (
-        f"{100 * v:+.{digits}f}" for v in (change.estimate, change.low, change.high)
+        _signed(100 * v, digits) for v in (change.estimate, change.low, change.high)
     )
     return f"{estimate} points ({low} to {high})"
+
+
+def _signed(value: float, digits: int) -> str:
+    """With its sign, but for what rounds to nothing."""
+    rounded = round(value, digits)
+    return f"{rounded:+.{digits}f}" if rounded else "0"
 
 
 def cosine_words(value: Interval | None) -> str:
@@ -170,7 +176,10 @@ def cosine_words(value: Interval | None) -> str:
     """
     if value is None:
         return NONE
-    return f"{value.estimate:.3f} ({value.low:.3f} to {value.high:.3f})"
+    estimate, low, high = (
+        round(v, 3) + 0.0 for v in (value.estimate, value.low, value.high)
+    )
+    return f"{estimate:.3f} ({low:.3f} to {high:.3f})"
 
 
 def chance_words(score: Score) -> str:
