@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -24,6 +25,7 @@ from driftmap.recipes.steps.similarity.schedules import (
     Filled,
     PairWork,
     Schedule,
+    Ways,
     fill,
 )
 from driftmap.results.pair_products import NONE, PairProducts
@@ -42,10 +44,11 @@ class GradientSettings:
         products: Through inner products of tokens, by forming gradients, or whichever
             is cheaper.
         schedule: All tensors of a batch after another, or one layer after another for
-            all samples.
+            all samples; `auto` takes the former where it fits.
         only: Tensors to measure, by part or by a piece of their name; all if empty.
         batch_tokens: Tokens of one pass, padding included (count).
         memory_bytes: What gradients may take; by default most of what is free.
+        scratch: Folder for hidden states that do not fit into memory.
     """
 
     products: Products = "auto"
@@ -53,6 +56,17 @@ class GradientSettings:
     only: tuple[str, ...] = ()
     batch_tokens: int = 4096
     memory_bytes: int | None = None
+    scratch: Path | None = None
+
+    @property
+    def ways(self) -> Ways:
+        """How the work may be done."""
+        return Ways(
+            products=self.products,
+            schedule=self.schedule,
+            memory_bytes=self.memory_bytes,
+            scratch=self.scratch,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -120,9 +134,7 @@ def shard_products(
             work,
             lambda some: _batches(loaded, sides.queries, some, settings),
             lambda: _batches(loaded, sides.originals, part, settings),
-            products=settings.products,
-            schedule=settings.schedule,
-            memory_bytes=settings.memory_bytes,
+            settings.ways,
         )
         narrow = _narrow(loaded, rules, sides, settings)
     ids = tuple(sides.originals[number].sample_id for number in part)

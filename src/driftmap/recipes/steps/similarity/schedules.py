@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -9,6 +10,12 @@ from jaxtyping import Float64, Int64
 from torch import nn
 
 from driftmap.capture.gradients import show_gradients
+from driftmap.capture.layer_sweep import (
+    Side,
+    SweepSettings,
+    sweep_bytes,
+    sweep_layers,
+)
 from driftmap.capture.memory import default_budget
 from driftmap.core.errors import MeasureError
 from driftmap.core.places import TensorPlace
@@ -26,6 +33,7 @@ from driftmap.measure.products import (
     kept_bytes,
 )
 from driftmap.signals.batch import Batch
+from driftmap.signals.gradients import TensorSignal
 
 Schedule = Literal["auto", "streaming", "layer_major"]
 
@@ -76,14 +84,28 @@ class Filled:
     forms: Mapping[str, Form]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ways:
+    """How the work may be done.
+
+    Args:
+        products: How products are formed.
+        schedule: In which order.
+        memory_bytes: What kept gradients may take; by default most of what is free.
+        scratch: Folder for hidden states that do not fit into memory.
+    """
+
+    products: Products = "auto"
+    schedule: Schedule = "auto"
+    memory_bytes: int | None = None
+    scratch: Path | None = None
+
+
 def fill(
     work: PairWork,
     queries: Callable[[range], Sequence[Batch]],
     originals: Callable[[], Sequence[Batch]],
-    *,
-    products: Products,
-    schedule: Schedule,
-    memory_bytes: int | None,
+    ways: Ways,
 ) -> Filled:
     """Fill the results of some work.
 
@@ -91,23 +113,30 @@ def fill(
         work: What is computed.
         queries: Gives batches of some queries.
         originals: Gives batches of all originals at hand.
-        products: How products are formed.
-        schedule: In which order.
-        memory_bytes: What kept gradients may take; by default most of what is free.
+        ways: How it may be done.
 
     Raises:
-        MeasureError: The gradients of a single query do not fit.
+        MeasureError: The gradients of a single query do not fit, or layers cannot be
+            taken one by one.
     """
-    room = default_budget(work.model) if memory_bytes is None else memory_bytes
+    given = ways.memory_bytes
+    room = default_budget(work.model) if given is None else given
+    every = range(len(work.query_ids))
+    need = foreseen_bytes(work.rules, len(every), work.workload, ways.products)
+    is_large = ways.schedule == "auto" and need > room
+    if ways.schedule == "layer_major" or (is_large and _has_layers(work, queries)):
+        sides = queries(every), _from_zero(originals())
+        return _by_layer(work, sides, ways, room)
     forms: dict[str, Form] = {}
-    tiles = list(query_tiles(work, room, products))
+    tiles = list(query_tiles(work, room, ways.products))
     if len(tiles) > 1:
         say(
             f"gradients of {len(tiles[0])} queries fit into {format_bytes(room)}, so "
             f"the originals pass {len(tiles)} times"
         )
     for tile in tiles:
-        forms |= _stream(work, tile, (queries(tile), originals()), products)
+        sides = queries(tile), _from_zero(originals())
+        forms |= _stream(work, tile, sides, ways.products)
     return Filled(schedule="streaming", forms=forms)
 
 
@@ -119,12 +148,8 @@ def query_tiles(work: PairWork, room: int, products: Products) -> Iterator[range
     """
     num_queries = len(work.query_ids)
     one = foreseen_bytes(work.rules, 1, work.workload, products)
-    most = room // max(1, one)
-    if not most:
-        raise MeasureError(
-            f"the gradient of one query takes {format_bytes(one)} and the budget is "
-            f"{format_bytes(room)}; give more memory, or measure fewer tensors"
-        )
+    _require_room(one, room)
+    most = room // one
     size = most // TILE * TILE if most >= TILE else most
     for first in range(0, num_queries, size):
         yield range(first, min(first + size, num_queries))
@@ -151,6 +176,87 @@ def _stream(
     products: Products,
 ) -> Mapping[str, Form]:
     """Queries first, and then originals batch by batch."""
+    keeper, fold = _taking(work, tile, products)
+    with phase("gradients of the queries"):
+        show_gradients(work.model, work.rules, sides[0], keeper.take)
+    with phase("gradients of the originals"):
+        show_gradients(work.model, work.rules, sides[1], fold.take)
+    return keeper.forms
+
+
+class _Layers:
+    """Takes layer after layer, and keeps no more than one."""
+
+    def __init__(self, keeper: QueryKeeper, fold: PairFold) -> None:
+        self._keeper, self._fold = keeper, fold
+
+    def take(self, signal: TensorSignal, side: Side) -> None:
+        (self._keeper if side == "query" else self._fold).take(signal)
+
+    def close(self) -> None:
+        self._keeper.drop()
+
+
+def _by_layer(
+    work: PairWork,
+    sides: tuple[Sequence[Batch], Sequence[Batch]],
+    ways: Ways,
+    room: int,
+) -> Filled:
+    """All samples of a layer before the next; hidden states share a host's memory."""
+    on_host = all(one.device.type == "cpu" for one in work.model.parameters())
+    for_gradients = room // 2 if on_host else room
+    batches = _query_batches(work, len(sides[0]), ways.products, for_gradients)
+    keeper, fold = _taking(work, range(len(work.query_ids)), ways.products)
+    settings = SweepSettings(
+        memory_bytes=room - for_gradients if on_host else None,
+        folder=ways.scratch,
+        query_batches=batches,
+    )
+    with phase("gradients layer by layer"):
+        sweep_layers(
+            work.model, work.rules, sides[0], sides[1], _Layers(keeper, fold), settings
+        )
+    return Filled(schedule="layer_major", forms=keeper.forms)
+
+
+def _query_batches(
+    work: PairWork, num_batches: int, products: Products, room: int
+) -> int | None:
+    """Batches of queries whose gradients of the largest layer fit; None for all.
+
+    Raises:
+        MeasureError: Those of a single query do not fit.
+    """
+    groups: dict[object, list[TensorRule]] = {}
+    for rule in work.rules:
+        place = rule.places[0]
+        key = place.part == "embed" if place.layer is None else place.layer + 2
+        groups.setdefault(key, []).append(rule)
+    one, every = (
+        max(
+            foreseen_bytes(rules, count, work.workload, products)
+            for rules in groups.values()
+        )
+        for count in (1, len(work.query_ids))
+    )
+    _require_room(one, room)
+    return None if every <= room else max(1, num_batches * room // every)
+
+
+def _has_layers(work: PairWork, queries: Callable[[range], Sequence[Batch]]) -> bool:
+    """Whether layers can be taken one by one; says why where they cannot."""
+    try:
+        sweep_bytes(work.model, work.rules, queries(range(1)))
+    except MeasureError as error:
+        say(f"{error}: queries are taken in tiles instead")
+        return False
+    return True
+
+
+def _taking(
+    work: PairWork, tile: range, products: Products
+) -> tuple[QueryKeeper, PairFold]:
     mine = slice(tile.start, tile.stop)
     keeper = QueryKeeper(
         tensors=work.tensors,
@@ -159,8 +265,6 @@ def _stream(
         products=products,
         first=tile.start,
     )
-    with phase("gradients of the queries"):
-        show_gradients(work.model, work.rules, sides[0], keeper.take)
     fold = PairFold(
         keeper=keeper,
         pairs=Pairs(
@@ -170,9 +274,15 @@ def _stream(
         energies=work.original_energy,
         query_ids=work.query_ids[mine],
     )
-    with phase("gradients of the originals"):
-        show_gradients(work.model, work.rules, _from_zero(sides[1]), fold.take)
-    return keeper.forms
+    return keeper, fold
+
+
+def _require_room(num_bytes: int, room: int) -> None:
+    if num_bytes > room:
+        raise MeasureError(
+            f"the gradient of one query takes {format_bytes(num_bytes)} and the budget "
+            f"is {format_bytes(room)}; give more memory, or measure fewer tensors"
+        )
 
 
 def _from_zero(batches: Sequence[Batch]) -> tuple[Batch, ...]:
