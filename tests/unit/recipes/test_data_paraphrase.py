@@ -1,5 +1,6 @@
 """Does `driftmap data paraphrase` pay for each text once, whatever the server does?"""
 
+import hashlib
 import json
 import re
 
@@ -134,6 +135,35 @@ class TestWhole:
             assert len(served.asked) == sent == 6
         assert file.read_bytes() == before
         assert said == [f"{file}: it is there, made with these settings, and is reused"]
+
+    def test_the_bytes_of_its_files(self, tmp_path):
+        row = {"id": "a", "prompt": "What is red?", "response": "A barn is red."}
+        data = write_rows(tmp_path / "one.jsonl", [row])
+        with serving(rewords) as served:
+            file = recipe(served, str(data), tmp_path).run()
+        digest = hashlib.sha256(data.read_bytes()).hexdigest()
+        made = (
+            '{"model": "m", "temperature": "1.0", "seed": "42", "num_versions": "1", '
+            f'"longest_reply": "4096", "num_samples": "all", "data": "{digest[:12]}"}}'
+        )
+        assert file.read_text() == (
+            '{"id": "a/paraphrased", "original_id": "a", "version": "paraphrased", '
+            '"messages": [{"role": "user", "content": "Which thing is red?"}, '
+            '{"role": "assistant", "content": "Red is the colour of a barn."}], '
+            '"label": null, "flags": [], "origin": ' + made + "}\n"
+        )
+        assert record_of(tmp_path) == {
+            "kind": "driftmap.versions", "version": 1, "settings": json.loads(made),
+            "of": digest, "num_rows": 1, "lacking": [], "left_out": {}, "rejected": {},
+            "flagged": {}, "tokens_in": 200, "tokens_out": 20,
+        }  # fmt: skip
+        lines = (tmp_path / "out/paraphrased.replies.jsonl").read_text().splitlines()
+        assert sorted(line.partition('", ')[2] for line in lines) == [
+            '"text": "Red is the colour of a barn.", "ended": "whole", '
+            '"tokens_in": 100, "tokens_out": 10}',
+            '"text": "Which thing is red?", "ended": "whole", "tokens_in": 100, '
+            '"tokens_out": 10}',
+        ]
 
     def test_prices_are_shown_before_and_after(self, samples, tmp_path):
         prices = {"price_in": 10.0, "price_out": 100.0}
