@@ -6,6 +6,7 @@ them all.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
@@ -22,15 +23,24 @@ Owned = tuple[Shard, Path]
 _MOST_NAMED = 12
 
 
-def merge_parts(parts: Sequence[Path], out: Path) -> str:
-    """Put the shards of all parts into one run folder.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Whole:
+    """Parts that make a whole.
+
+    Args:
+        owned: All shards, in the order of the samples, and who holds each.
+        told: What the parts have in common, as their files say.
+    """
+
+    owned: tuple[Owned, ...]
+    told: Mapping[str, object]
+
+
+def require_whole(parts: Sequence[Path]) -> Whole:
+    """Refuse parts that do not make a whole.
 
     Args:
         parts: Run folders, each made with `--partition` or a range.
-        out: The run folder of the whole; shards that it holds already are kept.
-
-    Returns:
-        Which recipe the parts are of: the name of its command.
 
     Raises:
         EngineError: Parts differ, overlap, are damaged, or some samples are missing.
@@ -45,18 +55,26 @@ def merge_parts(parts: Sequence[Path], out: Path) -> str:
         key=lambda each: (each[0].start, each[0].stop),
     )
     _require_disjoint(owned)
-    whole = told[parts[0]]
     _require_cover([shard for shard, _ in owned], list(told.values()))
+    return Whole(owned=tuple(owned), told={**told[parts[0]], "partition": None})
+
+
+def take_over(whole: Whole, out: Path) -> None:
+    """Put the shards of all parts into one run folder; the parts are left as they are.
+
+    Args:
+        whole: The parts.
+        out: The run folder of the whole; shards that it holds already are kept.
+    """
     folder = out / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     clear_half_written(folder)
-    with progress("shards", len(owned)) as bar:
-        for shard, part in owned:
+    with progress("shards", len(whole.owned)) as bar:
+        for shard, part in whole.owned:
             if fault_of(shard, folder) is not None:
                 adopt(part / FOLDER / shard.name, folder)
             bar.advance(note=str(shard))
-    write_told(folder, {**whole, "partition": None})
-    return str(whole["of"])
+    write_told(folder, whole.told)
 
 
 def missing_ranges(shards: Sequence[Shard], num_samples: int) -> list[tuple[int, int]]:

@@ -7,6 +7,8 @@ from typing import Annotated
 
 from driftmap.core.progress import phase
 from driftmap.load.source import ModelSource
+from driftmap.recipes.engine_options import FREE as FREE_ENGINE
+from driftmap.recipes.engine_options import Engine, EngineOptions
 from driftmap.recipes.options import (
     DATA,
     FREE,
@@ -21,6 +23,9 @@ from driftmap.recipes.picking_options import PickingOptions
 
 REDOES: Mapping[str, tuple[str, ...]] = {"picking": ("score",)}
 """Settings that may change within a run, and the steps that are then done again."""
+
+MAY_CHANGE = (*FREE, *FREE_ENGINE)
+"""Settings that may change and redo nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +54,8 @@ class Score:
     """Write all scores to `scores/SCORE-*.safetensors`, 4 bytes per scored weight (yes
     or no)."""
 
+    engine: Engine = field(default_factory=EngineOptions)
+
     seed: Annotated[int, RUN] = 0
     """Seed that draws the samples (integer)."""
 
@@ -63,32 +70,41 @@ class Score:
         """
         renamed(self.columns)
 
-    def run(self) -> Path:
+    def run(self) -> Path | str:
         """Score unless it is done already.
 
         Returns:
-            The run folder.
+            The run folder; with `--print-slurm` the script.
         """
-        from driftmap.recipes.steps import beforehand, rows
+        from driftmap.recipes.steps import beforehand, rows, submitting
 
+        if self.engine.print_slurm:
+            return submitting.slurm_script(self, "score", self.engine)
         columns = renamed(self.columns)
         read = rows.drawn(self.data, self.scoring.num_samples, self.seed, columns)
 
-        beforehand.require_folder(asdict(self), "score", (*FREE, *REDOES))
+        beforehand.require_folder(asdict(self), "score", (*MAY_CHANGE, *REDOES))
         with phase("load the model"):
             from driftmap.load.encoding import encoded_sha256
             from driftmap.load.model import load_model
             from driftmap.recipes.steps import bench, data
             from driftmap.recipes.steps.needs import foreseen
-            from driftmap.recipes.steps.scoring import files
+            from driftmap.recipes.steps.scoring import files, sharing
 
-            loaded = load_model(self.source)
+            loaded = load_model(sharing.source_here(self.source, self.engine))
         encoded = data.scored_samples(loaded, read, self.scoring)
         with bench.opened(
-            loaded, self.out, asdict(self), "score", FREE, REDOES
+            loaded, self.out, asdict(self), "score", MAY_CHANGE, REDOES
         ) as study:
             study.run.note_inputs({"data": read.sha256})
-            foreseen.require_scoring_room(study, encoded, self.scoring, keep=self.keep)
             fed = (encoded, encoded_sha256(encoded))
-            files.score_step(study, fed, self.scoring, self.picking, keep=self.keep)
+            shared = sharing.planned(self.source, self.engine, self.out)
+            if shared is None:
+                scoring, keep = self.scoring, self.keep
+                foreseen.require_scoring_room(study, encoded, scoring, keep=keep)
+            if shared and shared.is_part:
+                files.share_part(study, fed, self.scoring, self.picking, shared)
+            else:
+                how = (self.scoring, self.picking)
+                files.score_step(study, fed, *how, keep=self.keep, sharing=shared)
             return study.run.path

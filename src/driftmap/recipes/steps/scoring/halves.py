@@ -154,7 +154,7 @@ def read_halves(file: Path, site: Site, join: Join) -> HalfScores:
     )
 
 
-class _Unfinished(Fold[Any, _Sums]):
+class Unfinished(Fold[Any, _Sums]):
     """Hands out the sums of a pass as they are, to be finished one by one."""
 
     def __init__(self, fold: Fold[Any, Any]) -> None:
@@ -200,7 +200,7 @@ def _sums(
     fold: Fold[Any, Any],
     beside: UnitsBeside | None = None,
 ) -> _Sums:
-    folds = [_Unfinished(fold), *(beside.folds if beside else [])]
+    folds = [Unfinished(fold), *(beside.folds if beside else [])]
     memory = sum(one.num_bytes(site) for one in folds for site in sites)
     sums, *found = run_folds(loaded.model, sites, batches, folds, memory_bytes=memory)
     if beside is not None:

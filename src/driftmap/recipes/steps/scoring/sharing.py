@@ -1,0 +1,315 @@
+"""How do several processes score one model, and how do their sums become scores?
+
+A shard holds what the folds have added up over its samples. Shards merge by addition,
+in the order of the samples: the same numbers for any number of workers.
+"""
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import reduce
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from driftmap.capture.memory import default_budget
+from driftmap.capture.stream import run_folds
+from driftmap.core.errors import StoreError, UsageError
+from driftmap.core.places import Site
+from driftmap.core.room import free_disk
+from driftmap.core.units import format_bytes
+from driftmap.engine.parts import FOLDER, Part, clear, make_part
+from driftmap.engine.shards import shards_of
+from driftmap.engine.work import EngineSettings, Shard, ShardMaker, ShardWork
+from driftmap.load.model import LoadedModel, load_model
+from driftmap.load.source import ModelSource
+from driftmap.recipes.engine_options import EngineOptions
+from driftmap.recipes.options import ScoringOptions
+from driftmap.recipes.steps.bench import batches_of
+from driftmap.recipes.steps.scoring.halves import Unfinished
+from driftmap.recipes.steps.scoring.kinds import FromSamples, Measure, planned_measure
+from driftmap.recipes.steps.scoring.passes import GIB, Floats, plan_whole
+from driftmap.recipes.steps.scoring.units import UnitsBeside
+from driftmap.recipes.steps.threads import threads_for
+from driftmap.results.samples import EncodedSample
+from driftmap.signals.batch import Batch
+from driftmap.signals.fold import Fold
+from driftmap.signals.states import state_from_arrays, state_to_arrays
+from driftmap.signals.units import Grain
+from driftmap.store.files import explaining
+from driftmap.store.fold_states import find_sums, open_sums, save_sums
+
+_WEIGHTS, _UNITS = "weights", "units"
+"""Files of sums for the scores of weights, and of units beside them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sharing:
+    """Where a model is scored, if not in this process alone.
+
+    Args:
+        source: The model that each worker loads.
+        options: How many workers, and which part of the samples.
+        run: The run folder.
+    """
+
+    source: ModelSource
+    options: EngineOptions
+    run: Path
+
+    def scores(
+        self,
+        loaded: LoadedModel,
+        work: "ScoreWork",
+        measure: Measure,
+        beside: UnitsBeside | None,
+    ) -> Iterator[dict[Site, Tensor]]:
+        """Score every weight from the sums of all shards, as `whole_scores` does.
+
+        Args:
+            loaded: The model.
+            work: What a worker does.
+            measure: Gives the score.
+            beside: What else reads the samples.
+
+        Yields:
+            Scores of some of the matrices; they are emptied before the next.
+        """
+        assert isinstance(measure, FromSamples), "a score without samples is not shared"
+        folders = self.make(loaded, work)
+        where = [find_sums(folder, _WEIGHTS) for folder in folders]
+        beside_where = [find_sums(folder, _UNITS) for folder in folders]
+        for sites in plan_whole(loaded, Floats(), work.scoring):
+            for fold in beside.folds if beside else ():
+                terms = fold.result(_merged(fold, sites, beside_where))
+                assert beside is not None, "it has folds"
+                beside.terms |= terms
+            scores = measure.whole.result(_merged(measure.whole, sites, where))
+            yield scores
+            scores.clear()
+
+    def make(self, loaded: LoadedModel, work: "ScoreWork") -> tuple[Path, ...]:
+        """Add up the sums of all samples, or of the part that is asked for.
+
+        Raises:
+            UsageError: The score reads no sample, or there are too few devices.
+            EngineError: Too many workers were lost.
+        """
+        if not work.scoring.reads_samples:
+            raise UsageError(
+                f"--score {work.scoring.score} reads no sample, so that there is "
+                "nothing to share; leave out --workers, --engine and --partition"
+            )
+        settings = engine_settings(self.options, self.source)
+        part = Part(
+            kind="score",
+            inputs=work.inputs,
+            num_samples=len(work.encoded),
+            partition=self.options.part,
+        )
+        self._require_room(loaded, work)
+        done_by: ShardWork = work
+        if settings.engine == "local" and settings.workers is None:
+            done_by = _Here(loaded=loaded, work=work)
+        with explaining(self.run):
+            return make_part(done_by, part, self.run, settings)
+
+    def _require_room(self, loaded: LoadedModel, work: "ScoreWork") -> None:
+        """Refuse a disk that cannot hold the sums of all shards.
+
+        Raises:
+            StoreError: There is too little room.
+        """
+        measure = planned_measure(loaded, work.scoring)
+        assert isinstance(measure, FromSamples), "a score without samples is not shared"
+        shards = shards_of(len(work.encoded), self.options.part)
+        left = sum(not (self.run / FOLDER / shard.name).exists() for shard in shards)
+        of_one = sum(map(measure.whole.num_bytes, loaded.layout.sites))
+        free = free_disk(self.run)
+        if left * of_one > free:
+            raise StoreError(
+                f"{self.run}: {left} shards of sums take {format_bytes(left * of_one)} "
+                f"there and {format_bytes(free)} are free; choose an --out on a larger "
+                "disk, or leave out --workers, --engine and --partition",
+                topic="disk",
+            )
+
+    @property
+    def is_part(self) -> bool:
+        """Whether only a part of the samples is asked for."""
+        return self.options.part is not None
+
+    def finish(self) -> None:
+        """Remove the shards once the scores are there."""
+        clear(self.run)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ScoreWork:
+    """What a worker does: it loads the model and adds up over samples.
+
+    Args:
+        source: The model.
+        encoded: All samples.
+        scoring: How weights are scored.
+        grain: Which units are scored beside them.
+        inputs: All that the sums depend on, plain.
+        num_sharing: Workers that share this machine's memory (count).
+    """
+
+    source: ModelSource
+    encoded: tuple[EncodedSample, ...]
+    scoring: ScoringOptions
+    grain: Grain
+    inputs: Mapping[str, object]
+    num_sharing: int = 1
+
+    def open(self) -> ShardMaker:
+        """Load the model."""
+        return Adder(load_model(self.source), self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Here:
+    """The same work with the model that this process has loaded already."""
+
+    loaded: LoadedModel
+    work: ScoreWork
+
+    def open(self) -> ShardMaker:
+        """Nothing more to load."""
+        return Adder(self.loaded, self.work)
+
+
+class Adder:
+    """Adds up over the samples of a shard.
+
+    Args:
+        loaded: The model.
+        work: What is added up.
+    """
+
+    def __init__(self, loaded: LoadedModel, work: ScoreWork) -> None:
+        self._loaded = loaded
+        self._work = work
+
+    def make(self, shard: Shard, folder: Path) -> None:
+        """Write the sums of every matrix."""
+        loaded, work = self._loaded, self._work
+        scoring = _with_share_of_memory(loaded, work)
+        measure = planned_measure(loaded, scoring)
+        assert isinstance(measure, FromSamples), "a score without samples is not shared"
+        folds: dict[str, Fold[Any, Any]] = {_WEIGHTS: Unfinished(measure.whole)}
+        if work.grain != "weight":
+            num_samples, sites = len(work.encoded), loaded.layout.sites
+            beside = UnitsBeside(sites, work.grain, scoring, num_samples)
+            if beside.effects is not None:
+                folds[_UNITS] = Unfinished(beside.effects)
+        with threads_for(loaded.identity):
+            batches = _batches(loaded, work, shard)
+            for number, sites in enumerate(plan_whole(loaded, measure.whole, scoring)):
+                memory = sum(f.num_bytes(s) for f in folds.values() for s in sites)
+                sums = run_folds(
+                    loaded.model,
+                    sites,
+                    batches,
+                    list(folds.values()),
+                    memory_bytes=memory,
+                )
+                for name, states in zip(folds, sums, strict=True):
+                    file = folder / f"{name}-{number:03d}.safetensors"
+                    save_sums(file, {s.key: state_to_arrays(states[s]) for s in sites})
+
+
+def planned(source: ModelSource, options: EngineOptions, run: Path) -> Sharing | None:
+    """Say how a model is scored; None for this process alone.
+
+    A run that was merged of parts has shards, and is scored from these.
+    """
+    if options.is_shared or (run / FOLDER).is_dir():
+        return Sharing(source=source, options=options, run=run)
+    return None
+
+
+def engine_settings(options: EngineOptions, source: ModelSource) -> EngineSettings:
+    """Say which GPU each worker of this machine takes, where they take one.
+
+    Raises:
+        UsageError: There are fewer GPUs than workers, or one is named for all.
+    """
+    options.require_alone(source.device_map)
+    settings = EngineSettings(engine=options.engine, workers=options.workers)
+    if options.workers is None or options.engine != "local":
+        return settings
+    if source.device.startswith("cuda:"):
+        raise UsageError(
+            f"--device {source.device} is one device, and each worker takes one of its "
+            "own; give --device auto or cpu"
+        )
+    if source.device == "cpu" or not torch.cuda.is_available():
+        return settings
+    gpus = visible_gpus()
+    if options.workers > len(gpus):
+        raise UsageError(
+            f"--workers {options.workers}: this machine has {len(gpus)} GPUs, one for "
+            f"each worker; give at most {len(gpus)}, or --device cpu"
+        )
+    return replace(settings, gpus=gpus)
+
+
+def visible_gpus() -> tuple[str, ...]:
+    """Names of the GPUs that this process may use."""
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if named is not None:
+        return tuple(name for name in named.split(",") if name)
+    return tuple(str(number) for number in range(torch.cuda.device_count()))
+
+
+def source_here(source: ModelSource, options: EngineOptions) -> ModelSource:
+    """Where this process loads the model: on the CPU where others do the work."""
+    if options.engine == "local" and options.workers is None:
+        return source
+    options.require_alone(source.device_map)
+    return replace(source, device="cpu")
+
+
+def _with_share_of_memory(loaded: LoadedModel, work: ScoreWork) -> ScoringOptions:
+    scoring = work.scoring
+    if loaded.device.type != "cpu" or work.num_sharing == 1:
+        return scoring
+    memory = scoring.memory or default_budget(loaded.model) / GIB
+    return replace(scoring, memory=memory / work.num_sharing)
+
+
+def _batches(loaded: LoadedModel, work: ScoreWork, shard: Shard) -> list[Batch]:
+    """Batches of a shard; samples keep their number in the whole."""
+    encoded = work.encoded[shard.start : shard.stop]
+    scoring = work.scoring
+    made = batches_of(
+        loaded, encoded, scoring.score_batch_size, positions=scoring.positions
+    )
+    return [
+        replace(
+            batch,
+            sample_index=tuple(shard.start + index for index in batch.sample_index),
+        )
+        for batch in made
+    ]
+
+
+def _merged(
+    fold: Fold[Any, Any], sites: Sequence[Site], where: Sequence[Mapping[str, Path]]
+) -> dict[Site, Any]:
+    return {
+        site: reduce(
+            fold.merge, (_read(fold, site, files[site.key]) for files in where)
+        )
+        for site in sites
+    }
+
+
+def _read(fold: Fold[Any, Any], site: Site, file: Path) -> object:
+    with open_sums(file) as sums:
+        return state_from_arrays(fold.start(site), sums.at(site.key))
