@@ -324,7 +324,21 @@ def test_sketched_products_and_lost_directions_are_owned_up_to():
     assert "estimated from random projections" in said
     assert "paraphrased full 0.0312 4" in said
     assert "* Places where some queries have no direction (4) *" in said
-    assert "cosines are right to 2e-6" in said
+    assert "Estimated from random projections. Energies are exact" in said
+
+
+@pytest.mark.parametrize(
+    ("provenance", "message"),
+    [
+        ({"dtype": "float32"}, "Exact up to rounding: every product of every pair"),
+        ({"dtype": "bfloat16"}, "The model ran in bfloat16: cosines are off by about"),
+        ({"read from": "x.json"}, "Computed elsewhere, and as exact as it was there."),
+    ],
+)
+def test_how_exact_numbers_are_is_said(provenance, message):
+    found = retrieval(sets=("paraphrased",), provenance=provenance)
+    said = text(study(measures=(MeasureStudy(name="gradients", study=found),)))
+    assert message in said
 
 
 def test_forced_candidates_are_named_with_the_number():
@@ -343,7 +357,7 @@ def test_forced_candidates_are_named_with_the_number():
 def test_one_query_of_one_tensor_made_elsewhere_still_has_a_page():
     page = similarity_page(bare())
     assert [section.anchor for section in page.sections] == [
-        "answer", "queries", "words", "method", "settings",
+        "answer", "queries", "exact", "words", "method", "settings",
     ]  # fmt: skip
     said = text(bare())
     assert "Does a sample's gradient lead back to what it was made from?" in said
