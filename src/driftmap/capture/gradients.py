@@ -31,7 +31,7 @@ from driftmap.capture.labelled import (
 from driftmap.capture.losses import all_logits, require_counted
 from driftmap.capture.stream import require_no_dropout
 from driftmap.core.errors import MeasureError
-from driftmap.core.progress import progress
+from driftmap.core.progress import progress, say
 from driftmap.families.discover import find_layout
 from driftmap.families.modules import base_model, base_module
 from driftmap.families.tensors import TensorRule, slice_shape
@@ -79,6 +79,8 @@ def show_whole(
     head = model_head(model)
     heard = [rule for rule in rules if rule.kind != "other"]
     others = [rule for rule in rules if rule.kind == "other"]
+    if others:
+        say_others(rules, others)
     rounds = len(batches) * (bool(heard) + bool(others))
     with progress("batches", rounds) as bar:
         if heard:
@@ -125,6 +127,18 @@ def losses_at(
     with gathered(head, labelled):
         logits = all_logits(model, batch)
     return labelled_losses(logits, labelled)
+
+
+def say_others(rules: Sequence[TensorRule], others: Sequence[TensorRule]) -> None:
+    """Tell a person which share of the weights is slow to show."""
+    share = sum(map(_num_weights, others)) / sum(map(_num_weights, rules))
+    say(
+        f"{others[0].name} and {len(others) - 1} more tensors ({share:.2%} of the "
+        "weights) are of no known kind: one more pass per sample"
+        if len(others) > 1
+        else f"{others[0].name} ({share:.2%} of the weights) is of no known kind: one "
+        "more pass per sample"
+    )
 
 
 def show_others(
@@ -178,6 +192,10 @@ def _emit_whole(
                 pieces=(WholeGradients(values=values, summed_squares=nothing),),
             )
         )
+
+
+def _num_weights(rule: TensorRule) -> int:
+    return sum(place.num_weights or 0 for place in rule.places)
 
 
 def _parameter(model: nn.Module, rule: TensorRule) -> nn.Parameter:

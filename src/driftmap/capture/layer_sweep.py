@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from driftmap.capture.cleaning import require_finite
 from driftmap.capture.gradient_taps import GradientTaps
-from driftmap.capture.gradients import losses_at, show_others
+from driftmap.capture.gradients import losses_at, say_others, show_others
 from driftmap.capture.hidden_store import HiddenShape, HiddenStore, hidden_store
 from driftmap.capture.hooks import frozen, one_attention_kernel
 from driftmap.capture.labelled import labelled_tokens, model_head
@@ -107,6 +107,7 @@ def sweep_layers(
             sets = _Sets(queries=tuple(queries), originals=tuple(originals))
             _Sweep(model, parts, sets, taker, settings).run()
         if others:
+            say_others(rules, others)
             _show_others(model, others, queries, originals, taker)
 
 

@@ -10,6 +10,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from driftmap.capture.gradients import show_gradients
 from driftmap.core.errors import MeasureError
+from driftmap.core.progress import Silence, listening
 from driftmap.families.quantised import four_bit
 from driftmap.families.tensors import choose_tensors, find_tensors
 from driftmap.signals.gradients import LookedUpRows, OuterProducts, WholeGradients
@@ -163,6 +164,32 @@ def test_a_module_that_runs_twice_adds_up():
     assert_equal(taken.gradients(), autograd_gradients(model, SAMPLES))
 
 
+def test_biases_and_norms_that_run_twice_add_up():
+    model = tiny_family("gpt2").double()
+    block = model.transformer.h[1]
+    once = block.forward
+    block.forward = lambda hidden, *rest, **named: once(
+        torch.tanh(once(hidden, *rest, **named)), *rest, **named
+    )
+    taken = Collected()
+    rules = find_tensors(model)
+    show_gradients(model, rules, batched(SAMPLES), taken)
+    found = by_parameter(rules, taken.gradients())
+    assert_equal(found, autograd_gradients(model, SAMPLES))
+
+
+def test_models_may_change_what_a_table_gives_in_place():
+    model = tiny_llama().double()
+    hook = model.model.embed_tokens.register_forward_hook(
+        lambda _module, _ids, rows: rows.mul_(2) if rows.requires_grad else rows * 2
+    )
+    taken = Collected()
+    show_gradients(model, find_tensors(model), batched(SAMPLES), taken)
+    hook.remove()
+    model.model.embed_tokens.register_forward_hook(lambda _m, _i, rows: rows * 2)
+    assert_equal(taken.gradients(), autograd_gradients(model, SAMPLES))
+
+
 def test_maps_that_read_the_same_tensor_share_its_key():
     taken = shown(tiny_llama(), batched(SAMPLES))
     by_part = {
@@ -273,8 +300,23 @@ def test_a_parameter_of_no_known_kind_is_shown_by_autograd():
     others = [rule for rule in rules if rule.kind == "other"]
     assert [rule.name for rule in others] == ["model.layers.0.mlp.gain"]
     assert others[0].places[0].part == "block"
-    taken = shown(model, batched(SAMPLES, 2))
+    heard = Heard()
+    with listening(heard):
+        taken = shown(model, batched(SAMPLES, 2))
     assert_equal(taken.gradients(), autograd_gradients(model, SAMPLES))
+    share = 16 / sum(parameter.numel() for parameter in model.parameters())
+    assert heard.lines == [
+        f"model.layers.0.mlp.gain ({share:.2%} of the weights) is of no known kind: "
+        "one more pass per sample"
+    ]
+
+
+class Heard(Silence):
+    def __init__(self):
+        self.lines = []
+
+    def said(self, message):
+        self.lines.append(message)
 
 
 def test_float32_and_bfloat16_are_near_the_truth():
