@@ -59,6 +59,10 @@ class ProductOptions:
     projection_size: int = 1024
     """Numbers kept of each tensor's gradient, a power of 2 (count)."""
 
+    projection_share: float = 0.01
+    """Numbers that `--projection legacy` keeps, as a share of all weights; published
+    were 0.01 and 0.05 (0 to 1)."""
+
     only: tuple[str, ...] = ()
     """Tensors to measure, by part (`q`, `down`, `norm`) or by a piece of their name;
     may be repeated (text); by default all of them."""
@@ -90,6 +94,11 @@ class ProductOptions:
         if size < 16 or size > 2**14 or size & (size - 1):
             raise UsageError(
                 f"--projection-size is {size}; give a power of 2 from 16 to 16384"
+            )
+        if not 0 < self.projection_share < 1:
+            raise UsageError(
+                f"--projection-share is {self.projection_share}; give a share between "
+                "0 and 1"
             )
         if not self.hidden:
             raise UsageError("--hidden names no place; give `block` or another one")

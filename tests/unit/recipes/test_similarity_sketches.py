@@ -1,8 +1,10 @@
 import numpy as np
 import pytest
 
+from driftmap.core.errors import UsageError
 from driftmap.core.progress import listening
 from driftmap.families.tensors import choose_tensors, find_tensors
+from driftmap.recipes.similarity_options import ProductOptions
 from driftmap.recipes.steps.similarity.sketches import (
     error_line,
     pair_estimates,
@@ -150,6 +152,13 @@ def test_legacy_warns_and_weighs_tensors_by_their_size():
     np.testing.assert_allclose(
         found.products.dot[:, :, whole], weights[whole] * one @ other.T, rtol=1e-4
     )
+
+
+def test_a_share_that_keeps_nothing_or_all_is_refused():
+    assert ProductOptions(projection="legacy", projection_share=0.05)
+    for share in (0.0, 1.0):
+        with pytest.raises(UsageError, match=f"--projection-share is {share}; give a"):
+            ProductOptions(projection="legacy", projection_share=share)
 
 
 def test_batches_change_no_sketch():

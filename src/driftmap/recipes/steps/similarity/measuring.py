@@ -90,6 +90,7 @@ def _estimated(compared: Compared, options: ProductOptions, folder: Path) -> Non
             kind=options.projection,
             size=options.projection_size,
             seed=compared.study.seed,
+            share=options.projection_share,
         ),
     )
     file = folder / products_file(GRADIENTS)
@@ -100,4 +101,6 @@ def _estimated(compared: Compared, options: ProductOptions, folder: Path) -> Non
 def _projection(options: ProductOptions) -> dict[str, object]:
     if options.projection == "none":
         return {"projection": "none"}
+    if options.projection == "legacy":
+        return {"projection": "legacy", "share": options.projection_share}
     return {"projection": options.projection, "size": options.projection_size}
