@@ -17,6 +17,7 @@ from driftmap.results.retrieval_reading import FULL, Contrast, Reading
 from driftmap.results.selection import ProjectionPoint, SelectionPath
 from driftmap.stats.retrieval.agreement import spearman
 from driftmap.stats.retrieval.auc import auc_parts
+from driftmap.stats.retrieval.carried_errors import sketch_errors
 from driftmap.stats.retrieval.contrasts import contrasts, corrected
 from driftmap.stats.retrieval.energy import energy_shares
 from driftmap.stats.retrieval.figures import Figures, figures
@@ -35,7 +36,6 @@ from driftmap.stats.retrieval.reading import Evidence, Readings
 from driftmap.stats.retrieval.resampling import Resamples, draw_resamples
 from driftmap.stats.retrieval.reservations import reservations
 from driftmap.stats.retrieval.selection import Selection
-from driftmap.stats.retrieval.sketch_errors import sketch_errors
 from driftmap.stats.retrieval.units import all_units
 
 
