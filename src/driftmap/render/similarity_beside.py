@@ -12,6 +12,7 @@ from driftmap.render.similarity_words import (
     all_of,
     full_name,
     full_of,
+    is_gradients,
     leading,
     score_words,
     slug,
@@ -24,6 +25,16 @@ from driftmap.results.retrieval_reading import Reading
 from driftmap.results.similarity_study import MeasureStudy, SimilarityStudy
 
 KINDS = {"layer": "whole layers", "attention": "attention", "mlp": "MLP"}
+CENTRED = (
+    "Hidden states share a large common direction, so their cosines are all high. "
+    "`centred`: the mean of the originals is taken away first, layer by layer."
+)
+BOTH = (
+    "Hidden states are what the model makes of a text on its way through the layers; "
+    "they cost one pass forward. Gradients say what training on it would change. Both "
+    f"are ranked by cosine, on the same queries and candidates. {CENTRED} The two "
+    "measures are never added up."
+)
 MEASURE_ROLES = ("difference", "matched", "utility", "top")
 
 
@@ -32,14 +43,8 @@ def measures_section(study: SimilarityStudy) -> Iterator[Section]:
     if len(study.measures) < 2:
         return
     first = leading(study)
-    nodes: list[Node] = [
-        Paragraph(
-            text="Hidden states are what the model makes of a text on its way through "
-            "the layers; they cost one pass forward. Gradients say what training on "
-            "it would change. Both are ranked by cosine, on the same queries and "
-            "candidates; they are never added up."
-        )
-    ]
+    both = is_gradients(first)
+    nodes: list[Node] = [Paragraph(text=BOTH if both else CENTRED)]
     for of in first.study.sets:
         rows = [
             (measure, other)
@@ -56,8 +61,10 @@ def measures_section(study: SimilarityStudy) -> Iterator[Section]:
             )
         )
         nodes.append(_measures_grid(rows, of))
-    yield Section(anchor="measures", title="Hidden states beside gradients",
-                  nodes=nodes)  # fmt: skip
+    title = (
+        "Hidden states beside gradients" if both else "Hidden states, centred or not"
+    )
+    yield Section(anchor="measures", title=title, nodes=nodes)
 
 
 def models_section(found: ModelComparison | None) -> Iterator[Section]:

@@ -13,6 +13,7 @@ from driftmap.render.similarity_words import (
     full_name,
     full_of,
     leading,
+    place_word,
     score_words,
     slug,
     titled,
@@ -75,7 +76,8 @@ def _halves(measure: MeasureStudy, of: SetStudy) -> Figure:
         name=slug("depth", of.name),
         title=titled("Attention, MLP and whole layers", of, len(measure.study.sets)),
         reading="Share of queries whose right original comes first, by the joined "
-        "tensors of one layer. Band: 95 % interval over original ids.",
+        "tensors of one layer. Band: 95 % interval over original ids. Thin: the mean "
+        "of what the same tensors reach one by one.",
         chart=Lines(
             x_title=DEPTH, y_title="right one first (share)", lines=lines,
             y_ends=(0.0, 1.0),
@@ -94,8 +96,8 @@ def _parts(measure: MeasureStudy, of: SetStudy) -> Figure:
         name=slug("parts", of.name),
         title=titled("Each part", of, len(measure.study.sets)),
         reading="The same, part by part. Where a part has several tensors in a layer, "
-        "such as two norms, they are joined. A part that stays low along depth knows "
-        "little of which sample it was.",
+        "such as two norms, they are joined; the thin line is their mean one by one. A "
+        "part that stays low along depth knows little of which sample it was.",
         chart=Lines(
             x_title=DEPTH, y_title="right one first (share)", lines=lines,
             y_ends=(0.0, 1.0),
@@ -165,8 +167,11 @@ def _likeness_section(measure: MeasureStudy, sets: Sequence[SetStudy]) -> Sectio
         )
     ]
     for of in sets:
-        figures = [_match(measure, of), _gaps(measure, of)]
-        nodes.append(Row(figures=figures))
+        nodes.append(Row(figures=[_match(measure, of), _gaps(measure, of)]))
+        if len(all_of(of, "tensor")) > 1:
+            summary = titled(f"{place_word(measure).capitalize()} by "
+                             f"{place_word(measure)}", of, len(sets))  # fmt: skip
+            nodes.append(Folded(summary=summary, nodes=[_one_by_one(measure, of)]))
     return Section(
         anchor="likeness", title="How alike a sample and its version are", nodes=nodes
     )
@@ -195,6 +200,29 @@ def _match(measure: MeasureStudy, of: SetStudy) -> Figure:
         reading=f"Mean over {of.num_queries:,} queries, whole layers. Bands: 95 % "
         f"intervals over original ids.{said}",
         chart=Lines(x_title=DEPTH, y_title="cosine (-1 to 1)", lines=lines),
+    )  # fmt: skip
+
+
+def _one_by_one(measure: MeasureStudy, of: SetStudy) -> Figure:
+    number_of = {place.name: n for n, place in enumerate(measure.study.tensors)}
+    rows = [r for r in all_of(of, "tensor") if r.unit.name in number_of]
+    lines = [
+        _curve_over(name, [(number_of[r.unit.name], value(r)) for r in rows], role)
+        for name, value, role in (
+            ("with its own original", _match_of, "match"),
+            ("with other originals", _background_of, "background"),
+        )
+    ]
+    return Figure(
+        name=slug("likeness_by_tensor", of.name),
+        title=titled("Cosine with its original and with others, one by one", of,
+                     len(measure.study.sets)),
+        reading=f"In model order, from the input at the left; mean over "
+        f"{of.num_queries:,} queries. Bands: 95 % intervals over original ids.",
+        chart=Lines(
+            x_title=f"number of the {place_word(measure)}", y_title="cosine (-1 to 1)",
+            lines=lines,
+        ),
     )  # fmt: skip
 
 
@@ -254,10 +282,17 @@ def _background_of(reading: Reading) -> Interval | None:
 def _curve(
     name: str, rows: Sequence[Reading], values: Sequence[Interval | None], role: str
 ) -> Line:
-    some = [(r, v) for r, v in zip(rows, values, strict=True) if v is not None]
+    places = [r.unit.layer or 0 for r in rows]
+    return _curve_over(name, list(zip(places, values, strict=True)), role)
+
+
+def _curve_over(
+    name: str, points: Sequence[tuple[int, Interval | None]], role: str
+) -> Line:
+    some = [(place, value) for place, value in points if value is not None]
     return Line(
         name=name,
-        x=[r.unit.layer or 0 for r, _ in some],
+        x=[place for place, _ in some],
         y=[v.estimate for _, v in some],
         low=[v.low for _, v in some],
         high=[v.high for _, v in some],
@@ -268,12 +303,14 @@ def _curve(
 def _line(rows: Sequence[Reading], name: str, role: str, *, band: bool = False) -> Line:
     ordered = sorted(rows, key=lambda r: r.unit.layer or 0)
     values = [r.accuracy.value for r in ordered]
+    means = [r.tensor_means.accuracy for r in ordered if r.tensor_means is not None]
     return Line(
         name=name,
         x=[r.unit.layer or 0 for r in ordered],
         y=[v.estimate for v in values],
         low=[v.low for v in values] if band else (),
         high=[v.high for v in values] if band else (),
+        threads=[means] if len(means) == len(ordered) else (),
         role=role,
     )
 

@@ -27,6 +27,11 @@ WORDS = (
         "How far two gradients point the same way: 1 alike, 0 unrelated, -1 opposed. "
         "Length does not matter.",
     ),
+    (
+        "hidden state",
+        "What a layer hands on to the next for each token; averaged over tokens, one "
+        "list of numbers per sample and layer.",
+    ),
     ("full", "All tensors together, as one long gradient."),
     (
         "part",

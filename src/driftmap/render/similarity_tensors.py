@@ -10,6 +10,7 @@ from driftmap.render.page import (
     Folded,
     Grid,
     Node,
+    Paragraph,
     Row,
     Section,
 )
@@ -38,6 +39,9 @@ from driftmap.results.similarity_study import MeasureStudy, SimilarityStudy
 
 BEST = 8
 """Tensors in the short list."""
+
+MOST_LEARNT = 4
+"""Tensors named of those with the largest learnt weights."""
 
 QUIET_SHARE = 0.2
 """Below this share of all tensors, few of them are heard."""
@@ -76,7 +80,10 @@ def energy_section(study: SimilarityStudy) -> Iterator[Section]:
         Row(figures=[_energy_figure(of, len(sets)) for of in drawn[n : n + 2]])
         for n in range(0, len(drawn), 2)
     ]
-    nodes += [_weighting_grid(measure, of) for of in sets if of.weightings]
+    for of in sets:
+        if of.weightings:
+            nodes.append(_weighting_grid(measure, of))
+            nodes += _learnt(measure, of)
     nodes += [
         Folded(
             summary=titled("Energy by part", of, len(sets)), nodes=[_energy_grid(of)]
@@ -296,6 +303,22 @@ def _weighting_grid(measure: MeasureStudy, of: SetStudy) -> Grid:
         rows=[_weighting_row(w) for w in of.weightings],
         align_right=frozenset(range(1, 6)),
     )  # fmt: skip
+
+
+def _learnt(measure: MeasureStudy, of: SetStudy) -> Iterator[Paragraph]:
+    """Where learnt weights lie."""
+    weights = next((w.weights for w in of.weightings if w.name == "learnt"), ())
+    places = measure.study.tensors
+    if len(weights) != len(places):
+        return
+    ranked = sorted(range(len(weights)), key=lambda n: -weights[n])
+    kept = [n for n in ranked[:MOST_LEARNT] if weights[n] > 0]
+    named = ", ".join(f"`{places[n].name}` {percent(weights[n])}" for n in kept)
+    above = sum(weight > 0 for weight in weights)
+    yield Paragraph(
+        text=f"Learnt weights are above 0 for {above} of "
+        f"{several(len(weights), 'tensor')}; most lie on {named}."
+    )
 
 
 def _weighting_row(weighting: Weighting) -> tuple[str, ...]:

@@ -183,6 +183,37 @@ def test_curves_along_depth_hold_layers_halves_and_chance():
     ]  # fmt: skip
 
 
+def test_joined_tensors_stand_beside_their_mean_one_by_one():
+    lines = {line.name: line for line in figures()["parts_paraphrased"].lines}
+    assert len(lines["norms"].threads) == 1
+    assert lines["norms"].threads[0][0] < lines["norms"].y[0]
+    assert not lines["attention queries"].threads
+    chart = figures()["likeness_by_tensor_paraphrased"]
+    assert [len(line.x) for line in chart.lines] == [39, 39]
+
+
+def test_learnt_weights_are_named_where_they_lie():
+    made = set_study()
+    weights = (0.7, 0.3) + (0.0,) * 37
+    learnt = replace(made.weightings[3], weights=weights)
+    found = retrieval(sets=(replace(made, weightings=(learnt,)),))
+    said = text(study(measures=(MeasureStudy(name="gradients", study=found),)))
+    assert (
+        "Learnt weights are above 0 for 2 of 39 tensors; most lie on "
+        "`model.embed_tokens.weight` 70 %, `model.layers.0.input_layernorm.weight` 30 %."
+    ) in said
+
+
+def test_centred_hidden_states_stand_beside_plain_ones():
+    measures = tuple(
+        MeasureStudy(name=name, study=activations())
+        for name in ("activations", "centred-activations")
+    )
+    said = text(study(measures=measures))
+    assert "Hidden states, centred or not" in said
+    assert "Gradients say what training on it would change" not in said
+
+
 def test_selection_is_drawn_over_weights_spent_with_both_halves_and_projections():
     chart = figures()["selection_agreement_paraphrased"]
     names = [line.name for line in chart.lines]
