@@ -48,7 +48,7 @@ class Lines(Listener):
         work = self._open[-1]
         work.done += steps
         now = time.monotonic()
-        if now - work.last_said >= self._pause and work.done < work.total:
+        if now - work.last_said >= self._pause and 0 < work.done < work.total:
             work.last_said = now
             left = (now - work.began) / work.done * (work.total - work.done)
             beside = f", {note}" if note else ""

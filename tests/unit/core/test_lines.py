@@ -33,6 +33,15 @@ def test_long_work_says_how_far_it_is_and_what_it_took():
     assert len(lines) == 3
 
 
+def test_a_note_before_anything_is_done_says_no_time_left():
+    lines, listener = heard(pause=0.0)
+    with listening(listener), progress("shards", 2) as bar:
+        bar.advance(0, "worker 1: 3 of 8")
+        bar.advance(1)
+    assert lines[0].startswith("shards: 1 of 2, ")
+    assert len(lines) == 2
+
+
 def test_two_hear_the_same_and_one_stops_listening():
     first, listener = heard()
     second, other = heard()
