@@ -41,7 +41,8 @@ def test_help_starts_without_heavy_libraries(command):
 
 def test_reading_and_drawing_results_need_no_torch():
     loaded = _modules_after(
-        "import driftmap.store.run_dir, driftmap.render.html, driftmap.stats"
+        "import driftmap.store.run_dir, driftmap.render.html, driftmap.stats, "
+        "driftmap.recipes.steps.similarity.reporting"
     )
     assert "torch" not in loaded
 

@@ -28,7 +28,7 @@ class Report:
         """
         from driftmap.recipes.steps.logbook import logged
         from driftmap.recipes.steps.pages import REPORT
-        from driftmap.recipes.steps.reports import REPORT_STEPS
+        from driftmap.recipes.steps.reports import REPORT_STEPS, report_step_of
         from driftmap.store.recipe_file import load_recipe
         from driftmap.store.run_dir import RunDir
 
@@ -39,4 +39,4 @@ class Report:
                 "name the folder of a drift study"
             )
         with RunDir.reopen(self.run_folder) as run, logged(run.path, "report"):
-            return REPORT_STEPS[kind](run).path(REPORT)
+            return report_step_of(kind)(run).path(REPORT)

@@ -1,25 +1,34 @@
 """Which kinds of runs have a report, and which step draws it?"""
 
 from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import cast
 
-from driftmap.recipes.steps.ablating.reporting import ablation_report_step
-from driftmap.recipes.steps.evaluating.checking import check_report_step
-from driftmap.recipes.steps.evaluating.reporting import evaluation_report_step
-from driftmap.recipes.steps.freezing.reporting import freeze_report_step
-from driftmap.recipes.steps.logs.reporting import logs_report_step
-from driftmap.recipes.steps.reporting import report_step
-from driftmap.recipes.steps.similarity.reporting import similarity_report_step
 from driftmap.store.run_dir import RunDir
 from driftmap.store.steps import StepOutcome
 
-REPORT_STEPS: Mapping[str, Callable[[RunDir], StepOutcome]] = {
-    "drift": report_step,
-    "drift-logs": logs_report_step,
-    "ablate": ablation_report_step,
-    "freeze": freeze_report_step,
-    "evaluate": evaluation_report_step,
-    "check-judge": check_report_step,
-    "similarity": similarity_report_step,
-    "similarity-json": similarity_report_step,
+DrawReport = Callable[[RunDir], StepOutcome]
+
+REPORT_STEPS: Mapping[str, str] = {
+    "drift": "reporting:report_step",
+    "drift-logs": "logs.reporting:logs_report_step",
+    "ablate": "ablating.reporting:ablation_report_step",
+    "freeze": "freezing.reporting:freeze_report_step",
+    "evaluate": "evaluating.reporting:evaluation_report_step",
+    "check-judge": "evaluating.checking:check_report_step",
+    "similarity": "similarity.reporting:similarity_report_step",
+    "similarity-json": "similarity.reporting:similarity_report_step",
 }
-"""By the kind that `run.yaml` names; each draws from the run folder alone."""
+"""By the kind that `run.yaml` names; each draws from the run folder alone. Named and
+not imported, so that a report waits for the modules of its own kind only."""
+
+
+def report_step_of(kind: str) -> DrawReport:
+    """Find the step that draws the report of a kind of run.
+
+    Args:
+        kind: One of `REPORT_STEPS`.
+    """
+    module, _, name = REPORT_STEPS[kind].partition(":")
+    found = import_module(f"driftmap.recipes.steps.{module}")
+    return cast(DrawReport, getattr(found, name))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import driftmap
 from driftmap.recipes.steps.pages import flat_settings, versions_of, write_report
-from driftmap.recipes.steps.similarity import analysing, beside, describing
+from driftmap.recipes.steps.similarity import analysing, beside, told
 from driftmap.render.similarity_page import similarity_page
 from driftmap.results.similarity_study import MeasureStudy, SimilarityStudy
 from driftmap.stats.sample_sets import describe_sets
@@ -52,18 +52,18 @@ def read_similarity(
     )
     if samples is None:
         return study
-    read, model = describing.load_samples(samples)
+    read, model = told.load_samples(samples)
     return replace(
         study,
         model=model,
         sets=describe_sets(read),
-        texts=describing.texts_of(read, shown_ids(study.measures)),
+        texts=told.texts_of(read, shown_ids(study.measures)),
     )
 
 
 def _samples(run: RunDir) -> StepOutcome | None:
     known = load_recipe(run.path).kind == "similarity"
-    return run.require(describing.STEP) if known else None
+    return run.require(told.STEP) if known else None
 
 
 def shown_ids(measures: Sequence[MeasureStudy]) -> Iterator[str]:
