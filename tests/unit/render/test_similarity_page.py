@@ -200,7 +200,8 @@ def test_learnt_weights_are_named_where_they_lie():
     said = text(study(measures=(MeasureStudy(name="gradients", study=found),)))
     assert (
         "Learnt weights are above 0 for 2 of 39 tensors; most lie on "
-        "`model.embed_tokens.weight` 70 %, `model.layers.0.input_layernorm.weight` 30 %."
+        "`model.embed_tokens.weight` 70 %, `model.layers.0.input_layernorm.weight` 30 "
+        "%."
     ) in said
 
 
