@@ -98,17 +98,30 @@ def sweep_layers(
     others = [rule for rule in rules if rule.kind == "other"]
     settings = settings or SweepSettings()
     with frozen(model), one_attention_kernel(model):
-        probe = probe_batch(queries[0])
         if heard:
-            parts = model_parts(model, heard, Blocks(model, model_head(model)), probe)
-            alone = partial(_sweep_alone, model, parts, probe)
-            with listening(Silence()):
-                require_like_whole(model, heard, probe, alone)
+            parts = _tried(model, heard, queries[0])
             sets = _Sets(queries=tuple(queries), originals=tuple(originals))
             _Sweep(model, parts, sets, taker, settings).run()
         if others:
             say_others(rules, others)
             _show_others(model, others, queries, originals, taker)
+
+
+def require_layers(model: nn.Module, rules: Sequence[TensorRule], batch: Batch) -> None:
+    """Refuse a model whose layers cannot be taken one by one.
+
+    Args:
+        model: A causal language model without dropout; left as it was found.
+        rules: What will be shown.
+        batch: Samples whose first tokens it is tried on.
+
+    Raises:
+        MeasureError: They cannot, and why.
+    """
+    heard = [rule for rule in rules if rule.kind != "other"]
+    with frozen(model), one_attention_kernel(model):
+        if heard:
+            _tried(model, heard, batch)
 
 
 def sweep_bytes(
@@ -271,6 +284,15 @@ class _Sweep:
 
     def _take(self, signal: TensorSignal) -> None:
         self._taker.take(signal, self._side)
+
+
+def _tried(model: nn.Module, rules: Sequence[TensorRule], batch: Batch) -> ModelParts:
+    probe = probe_batch(batch)
+    parts = model_parts(model, rules, Blocks(model, model_head(model)), probe)
+    with listening(Silence()):
+        alone = partial(_sweep_alone, model, parts, probe)
+        require_like_whole(model, rules, probe, alone)
+    return parts
 
 
 class _Alone:

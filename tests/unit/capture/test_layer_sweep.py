@@ -7,7 +7,12 @@ import torch
 from torch import nn
 
 from driftmap.capture.gradients import show_gradients
-from driftmap.capture.layer_sweep import SweepSettings, sweep_bytes, sweep_layers
+from driftmap.capture.layer_sweep import (
+    SweepSettings,
+    require_layers,
+    sweep_bytes,
+    sweep_layers,
+)
 from driftmap.core.errors import MeasureError
 from driftmap.families.tensors import choose_tensors, find_tensors
 from gradient_oracles import Collected, autograd_gradients
@@ -196,6 +201,9 @@ def test_layers_that_share_more_than_hidden_states_are_refused():
         sweep_layers(
             model, find_tensors(model), batched(QUERIES), batched(ORIGINALS), BySide()
         )
+    with pytest.raises(MeasureError, match=re.escape(str(refusal.value))):
+        require_layers(model, find_tensors(model), batched(QUERIES)[0])
+    require_layers(tiny_llama(), find_tensors(tiny_llama()), batched(QUERIES)[0])
     assert re.fullmatch(
         r"model\.layers\.0\.\S+: its gradient is another one when layers are taken one "
         "by one; layers of this model share more than hidden states, so take them in "

@@ -13,7 +13,7 @@ from driftmap.capture.gradients import show_gradients
 from driftmap.capture.layer_sweep import (
     Side,
     SweepSettings,
-    sweep_bytes,
+    require_layers,
     sweep_layers,
 )
 from driftmap.capture.memory import default_budget
@@ -247,7 +247,7 @@ def _query_batches(
 def _has_layers(work: PairWork, queries: Callable[[range], Sequence[Batch]]) -> bool:
     """Whether layers can be taken one by one; says why where they cannot."""
     try:
-        sweep_bytes(work.model, work.rules, queries(range(1)))
+        require_layers(work.model, work.rules, queries(range(1))[0])
     except MeasureError as error:
         say(f"{error}: queries are taken in tiles instead")
         return False
