@@ -15,6 +15,7 @@ from torch import Tensor
 
 from driftmap.core.errors import MeasureError
 from driftmap.signals.gradients import (
+    GradientPiece,
     LookedUpRows,
     OuterProducts,
     TensorSignal,
@@ -26,6 +27,9 @@ PIECE = 2**16
 
 STRETCH = 2**20
 """Numbers of all samples together that a stretch holds, about: what fits a cache."""
+
+STRETCH_ON_GPU = 2**25
+"""The same where starting a sum costs more than its numbers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -83,19 +87,22 @@ def touched_rows(signal: TensorSignal) -> TouchedRows:
     return TouchedRows(sample=unique // num_rows, row=unique % num_rows, values=rows)
 
 
-def stretches(signal: TensorSignal, numbers: int = STRETCH) -> Iterator[Stretch]:
+def stretches(signal: TensorSignal, numbers: int | None = None) -> Iterator[Stretch]:
     """Give every sample's whole gradient, in flat order, a stretch at a time.
 
     Args:
         signal: What a batch showed of one tensor.
-        numbers: Of all samples together, in one stretch (count); a stretch has at
-            least one row.
+        numbers: Of all samples together, in one stretch (count); by default what
+            suits the device. A stretch has at least one row.
 
     Yields:
         Stretches that follow each other without a gap.
     """
     if not signal.pieces:
         return
+    if numbers is None:
+        is_cpu = values_of(signal.pieces[0]).device.type == "cpu"
+        numbers = STRETCH if is_cpu else STRETCH_ON_GPU
     if all(isinstance(piece, WholeGradients) for piece in signal.pieces):
         yield from _whole(signal.pieces, numbers)
         return
@@ -129,10 +136,7 @@ def noise_floor(signal: TensorSignal) -> Float64[Tensor, " sample"]:
     Returns:
         `(64 eps)^2` times the sum of squares of the factors, per sample.
     """
-    (like, *_) = (
-        piece.values if isinstance(piece, WholeGradients) else piece.gradients
-        for piece in signal.pieces
-    )
+    like = values_of(signal.pieces[0])
     eps = torch.finfo(widened(like[:0]).dtype).eps
     total = torch.zeros(len(like), dtype=torch.float64, device=like.device)
     for piece in signal.pieces:
@@ -159,6 +163,11 @@ def check_finite(signal: TensorSignal, energy: Float64[Tensor, " sample"]) -> No
             f"{signal.tensor.name}: the gradient of {bad} is not finite; "
             "does the model give NaN, or does its loss overflow in this dtype?"
         )
+
+
+def values_of(piece: GradientPiece) -> Float[Tensor, "sample ..."]:
+    """The gradients that a piece holds, for their dtype, device and count."""
+    return piece.values if isinstance(piece, WholeGradients) else piece.gradients
 
 
 def widened(values: Float[Tensor, "..."]) -> Float[Tensor, "..."]:

@@ -21,6 +21,7 @@ from driftmap.signals.assembled import (
     noise_floor,
     squared_sums,
     stretches,
+    values_of,
 )
 from driftmap.signals.gradients import TensorSignal, WholeGradients
 from driftmap.stats.sketch_sizes import num_numbers
@@ -143,8 +144,7 @@ class Sketches:
 def _choose(
     signal: TensorSignal, size: int, settings: SketchSettings
 ) -> Callable[[TensorSignal], Sketched]:
-    (first, *_) = signal.pieces
-    values = first.values if isinstance(first, WholeGradients) else first.gradients
+    device = values_of(signal.pieces[0]).device
     is_whole = any(isinstance(piece, WholeGradients) for piece in signal.pieces)
     if signal.tensor.num_weights == size:
         return _kept_whole
@@ -155,9 +155,9 @@ def _choose(
             (rows, columns),
             size,
             seed=settings.seed,
-            device=values.device,
+            device=device,
         )
-    return Folding(signal.tensor, size, settings.seed, values.device)
+    return Folding(signal.tensor, size, settings.seed, device)
 
 
 def _kept_whole(signal: TensorSignal) -> Sketched:
