@@ -1,3 +1,4 @@
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -127,3 +128,30 @@ def _errors(size, seeds):
         halves = [2 * half @ half.T - cosine for half in values.split(size // 2, 1)]
         errors.append(torch.stack([half[*upper] for half in halves]))
     return cosine[*upper], torch.stack(errors)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_gpu_folds_as_a_cpu_does_and_the_same_each_time(kind):
+    made = signal(KINDS[kind](0), SHAPE)
+    there = replace(made, pieces=tuple(_on_gpu(piece) for piece in made.pieces))
+    way = Folding(made.tensor, 64, 0, torch.device("cuda"))
+    first, second = way(there), way(there)
+    assert torch.equal(first.values, second.values)
+    expected = folded(made)
+    torch.testing.assert_close(
+        first.values.cpu(), expected.values, rtol=1e-4, atol=1e-3
+    )
+    torch.testing.assert_close(first.energy.cpu(), expected.energy, rtol=1e-5, atol=0)
+
+
+def _on_gpu(piece):
+    return replace(
+        piece,
+        **{
+            name: getattr(piece, name).cuda()
+            for name in piece.__dataclass_fields__
+            if isinstance(getattr(piece, name), torch.Tensor)
+        },
+    )
