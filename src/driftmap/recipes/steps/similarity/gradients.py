@@ -23,6 +23,7 @@ from driftmap.recipes.steps.bench import pad_id
 from driftmap.recipes.steps.similarity.narrow import told_deviation
 from driftmap.recipes.steps.similarity.schedules import (
     Filled,
+    KeptQueries,
     PairWork,
     Schedule,
     Ways,
@@ -111,6 +112,7 @@ def shard_products(
     settings: GradientSettings,
     part: range,
     dot: Float64[np.ndarray, "query candidate tensor"] | None = None,
+    kept: KeptQueries | None = None,
 ) -> PairProducts:
     """Compare gradients of every query with its candidates among some originals.
 
@@ -123,6 +125,7 @@ def shard_products(
         settings: How it is computed.
         part: Numbers of the originals.
         dot: Where inner products go; its second axis has `part_candidates`' length.
+        kept: Gradients of the queries, from one part to the next.
 
     Returns:
         Products with those originals alone; candidates are numbers among them.
@@ -135,6 +138,7 @@ def shard_products(
             lambda some: _batches(loaded, sides.queries, some, settings),
             lambda: _batches(loaded, sides.originals, part, settings),
             settings.ways,
+            kept,
         )
         narrow = _narrow(loaded, rules, sides, settings)
     ids = tuple(sides.originals[number].sample_id for number in part)

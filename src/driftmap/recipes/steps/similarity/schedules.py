@@ -37,6 +37,9 @@ from driftmap.signals.gradients import TensorSignal
 
 Schedule = Literal["auto", "streaming", "layer_major"]
 
+KeptQueries = dict[range, QueryKeeper]
+"""Gradients of queries by their numbers."""
+
 TILE = 64
 """Queries are held in multiples of this, where there is room (count)."""
 
@@ -106,6 +109,7 @@ def fill(
     queries: Callable[[range], Sequence[Batch]],
     originals: Callable[[], Sequence[Batch]],
     ways: Ways,
+    kept: KeptQueries | None = None,
 ) -> Filled:
     """Fill the results of some work.
 
@@ -114,6 +118,8 @@ def fill(
         queries: Gives batches of some queries.
         originals: Gives batches of all originals at hand.
         ways: How it may be done.
+        kept: Gradients of the queries from earlier work with other originals; where
+            all fit at once they are left here for later work.
 
     Raises:
         MeasureError: The gradients of a single query do not fit, or layers cannot be
@@ -135,8 +141,9 @@ def fill(
             f"the originals pass {len(tiles)} times"
         )
     for tile in tiles:
-        sides = queries(tile), _from_zero(originals())
-        forms |= _stream(work, tile, sides, ways.products)
+        held = kept if len(tiles) == 1 else None
+        keeper = _keeper(work, tile, queries, ways.products, held)
+        forms |= _stream(work, tile, keeper, _from_zero(originals()))
     return Filled(schedule="streaming", forms=forms)
 
 
@@ -169,18 +176,33 @@ def foreseen_bytes(
     )
 
 
-def _stream(
+def _keeper(
     work: PairWork,
     tile: range,
-    sides: tuple[Sequence[Batch], Sequence[Batch]],
+    queries: Callable[[range], Sequence[Batch]],
     products: Products,
-) -> Mapping[str, Form]:
-    """Queries first, and then originals batch by batch."""
-    keeper, fold = _taking(work, tile, products)
+    kept: KeptQueries | None,
+) -> QueryKeeper:
+    """Gradients of some queries, from earlier work if they were kept."""
+    mine = slice(tile.start, tile.stop)
+    if kept is not None and tile in kept:
+        work.query_energy[mine] = kept[tile].energies
+        return kept[tile]
+    keeper = _empty_keeper(work, tile, products)
     with phase("gradients of the queries"):
-        show_gradients(work.model, work.rules, sides[0], keeper.take)
+        show_gradients(work.model, work.rules, queries(tile), keeper.take)
+    if kept is not None:
+        kept[tile] = keeper
+    return keeper
+
+
+def _stream(
+    work: PairWork, tile: range, keeper: QueryKeeper, originals: Sequence[Batch]
+) -> Mapping[str, Form]:
+    """Originals batch by batch, each multiplied with all queries that are kept."""
+    fold = _fold(work, tile, keeper)
     with phase("gradients of the originals"):
-        show_gradients(work.model, work.rules, sides[1], fold.take)
+        show_gradients(work.model, work.rules, originals, fold.take)
     return keeper.forms
 
 
@@ -207,7 +229,9 @@ def _by_layer(
     on_host = all(one.device.type == "cpu" for one in work.model.parameters())
     for_gradients = room // 2 if on_host else room
     batches = _query_batches(work, len(sides[0]), ways.products, for_gradients)
-    keeper, fold = _taking(work, range(len(work.query_ids)), ways.products)
+    every = range(len(work.query_ids))
+    keeper = _empty_keeper(work, every, ways.products)
+    fold = _fold(work, every, keeper)
     settings = SweepSettings(
         memory_bytes=room - for_gradients if on_host else None,
         folder=ways.scratch,
@@ -254,18 +278,19 @@ def _has_layers(work: PairWork, queries: Callable[[range], Sequence[Batch]]) -> 
     return True
 
 
-def _taking(
-    work: PairWork, tile: range, products: Products
-) -> tuple[QueryKeeper, PairFold]:
-    mine = slice(tile.start, tile.stop)
-    keeper = QueryKeeper(
+def _empty_keeper(work: PairWork, tile: range, products: Products) -> QueryKeeper:
+    return QueryKeeper(
         tensors=work.tensors,
-        energies=work.query_energy[mine],
+        energies=work.query_energy[tile.start : tile.stop],
         workload=work.workload,
         products=products,
         first=tile.start,
     )
-    fold = PairFold(
+
+
+def _fold(work: PairWork, tile: range, keeper: QueryKeeper) -> PairFold:
+    mine = slice(tile.start, tile.stop)
+    return PairFold(
         keeper=keeper,
         pairs=Pairs(
             candidates=work.candidates[mine], num_originals=len(work.original_energy)
@@ -274,7 +299,6 @@ def _taking(
         energies=work.original_energy,
         query_ids=work.query_ids[mine],
     )
-    return keeper, fold
 
 
 def _require_room(num_bytes: int, room: int) -> None:
