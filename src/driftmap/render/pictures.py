@@ -9,10 +9,12 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure as Drawing
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from driftmap.render.charts import (
     DASHES,
@@ -32,7 +34,7 @@ from driftmap.render.charts import (
     height_of,
 )
 from driftmap.render.page import Figure
-from driftmap.render.wording import ratio, ratio_ticks, share, unmarked
+from driftmap.render.wording import number, ratio, ratio_ticks, share, unmarked
 
 STYLE = {
     "font.size": 10,
@@ -118,12 +120,23 @@ def _(chart: Lines, axes: Axes) -> None:
 def _scale(axes: Axes, *, is_log_x: bool, is_log: bool) -> None:
     if is_log_x:
         axes.set_xscale("log")
+        _mark_logarithm(axes.xaxis)
     else:
         axes.locator_params(axis="x", nbins=5)
     if is_log:
         axes.set_yscale("log")
+        _mark_logarithm(axes.yaxis)
     else:
         axes.locator_params(axis="y", nbins=5)
+
+
+def _mark_logarithm(axis: Axis) -> None:
+    """Plain numbers: by itself the library writes powers as formulas."""
+    low, high = axis.get_view_interval()
+    is_short = high < 100 * low
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if is_short else (1,), numticks=8))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def _draw_line(line: Line, series: int, axes: Axes) -> None:
@@ -183,6 +196,7 @@ def _(chart: Boxes, axes: Axes) -> None:
     axes.invert_yaxis()
     if chart.is_log:
         axes.set_xscale("log")
+        _mark_logarithm(axes.xaxis)
     else:
         axes.locator_params(axis="x", nbins=5)
     axes.set_xlabel(chart.x_title)

@@ -102,6 +102,7 @@ def _tensor_grid(
     which = (
         "Every tensor, in model order" if is_all else f"The {len(rows)} best tensors"
     )
+    number_of = {place.name: n for n, place in enumerate(measure.study.tensors)}
     of_set = "" if len(measure.study.sets) == 1 else f", {of.name} queries"
     caution = (
         ""
@@ -114,12 +115,12 @@ def _tensor_grid(
         f"{percent(full_of(of).accuracy.chance)}; brackets hold 95 % intervals; p is "
         f"corrected for all tensors.{caution}",
         columns=(
-            "tensor", "right one first", "less full", "p", "weights",
+            "no.", "tensor", "right one first", "less full", "p", "weights",
             "with its original", "with others", "gap (sd)", "agrees with full",
             "rank agreement",
         ),
-        rows=[_tensor_row(r) for r in rows],
-        align_right=frozenset(range(1, 10)),
+        rows=[(f"{number_of[r.unit.name]}", *_tensor_row(r)) for r in rows],
+        align_right=frozenset({0, *range(2, 11)}),
     )  # fmt: skip
 
 

@@ -2,6 +2,8 @@
 
 import json
 import math
+import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -181,6 +183,24 @@ def test_a_short_logarithmic_axis_has_marks_of_its_own():
     assert {"0.02", "0.05", "0.1", "0.2"} <= set(axis["ticktext"])
     long = plotly_spec(points(is_log_x=True))["layout"]["xaxis"]
     assert long["dtick"] == 1
+
+
+@pytest.mark.parametrize(
+    "chart",
+    [
+        CHARTS["over a logarithm"],
+        points(is_log_x=True),
+        lines(is_log=True),
+        replace(boxes(), is_log=True),
+    ],
+    ids=["short", "points", "lines", "boxes"],
+)
+def test_pictures_mark_logarithmic_axes_with_plain_numbers(chart, tmp_path):
+    figure = Figure(name="f", title="t", reading="", chart=chart)
+    save_pictures([figure], tmp_path)
+    drawn = (tmp_path / "f.svg").read_text()
+    assert "mathdefault" not in drawn
+    assert re.search(r"<!-- (0\.1|1|10|100) -->", drawn)
 
 
 def test_each_point_says_what_it_is():

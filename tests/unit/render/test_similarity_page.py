@@ -192,6 +192,12 @@ def test_joined_tensors_stand_beside_their_mean_one_by_one():
     assert [len(line.x) for line in chart.lines] == [39, 39]
 
 
+def test_tensors_have_the_numbers_that_charts_count_by():
+    said = text()
+    assert "38 `lm_head.weight` " in said
+    assert "0 `model.embed_tokens.weight` " in said
+
+
 def test_learnt_weights_are_named_where_they_lie():
     made = set_study()
     weights = (0.7, 0.3) + (0.0,) * 37
