@@ -22,6 +22,7 @@ class SetPairs:
         right: Candidates that are the truth, or equal to it.
         ids: For each query, a number that queries of equal truths share, from 0.
         same: Class of every original.
+        is_even: Every query has as many candidates as there are columns.
     """
 
     name: str
@@ -32,6 +33,7 @@ class SetPairs:
     right: Bool[np.ndarray, "query candidate"]
     ids: Int64[np.ndarray, " query"]
     same: Int64[np.ndarray, " original"]
+    is_even: bool
 
     @property
     def num_queries(self) -> int:
@@ -60,8 +62,9 @@ class SetPairs:
 
     def places(self, query: int) -> Int64[np.ndarray, " candidate"] | slice:
         """Columns of the candidates that a query has."""
-        present = self.candidates[query] != NONE
-        return slice(None) if present.all() else np.flatnonzero(present)
+        if self.is_even:
+            return slice(None)
+        return np.flatnonzero(self.candidates[query] != NONE)
 
     def dots(self, query: int) -> Float64[np.ndarray, "candidate tensor"]:
         """Products of a query with the candidates that it has."""
@@ -100,6 +103,7 @@ def of_queries(pairs: SetPairs, wanted: Bool[np.ndarray, " query"]) -> SetPairs:
         right=pairs.right[wanted],
         ids=_numbered(pairs.ids[wanted]),
         same=pairs.same,
+        is_even=pairs.is_even,
     )
 
 
@@ -117,6 +121,7 @@ def _one_set(name: str, products: PairProducts, truth: Truth) -> SetPairs:
         right=right & (candidates != NONE),
         ids=_numbered(truth.same[original]),
         same=truth.same,
+        is_even=bool((candidates != NONE).all()),
     )
 
 
