@@ -273,6 +273,8 @@ class TestGrowth:
         )
         code = main([*words, f"--data={place / 'data.jsonl'}"])
         assert "name samples that are to be added" in refused(capsys, code)
+        code = main([*words, f"--data={place / 'data.jsonl'}", "--partition=1/2"])
+        assert "samples are added to an index all at once" in refused(capsys, code)
 
     @pytest.mark.parametrize(
         ("more", "told"),
@@ -330,6 +332,26 @@ class TestParts:
         assert "is a part of an index; samples 1 to 8, 17 to 24 of" in refused(
             capsys, code
         )
+
+    def test_a_script_for_slurm_joins_the_parts_again(self, place, capsys):
+        assert build(place, "index", "--partition=1/3", "--print-slurm") == 0
+        told = capsys.readouterr().out
+        assert "#SBATCH --array=1-3" in told
+        assert "driftmap index build" in told
+        assert f"# driftmap merge {place}/index-parts/1" in told
+
+    @pytest.mark.slow
+    def test_driftmap_merge_knows_parts_of_an_index(self, place):
+        for part in (1, 2):
+            assert build(place, f"half{part}", f"--partition={part}/2") == 0
+        folders = [str(place / f"half{part}") for part in (1, 2)]
+        assert main(["merge", *folders, f"--out={place / 'both'}"]) == 0
+        assert contents(place / "both") == contents(place / "index")
+
+    @pytest.mark.slow
+    def test_workers_give_the_same_bytes(self, place, capsys):
+        assert build(place, "workers", "--workers=2") == 0
+        assert contents(place / "workers") == contents(place / "index")
 
     @pytest.mark.slow
     def test_a_cut_within_a_shard_stays(self, place):

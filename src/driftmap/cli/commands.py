@@ -147,11 +147,13 @@ def merge(*parts: Path, out: Path) -> object:
     missing is named. Nothing that the parts hold is computed again.
 
     Args:
-        parts: Run folders of all parts, in any order.
+        parts: Run folders of all parts, or parts of an index, in any order.
         out: Run folder of the whole (path).
     """
     from driftmap.recipes.saved import words_of
 
+    if parts and (parts[0] / "index.json").is_file():
+        return IndexMerge(parts, out=out)
     whole = Merge(parts=parts, out=out).run()
     with without_defaults():  # the parts have resolved them
         return app(meant(words_of(whole)))

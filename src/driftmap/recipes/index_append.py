@@ -6,6 +6,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from driftmap.core.errors import UsageError
+from driftmap.recipes.engine_options import Engine, EngineOptions
 from driftmap.recipes.index_options import IndexModel, TooLong
 from driftmap.recipes.options import DATA, MODEL, RUN, renamed, require_at_least
 
@@ -37,6 +39,8 @@ class IndexAppend:
     """What becomes of samples longer than the model reads at once: an error that lists
     them, left out, or kept whole (name)."""
 
+    engine: Engine = field(default_factory=EngineOptions, kw_only=True)
+
     batch_tokens: Annotated[int, RUN] = field(default=4096, kw_only=True)
     """Tokens of one pass, padding included; changes speed and memory (count)."""
 
@@ -44,8 +48,14 @@ class IndexAppend:
         """Refuse what would be refused after long work.
 
         Raises:
-            UsageError: Columns are no pairs, or a count means nothing.
+            UsageError: Columns are no pairs, a count means nothing, or only a part is
+                to be added.
         """
+        if self.engine.part is not None or self.engine.print_slurm:
+            raise UsageError(
+                "samples are added to an index all at once: leave out --partition and "
+                "--print-slurm, or build an index of all samples in parts"
+            )
         renamed(self.columns)
         require_at_least("--batch-tokens", self.batch_tokens, 1)
 
@@ -77,6 +87,9 @@ class IndexAppend:
         require_same_rule(settings, fed, self.index)
 
         from driftmap.recipes.steps.index.appending import append
+        from driftmap.recipes.steps.scoring.sharing import engine_settings
 
-        asked = (self.model.source(settings), source)
-        return append(self.index, (loaded, fed), asked, self.batch_tokens)
+        model = self.model.source(settings)
+        where = engine_settings(self.engine, model)
+        asked = (model, source)
+        return append(self.index, (loaded, fed), asked, self.batch_tokens, where)

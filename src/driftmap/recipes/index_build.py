@@ -6,9 +6,8 @@ from typing import Annotated
 
 from driftmap.core.progress import phase
 from driftmap.load.source import ModelSource
+from driftmap.recipes.engine_options import Engine, EngineOptions
 from driftmap.recipes.index_options import (
-    PartOptions,
-    Parts,
     RowOptions,
     Rows,
     TokenOptions,
@@ -43,7 +42,7 @@ class IndexBuild:
 
     tokens: Tokens = field(default_factory=TokenOptions)
 
-    parts: Parts = field(default_factory=PartOptions)
+    engine: Engine = field(default_factory=EngineOptions)
 
     batch_tokens: Annotated[int, RUN] = 4096
     """Tokens of one pass, padding included; changes speed and memory (count)."""
@@ -58,22 +57,22 @@ class IndexBuild:
         """Refuse what would be refused after long work.
 
         Raises:
-            UsageError: Columns are no pairs, a count or a part means nothing.
+            UsageError: Columns are no pairs, or a count means nothing.
         """
-        from driftmap.engine.shards import parse_partition
-
         renamed(self.columns)
         require_at_least("--batch-tokens", self.batch_tokens, 1)
-        parts = self.parts
-        parse_partition(parts.partition, parts.partition_start, parts.partition_end)
 
     def run(self) -> str:
         """Make every shard that is not there yet.
 
         Returns:
-            What the index holds.
+            What the index holds; with `--print-slurm` the script.
         """
+        from driftmap.recipes.steps import submitting
         from driftmap.recipes.steps.index import reading
+
+        if self.engine.print_slurm:
+            return submitting.slurm_script(self, "index build", self.engine)
 
         source = reading.Source(
             data=self.data,
@@ -86,11 +85,13 @@ class IndexBuild:
         with phase("load the model"):
             from driftmap.load.model import load_model
             from driftmap.recipes.steps.index import beginning, building
+            from driftmap.recipes.steps.scoring import sharing
 
-            loaded = load_model(self.source)
+            where = sharing.engine_settings(self.engine, self.source)
+            loaded = load_model(sharing.source_here(self.source, self.engine))
         fed = reading.encode(loaded, found, self.tokens)
         planned = building.plan(
-            (loaded, fed), (self.source, source), self.rows, self.parts
+            (loaded, fed), (self.source, source), self.rows, self.engine.part
         )
         with beginning.begun(self.out, planned) as header:
             work = building.IndexWork(
@@ -100,4 +101,4 @@ class IndexBuild:
                 part=0,
                 batch_tokens=self.batch_tokens,
             )
-            return building.fill(self.out, (loaded, fed), work)
+            return building.fill(self.out, (loaded, fed), work, where)

@@ -12,7 +12,6 @@ if TYPE_CHECKING:
 
 ROWS = section("What is kept of a gradient", 3)
 TOKENS = section("From text to tokens", 4)
-PART = section("Parts", 5)
 SEARCH = section("Search", 5)
 
 TooLong = Literal["error", "drop", "keep"]
@@ -64,20 +63,6 @@ class TokenOptions:
     too_long: TooLong = "error"
     """What becomes of samples longer than the model reads at once: an error that lists
     them, left out, or kept whole (name)."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PartOptions:
-    """Which samples are taken here, where several machines share the work."""
-
-    partition: str | None = None
-    """Part to build, as in `2/8`; `driftmap index merge` joins all of them (part)."""
-
-    partition_start: int | None = None
-    """First sample to build, counted from 0 (count)."""
-
-    partition_end: int | None = None
-    """One past the last sample to build (count)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,5 +137,4 @@ class SearchOptions:
 
 Rows = Annotated[RowOptions, ROWS]
 Tokens = Annotated[TokenOptions, TOKENS]
-Parts = Annotated[PartOptions, PART]
 Search = Annotated[SearchOptions, SEARCH]

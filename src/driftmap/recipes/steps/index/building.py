@@ -9,13 +9,20 @@ from driftmap.core.progress import phase, say
 from driftmap.core.room import free_disk
 from driftmap.core.units import format_bytes, format_count
 from driftmap.engine.run import HERE, run_shards
-from driftmap.engine.shards import parse_partition, shards_of
+from driftmap.engine.shards import Partition, shards_of
 from driftmap.engine.work import EngineSettings, Shard
 from driftmap.load.model import LoadedModel, load_model
 from driftmap.load.source import ModelSource
-from driftmap.recipes.index_options import PartOptions, RowOptions
+from driftmap.recipes.index_options import RowOptions
 from driftmap.recipes.steps.index.reading import Fed, Source, encode
-from driftmap.recipes.steps.index.sketching import sketch, tensor_table
+from driftmap.recipes.steps.index.sketching import (
+    batched,
+    rules_of,
+    sketch,
+    tensor_table,
+)
+from driftmap.recipes.steps.similarity.narrow import told_deviation
+from driftmap.recipes.steps.threads import threads_for
 from driftmap.results.index import IndexHeader, IndexPart, IndexSettings, Span
 from driftmap.results.sketches import SketchSettings
 from driftmap.store.index.folder import unfinished
@@ -23,6 +30,9 @@ from driftmap.store.index.shards import SHARDS, shard_bytes, writing_shard
 
 _TOKEN = 7
 """Bytes of a token's number in `samples.jsonl`, at most for vocabularies in use."""
+
+_NARROW_SAMPLES = 8
+"""Samples that are repeated in float32 where the pass is narrower."""
 
 _ABOUT_SAMPLE = 200
 """Bytes of the rest of a sample's line."""
@@ -107,7 +117,7 @@ def plan(
     opened: tuple[LoadedModel, Fed],
     asked: tuple[ModelSource, Source],
     rows: RowOptions,
-    parts: PartOptions,
+    partition: Partition | None,
 ) -> IndexHeader:
     """Say what an index will be.
 
@@ -115,7 +125,7 @@ def plan(
         opened: The model, and all samples.
         asked: Where both come from.
         rows: What is kept of a gradient.
-        parts: Which samples are taken here.
+        partition: Which samples are taken here; None for all.
 
     Raises:
         UsageError: No tensor or no sample is left.
@@ -123,9 +133,6 @@ def plan(
     (loaded, fed), (model, source) = opened, asked
     sketch = SketchSettings(
         kind=rows.projection, size=rows.projection_size, seed=source.seed
-    )
-    partition = parse_partition(
-        parts.partition, parts.partition_start, parts.partition_end
     )
     shards = shards_of(len(fed.encoded), partition, size=rows.shard_size)
     return IndexHeader(
@@ -189,6 +196,8 @@ def fill(
         if one.part == work.part
     ]
     _require_disk(out, work, fed)
+    if header.settings.dtype != "float32" and unfinished(out, header):
+        _say_deviation(loaded, fed, work)
     is_here = engine.engine == "local" and engine.workers is None
     with phase("build the index"):
         run_shards(
@@ -209,6 +218,15 @@ def summary(out: Path, header: IndexHeader) -> str:
         f"{out}: {format_count(num)} samples, {len(header.tensors)} tensors, "
         f"{format_bytes(numbers / num)} a sample"
     )
+
+
+def _say_deviation(loaded: LoadedModel, fed: Fed, work: IndexWork) -> None:
+    """Say what a pass below float32 errs by, told from a few samples."""
+    places = [tensor.place for tensor in work.header.tensors]
+    part = range(min(_NARROW_SAMPLES, len(fed.encoded)))
+    batches = batched(loaded, fed.encoded, work.batch_tokens, part)
+    with threads_for(loaded.identity):
+        told_deviation(loaded.model, rules_of(loaded, places), batches)
 
 
 def _require_disk(out: Path, work: IndexWork, fed: Fed) -> None:

@@ -24,6 +24,7 @@ from driftmap.recipes.steps.threads import threads_for
 from driftmap.results.index import IndexTensor
 from driftmap.results.samples import EncodedSample
 from driftmap.results.sketches import SketchedSamples, SketchSettings
+from driftmap.signals.batch import Batch
 from driftmap.stats.sketch_sizes import num_numbers
 
 
@@ -115,17 +116,35 @@ def sketch(
     """
     sketches = Sketches(places, settings)
     rules = rules_of(loaded, places)
-    batches = chunked_batches(
+    whole = range(len(encoded))
+    batches = batched(loaded, encoded, batch_tokens, whole if part is None else part)
+    with threads_for(loaded.identity):
+        show_gradients(loaded.model, rules, batches, sketches.take)
+    return sketches.result()
+
+
+def batched(
+    loaded: LoadedModel,
+    encoded: Sequence[EncodedSample],
+    batch_tokens: int,
+    part: range,
+) -> tuple[Batch, ...]:
+    """Pad samples into batches.
+
+    Args:
+        loaded: The model.
+        encoded: All samples of a source; their order is their `sample_index`.
+        batch_tokens: Tokens of a batch, padding included.
+        part: Numbers of those asked for.
+    """
+    return chunked_batches(
         encoded,
-        range(len(encoded)) if part is None else part,
+        part,
         chunk=CHUNK,
         batch_tokens=batch_tokens,
         pad_id=pad_id(loaded),
         device=loaded.device,
     )
-    with threads_for(loaded.identity):
-        show_gradients(loaded.model, rules, batches, sketches.take)
-    return sketches.result()
 
 
 def _is_named(place: TensorPlace, word: str) -> bool:
