@@ -14,7 +14,7 @@ SHARE = RetrievalSettings(recall_at=AT)
 FIRST = RetrievalSettings(recall_at=AT, ties="first")
 
 lists = st.lists(
-    st.tuples(st.sampled_from([0.0, 0.5, 1.0]), st.booleans()), min_size=1, max_size=6
+    st.tuples(st.sampled_from([0.0, 0.5, 1.0]), st.booleans()), min_size=1, max_size=5
 ).filter(lambda pairs: any(right for _, right in pairs))
 
 
