@@ -1,5 +1,7 @@
 """Do the pieces of a pass add up to each sample's own gradient of every tensor?"""
 
+import gc
+import weakref
 from dataclasses import replace
 
 import pytest
@@ -237,6 +239,35 @@ def test_no_gradient_of_a_parameter_is_made():
     show_gradients(model, find_tensors(model), batched(SAMPLES), look)
     assert seen
     assert not any(any(flags) for flags in seen)
+
+
+def test_nothing_of_a_batch_is_held_when_it_is_done():
+    model = tiny_family("gpt2")
+    held = []
+
+    def keep(signal):
+        for piece in signal.pieces:
+            whole = isinstance(piece, WholeGradients)
+            held.append(weakref.ref(piece.values if whole else piece.gradients))
+
+    gc.disable()
+    try:
+        show_gradients(model, find_tensors(model), batched(SAMPLES, 2), keep)
+        assert held
+        assert not [one for one in held if one() is not None]
+    finally:
+        gc.enable()
+
+
+def test_a_taker_that_fails_leaves_the_model_as_it_was():
+    model = tiny_family("gemma3")
+
+    def fail(signal):
+        raise ArithmeticError(signal.tensor.name)
+
+    with assert_restores_model(model), pytest.raises(ArithmeticError):
+        show_gradients(model, find_tensors(model), batched(SAMPLES), fail)
+    assert all("forward" not in vars(module) for module in model.modules())
 
 
 def test_checkpointed_blocks_show_the_same():
