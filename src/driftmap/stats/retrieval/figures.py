@@ -68,7 +68,8 @@ def figures(
         np.concatenate([seen, more])
         for seen, more in zip(outcomes.recall, within, strict=True)
     ]
-    in_corpus = (pairs.same[None] == pairs.same[pairs.original][:, None]).sum(axis=1)
+    _, kind, counts = np.unique(pairs.same, return_inverse=True, return_counts=True)
+    in_corpus = counts[kind][pairs.original]
     return Figures(
         hit=np.concatenate([outcomes.hit, (ranks == 1).astype(float)]),
         reciprocal=np.nan_to_num(1 / rank),

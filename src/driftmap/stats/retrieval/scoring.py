@@ -42,8 +42,8 @@ class Scorer:
         Args:
             query: Its number in the set.
         """
-        dots = self.pairs.dots(query).T
-        found = self._joined(dots) * self.query_scale[query][:, None]
+        found = _summed(self.pairs.dots(query).T, self.weights)
+        found *= self.query_scale[query][:, None]
         found *= self.original_scales(query)
         if not self.adds_mean:
             return found
@@ -58,7 +58,7 @@ class Scorer:
             query: Its number in the set.
             errors: Of each product that it has.
         """
-        variance = np.square(self.weights.T) @ np.square(errors.T)
+        variance = _summed(np.square(errors.T), np.square(self.weights))
         scale = self.query_scale[query][:, None] * self.original_scales(query)
         return variance * np.square(scale)
 
@@ -72,15 +72,6 @@ class Scorer:
         """1 / norm of each candidate of a query."""
         places = self.pairs.places(query)
         return self.original_scale[:, self.pairs.candidates[query][places]]
-
-    def _joined(
-        self, dots: Float64[np.ndarray, "tensor candidate"]
-    ) -> Float64[np.ndarray, "row candidate"]:
-        single = len(dots)
-        found = np.empty((self.weights.shape[1], dots.shape[1]))
-        found[:single] = dots
-        np.matmul(self.weights[:, single:].T, dots, out=found[single:])
-        return found
 
     def _mean(
         self, query: int, found: Float64[np.ndarray, "row candidate"]
@@ -109,12 +100,22 @@ def make_scorer(
     return Scorer(
         pairs=pairs,
         weights=weights,
-        query_scale=inverse_norm(pairs.query_energy @ weights),
-        original_scale=inverse_norm(
-            np.ascontiguousarray((pairs.products.original_energy @ weights).T)
-        ),
+        query_scale=inverse_norm(_summed(pairs.query_energy.T, weights).T.copy()),
+        original_scale=inverse_norm(_summed(pairs.products.original_energy.T, weights)),
         adds_mean=adds_mean,
     )
+
+
+def _summed(
+    values: Float64[np.ndarray, "tensor column"],
+    weights: Float64[np.ndarray, "tensor row"],
+) -> Float64[np.ndarray, "row column"]:
+    """Weigh and sum tensors; the first rows are the tensors alone."""
+    single = len(values)
+    found = np.empty((weights.shape[1], values.shape[1]))
+    found[:single] = values
+    np.matmul(weights[:, single:].T, values, out=found[single:])
+    return found
 
 
 def inverse_norm(
