@@ -37,11 +37,11 @@ class EngineOptions:
 
     partition_start: int | None = None
     """Work on samples from this one on, counted from 0, with `--partition-end`
-    (number)."""
+    (number); by default from the first one."""
 
     partition_end: int | None = None
     """Work on samples up to this one, which is left out, with `--partition-start`
-    (number)."""
+    (number); by default to the last one."""
 
     print_slurm: bool = False
     """Print a script that gives this command to SLURM, with `--partition` as a job

@@ -55,7 +55,7 @@ class TokenOptions:
     """How samples become tokens."""
 
     template: Literal["tulu"] | None = None
-    """Chat template to use in place of the tokenizer's own one (name)."""
+    """Chat template to use (name); by default the tokenizer's own one."""
 
     loss_on: Literal["answer", "all"] = "answer"
     """Tokens whose loss counts: the answer's, or all but the first (kind of tokens)."""
@@ -71,11 +71,11 @@ class IndexModel:
 
     model: str | None = None
     """The model that the index was built with, where it lies elsewhere now (folder or
-    hub id)."""
+    hub id); by default where it lay then."""
 
     adapter: str | None = None
     """The adapter that the index was built with, where it lies elsewhere now (folder or
-    hub id)."""
+    hub id); by default where it lay then."""
 
     device: str = "auto"
     """Where to run: auto, cpu, cuda, cuda:INDEX or mps (device)."""
