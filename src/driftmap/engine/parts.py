@@ -72,7 +72,12 @@ def make_part(
         there = [shard for shard, _ in finished(folder)]
         if is_cover(there, part.num_samples):
             shards = tuple(there)
-    return run_shards(work, shards, folder, settings)
+    try:
+        return run_shards(work, shards, folder, settings)
+    except BaseException:
+        if not any(folder.glob(f"shard-*/{DONE}")):  # as if never begun
+            clear(run)
+        raise
 
 
 def begin(folder: Path, part: Part) -> None:

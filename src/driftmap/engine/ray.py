@@ -239,7 +239,8 @@ class _Pool:
             return self._ray.get(ready)
         except self._ray.exceptions.RayError as error:
             lines = str(error).strip().splitlines() or [type(error).__name__]
-            return f"was lost ({lines[0].strip().rstrip('.')})"
+            reason = lines[0].partition(". ")[0].strip().rstrip(".")
+            return f"was lost ({reason})"
 
     def _lose(self, shard: Shard | None, reason: str) -> None:
         self._tries.lost(shard, reason)

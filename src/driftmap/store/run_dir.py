@@ -314,6 +314,7 @@ def _has_results(path: Path) -> bool:
         path.glob("steps/*.json"),
         path.glob("steps/*.work"),
         path.glob("steps/.*.plan"),
+        path.glob("shards/*/done.json"),
     )
     return any(True for each in found for _ in each)
 

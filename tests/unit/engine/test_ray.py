@@ -65,6 +65,7 @@ def test_without_ray_the_extra_is_named(tmp_path, monkeypatch):
 def cluster():
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_ADDRESS", "local")
+        patch.setenv("RAY_memory_monitor_refresh_ms", "0")  # others fill the memory
         for name, value in QUIET.items():
             patch.setenv(name, value)
         ray = pytest.importorskip("ray", reason="needs Ray: pip install -e '.[ray]'")

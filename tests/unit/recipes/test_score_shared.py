@@ -152,6 +152,33 @@ def test_a_damaged_shard_is_named_and_made_again(model, rows, tmp_path, capsys):
     assert (file.parent / DONE).is_file()
 
 
+def test_a_run_that_stops_goes_on_and_one_without_a_shard_was_never_begun(
+    model, rows, tmp_path, monkeypatch
+):
+    from driftmap.recipes.steps.scoring.sharing import Adder
+
+    made, stops = [], [1]
+    make = Adder.make
+
+    def stopping(self, shard, folder):
+        made.append(shard.number)
+        if shard.number in stops:
+            raise KeyboardInterrupt
+        make(self, shard, folder)
+
+    monkeypatch.setattr(Adder, "make", stopping)
+    part = recipe(model, rows, tmp_path / "run", partition="1/1")
+    with pytest.raises(KeyboardInterrupt):
+        part.run()
+    stops.clear()
+    part.run()
+    assert made == [0, 1, 1, 2]
+    stops.append(0)
+    with pytest.raises(KeyboardInterrupt):
+        recipe(model, rows, tmp_path / "other", partition="1/1").run()
+    assert not (tmp_path / "other").exists()
+
+
 def test_parts_with_other_settings_are_refused(model, rows, tmp_path):
     one = recipe(model, rows, tmp_path / "one", partition="1/2")
     two = recipe(model, rows, tmp_path / "two", partition="2/2")
