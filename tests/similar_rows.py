@@ -1,5 +1,6 @@
 """Rows of originals and their versions, small enough for tiny models."""
 
+from itertools import count, islice
 from pathlib import Path
 
 from tiny_studies import write_rows
@@ -21,7 +22,10 @@ def row(sample_id, original_id, version, prompt, response):
 
 def save_similar_rows(folder: Path, num: int = 8) -> dict[str, Path]:
     """Originals, paraphrases that share their answer, and others that do not."""
-    named = list(enumerate(THINGS[:num]))
+    names = (
+        f"{thing}{'' if turn == 0 else turn}" for turn in count() for thing in THINGS
+    )
+    named = list(enumerate(islice(names, num)))
     originals = [
         row(f"s{n}", f"s{n}", "original", f"where is the {thing}", f"{thing} is {n}")
         for n, thing in named

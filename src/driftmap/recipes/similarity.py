@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from driftmap.core.progress import phase
 from driftmap.load.source import ModelSource
+from driftmap.recipes.engine_options import Engine, EngineOptions
 from driftmap.recipes.options import DATA, MODEL, RUN, renamed, require_at_least
 from driftmap.recipes.similarity_options import (
     FREE,
@@ -59,6 +60,8 @@ class Similarity:
 
     analysis: Analysis = field(default_factory=AnalysisOptions)
 
+    engine: Engine = field(default_factory=EngineOptions)
+
     seed: Annotated[int, RUN] = 0
     """Seed of what is drawn: samples, projections, halves, resamples (integer)."""
 
@@ -75,16 +78,19 @@ class Similarity:
         if self.num_samples is not None:
             require_at_least("--num-samples", self.num_samples, 2)
 
-    def run(self) -> Path:
+    def run(self) -> Path | str:
         """Compare what is not compared yet.
 
         Returns:
-            The report.
+            The report; with `--partition` the run folder, with `--print-slurm` the
+            script.
         """
         from driftmap.load.paired_sets import Taking, read_pairs
-        from driftmap.recipes.steps import beforehand
+        from driftmap.recipes.steps import beforehand, submitting
         from driftmap.recipes.steps.similarity import beside
 
+        if self.engine.print_slurm:
+            return submitting.slurm_script(self, "similarity", self.engine)
         beside.require_beside(self.analysis.beside)
         taking = Taking(
             num_samples=self.num_samples,
@@ -95,13 +101,16 @@ class Similarity:
         beforehand.require_folder(asdict(self), "similarity", (*FREE, *REDOES))
         with phase("load the model"):
             from driftmap.load.model import load_model
+            from driftmap.recipes.steps.scoring import sharing
             from driftmap.recipes.steps.similarity import carrying
 
-            loaded = load_model(self.source)
+            loaded = load_model(sharing.source_here(self.source, self.engine))
         plan = carrying.SimilarityPlan(
             products=self.products,
             candidates=self.candidates,
             analysis=self.analysis,
             too_long=self.too_long,
+            engine=self.engine,
+            source=self.source,
         )
         return carrying.carry_out(loaded, pairs, plan, asdict(self))

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from driftmap.core.errors import UsageError
+from driftmap.recipes.engine_options import FREE as ENGINE_FREE
 from driftmap.recipes.options import require_at_least, section
 
 MEASURES = section("What is compared", 3)
@@ -22,6 +23,7 @@ FREE = (
     "products.batch_tokens",
     "products.memory",
     "products.scratch",
+    *ENGINE_FREE,
 )
 """Settings that change where or how fast, but not what comes out."""
 

@@ -8,6 +8,8 @@ from driftmap.families.tensors import find_tensors
 from driftmap.load.model import LoadedModel
 from driftmap.load.paired_encoding import PairEncoding, TooLong, encode_pairs
 from driftmap.load.paired_sets import PairedSets
+from driftmap.load.source import ModelSource
+from driftmap.recipes.engine_options import EngineOptions
 from driftmap.recipes.similarity_options import (
     FREE,
     REDOES,
@@ -22,7 +24,8 @@ from driftmap.recipes.steps.similarity.choosing import choose_candidates
 from driftmap.recipes.steps.similarity.compared import Compared
 from driftmap.recipes.steps.similarity.concluding import conclude
 from driftmap.recipes.steps.similarity.describing import flags_of, samples_step
-from driftmap.recipes.steps.similarity.measuring import gradient_step
+from driftmap.recipes.steps.similarity.measuring import gradient_step, share_part
+from driftmap.recipes.steps.similarity.sharing import Sharing
 
 KIND = "similarity"
 
@@ -36,12 +39,16 @@ class SimilarityPlan:
         candidates: Which originals each query is compared with.
         analysis: What is made of the products.
         too_long: What becomes of samples that do not fit.
+        engine: Where gradients are compared.
+        source: The model, as other processes load it.
     """
 
     products: ProductOptions
     candidates: CandidateOptions
     analysis: AnalysisOptions
     too_long: TooLong
+    engine: EngineOptions
+    source: ModelSource
 
 
 def carry_out(
@@ -59,7 +66,7 @@ def carry_out(
         settings: The resolved recipe.
 
     Returns:
-        The report.
+        The report; with `--partition` the run folder.
     """
     how = PairEncoding(max_length=loaded.context_length, too_long=plan.too_long)
     encoded = encode_pairs(pairs, loaded.tokenizer, how)
@@ -80,9 +87,13 @@ def carry_out(
             flags=flags_of(encoded),
             forced=chosen.forced,
         )
+        sharing = Sharing(source=plan.source, options=plan.engine, run=out)
+        if sharing.is_part:
+            share_part(compared, plan.products, sharing)
+            return out
         measured: dict[str, Measured] = {}
         if plan.products.has_gradients:
-            measured |= gradient_step(compared, plan.products)
+            measured |= gradient_step(compared, plan.products, sharing)
         if plan.products.has_activations:
             measured |= activation_step(compared, plan.products)
         return conclude(study.run, measured, known, plan.analysis, study.seed)

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from jaxtyping import Float64, Int64
 
+from driftmap.capture.memory import default_budget
 from driftmap.core.errors import UsageError
 from driftmap.core.places import TensorPlace
 from driftmap.core.progress import say
@@ -18,7 +19,12 @@ from driftmap.engine.shards import CHUNK
 from driftmap.families.tensors import TensorRule, choose_tensors, find_tensors
 from driftmap.load.chunks import chunked_batches
 from driftmap.load.model import LoadedModel
-from driftmap.measure.products import Products, require_direction, workload_of
+from driftmap.measure.products import (
+    Products,
+    Workload,
+    require_direction,
+    workload_of,
+)
 from driftmap.recipes.steps.bench import pad_id
 from driftmap.recipes.steps.similarity.narrow import told_deviation
 from driftmap.recipes.steps.similarity.schedules import (
@@ -28,6 +34,7 @@ from driftmap.recipes.steps.similarity.schedules import (
     Schedule,
     Ways,
     fill,
+    foreseen_bytes,
 )
 from driftmap.results.pair_products import NONE, PairProducts
 from driftmap.results.samples import EncodedSample
@@ -103,7 +110,10 @@ def pair_products(
         UsageError: `only` names no tensor.
         MeasureError: A gradient is NaN or infinite, or zero in every tensor.
     """
-    return shard_products(loaded, sides, settings, range(len(sides.originals)), dot)
+    every = range(len(sides.originals))
+    found = shard_products(loaded, sides, settings, every, dot)
+    say_directionless(found)
+    return found
 
 
 def shard_products(
@@ -145,7 +155,7 @@ def shard_products(
     if not settings.only:
         require_direction(work.query_ids, work.query_energy)
         require_direction(ids, work.original_energy)
-    found = PairProducts(
+    return PairProducts(
         queries=work.query_ids,
         originals=ids,
         candidates=work.candidates,
@@ -155,8 +165,26 @@ def shard_products(
         original_energy=work.original_energy,
         provenance=_provenance(loaded, rules, filled) | narrow,
     )
-    say_directionless(found)
-    return found
+
+
+def all_queries_fit(
+    loaded: LoadedModel, sides: EncodedSides, settings: GradientSettings
+) -> bool:
+    """Whether the gradients of all queries may be held while originals pass.
+
+    Args:
+        loaded: The model.
+        sides: What is compared with what.
+        settings: How it is computed.
+    """
+    if settings.schedule != "auto":
+        return settings.schedule == "streaming"
+    given = settings.memory_bytes
+    room = default_budget(loaded.model) if given is None else given
+    rules = chosen_rules(loaded, settings.only)
+    workload = _workload(sides)
+    need = foreseen_bytes(rules, len(sides.queries), workload, settings.products)
+    return need <= room
 
 
 def part_candidates(
@@ -233,20 +261,24 @@ def _empty_work(
 ) -> PairWork:
     num_tensors = sum(len(rule.slices) for rule in rules)
     candidates = part_candidates(sides.candidates, part)
-    query_lengths, original_lengths = (
-        [len(one.token_ids) for one in side]
-        for side in (sides.queries, sides.originals)
-    )
     return PairWork(
         model=loaded.model,
         rules=rules,
         query_ids=tuple(one.sample_id for one in sides.queries),
         candidates=candidates,
-        workload=workload_of(sides.candidates, query_lengths, original_lengths),
+        workload=_workload(sides),
         dot=np.zeros((*candidates.shape, num_tensors)) if dot is None else dot,
         query_energy=np.zeros((len(sides.queries), num_tensors)),
         original_energy=np.zeros((len(part), num_tensors)),
     )
+
+
+def _workload(sides: EncodedSides) -> Workload:
+    query_lengths, original_lengths = (
+        [len(one.token_ids) for one in side]
+        for side in (sides.queries, sides.originals)
+    )
+    return workload_of(sides.candidates, query_lengths, original_lengths)
 
 
 def _batches(

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from driftmap.core.errors import UsageError
 from driftmap.core.shortage import explained
 from driftmap.recipes.similarity_options import ProductOptions
 from driftmap.recipes.steps.similarity.analysing import Measured
@@ -13,8 +14,9 @@ from driftmap.recipes.steps.similarity.gradients import (
     EncodedSides,
     GradientSettings,
     chosen_rules,
-    pair_products,
+    say_directionless,
 )
+from driftmap.recipes.steps.similarity.sharing import Sharing
 from driftmap.recipes.steps.similarity.sketches import pair_estimates
 from driftmap.results.similarity_study import GRADIENTS
 from driftmap.results.sketches import SketchSettings
@@ -28,34 +30,74 @@ REMEDIES = (
 )
 
 
-def gradient_step(compared: Compared, options: ProductOptions) -> dict[str, Measured]:
+def gradient_step(
+    compared: Compared, options: ProductOptions, sharing: Sharing
+) -> dict[str, Measured]:
     """Write `products/gradients.safetensors`, unless it is there.
 
     Args:
         compared: Samples and candidates.
         options: How gradients are compared.
+        sharing: Where.
 
     Returns:
         The measure -> its products.
     """
-    inputs = {**compared.inputs(), "only": list(options.only), **_projection(options)}
-    if options.projection != "none":
-        inputs |= {"seed": compared.study.seed}
+    inputs = _inputs(compared, options)
 
     def make(folder: Path) -> None:
         (folder / products_file(GRADIENTS)).parent.mkdir()
         with explained("comparing gradients", REMEDIES):
             if options.projection == "none":
-                _exact(compared, options, folder)
+                _exact(compared, options, sharing, folder)
             else:
                 _estimated(compared, options, folder)
 
     step = compared.study.run.step(STEP, inputs, make)
+    sharing.finish()
     return {GRADIENTS: Measured(step=step, names=(GRADIENTS,))}
 
 
-def gradient_settings(options: ProductOptions) -> GradientSettings:
-    """Settings of the computation, out of the options."""
+def share_part(compared: Compared, options: ProductOptions, sharing: Sharing) -> None:
+    """Compare a part of the originals, for `driftmap merge` to join with others.
+
+    Raises:
+        UsageError: Gradients are not compared, or not exactly.
+    """
+    if not options.has_gradients or options.projection != "none":
+        raise UsageError(
+            "--partition divides exact products of gradients, and none are asked for; "
+            "leave it out, or build an index in parts with `driftmap index build`"
+        )
+    with explained("comparing gradients", REMEDIES):
+        sharing.make(
+            compared.study.loaded,
+            _sides(compared),
+            _settings(options),
+            _inputs(compared, options),
+        )
+
+
+def _exact(
+    compared: Compared, options: ProductOptions, sharing: Sharing, folder: Path
+) -> None:
+    loaded, sides = compared.study.loaded, _sides(compared)
+    inputs = _inputs(compared, options)
+    found = sharing.join(sharing.make(loaded, sides, _settings(options), inputs), sides)
+    say_directionless(found)
+    file = folder / products_file(GRADIENTS)
+    save_pairs(file, found, compared.encoded.truth)
+
+
+def _sides(compared: Compared) -> EncodedSides:
+    return EncodedSides(
+        queries=compared.encoded.queries,
+        originals=compared.encoded.originals,
+        candidates=compared.candidates,
+    )
+
+
+def _settings(options: ProductOptions) -> GradientSettings:
     memory = options.memory
     return GradientSettings(
         products=options.products,
@@ -63,18 +105,8 @@ def gradient_settings(options: ProductOptions) -> GradientSettings:
         only=options.only,
         batch_tokens=options.batch_tokens,
         memory_bytes=None if memory is None else int(memory * 2**30),
+        scratch=options.scratch,
     )
-
-
-def _exact(compared: Compared, options: ProductOptions, folder: Path) -> None:
-    sides = EncodedSides(
-        queries=compared.encoded.queries,
-        originals=compared.encoded.originals,
-        candidates=compared.candidates,
-    )
-    found = pair_products(compared.study.loaded, sides, gradient_settings(options))
-    file = folder / products_file(GRADIENTS)
-    save_pairs(file, found, compared.encoded.truth)
 
 
 def _estimated(compared: Compared, options: ProductOptions, folder: Path) -> None:
@@ -96,6 +128,13 @@ def _estimated(compared: Compared, options: ProductOptions, folder: Path) -> Non
     file = folder / products_file(GRADIENTS)
     save_pairs(file, found.products, compared.encoded.truth)
     np.save(folder / ERRORS, dot_errors(found))
+
+
+def _inputs(compared: Compared, options: ProductOptions) -> dict[str, object]:
+    inputs = {**compared.inputs(), "only": list(options.only), **_projection(options)}
+    if options.projection != "none":
+        inputs |= {"seed": compared.study.seed}
+    return inputs
 
 
 def _projection(options: ProductOptions) -> dict[str, object]:

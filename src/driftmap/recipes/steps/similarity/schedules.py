@@ -201,8 +201,7 @@ def _stream(
 ) -> Mapping[str, Form]:
     """Originals batch by batch, each multiplied with all queries that are kept."""
     fold = _fold(work, tile, keeper)
-    with phase("gradients of the originals"):
-        show_gradients(work.model, work.rules, originals, fold.take)
+    show_gradients(work.model, work.rules, originals, fold.take)
     return keeper.forms
 
 
