@@ -23,7 +23,6 @@ from driftmap.render.similarity_words import (
 from driftmap.render.wording import number, percent
 from driftmap.results.retrieval import SetStudy
 from driftmap.results.selection import (
-    ProjectionPoint,
     SelectionGoal,
     SelectionPath,
     SelectionScore,
@@ -85,6 +84,13 @@ def _path(measure: MeasureStudy, of: SetStudy, path: SelectionPath) -> Iterator[
         )
         for mark in path.num_to_reach
     ]
+    pairs += [
+        (
+            f"random projection, {point.num_stored:,} numbers, other half",
+            _score(path.goal, point.reported_on),
+        )
+        for point in of.projections
+    ]
     yield Facts(pairs=pairs)
     yield Folded(
         summary=titled(f"Every step: {GOALS[path.goal].lower()}", of,
@@ -107,20 +113,17 @@ def _figure(measure: MeasureStudy, of: SetStudy, path: SelectionPath) -> Figure:
         ),
     ]  # fmt: skip
     full = _value(path.goal, path.full.reported_on)
-    projected = [p for p in of.projections if p.share_of_weights] if by_share else []
-    ends = [min([*x, *_shares(projected)]), max([*x, *_shares(projected)])]
+    shares = [p.share_of_weights for p in of.projections if p.share_of_weights]
+    ends = [min([*x, *shares]), max([*x, *shares])] if by_share else [x[0], x[-1]]
     lines.append(Line(name="full, other half", x=ends, y=[full] * 2, role="matched"))
-    lines += [
-        Line(
-            name=f"projection: {point.name}", x=_shares([point]),
-            y=[_value(path.goal, point.reported_on)],
-        )
-        for point in projected
-    ]  # fmt: skip
+    for point in of.projections:
+        value = _value(path.goal, point.reported_on)
+        # Without the number of weights, all that can be drawn of it is its height.
+        at = [point.share_of_weights] if by_share and point.share_of_weights else ends
+        lines.append(Line(name=f"projection: {point.name}", x=at, y=[value] * len(at)))
     spent = "share of all weights (log scale)" if by_share else "tensors chosen (count)"
-    beside = " A random projection stands at as many numbers as it stores." * bool(
-        projected
-    )
+    drawn = by_share and len(of.projections) > 0
+    beside = " A random projection stands at as many numbers as it stores." * drawn
     return Figure(
         name=slug("selection", path.goal, of.name),
         title=titled(GOALS[path.goal], of, len(measure.study.sets)),
@@ -169,10 +172,6 @@ def _place(step: SelectionStep, number_before: int, *, by_share: bool) -> float:
     if by_share and step.share_of_weights is not None:
         return step.share_of_weights
     return float(number_before + 1)
-
-
-def _shares(points: list[ProjectionPoint]) -> list[float]:
-    return [p.share_of_weights for p in points if p.share_of_weights is not None]
 
 
 def _value(goal: SelectionGoal, score: SelectionScore) -> float:

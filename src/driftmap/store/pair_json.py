@@ -31,6 +31,9 @@ FULL = TensorPlace(name="full gradient", part="block")
 COSINES = "gradient_similarity"
 """Folder of cosines; that of products is called as their file is."""
 
+PROJECTED = "random_projection"
+"""Folder of cosines of projected gradients."""
+
 GENERATED = "model_generated"
 SETS = {"paraphrased": "paraphrased", GENERATED: "generated"}
 """Folder -> name of the set of queries."""
@@ -81,7 +84,7 @@ def import_pairs(folder: Path, place_of: PlaceOf) -> tuple[Pairs, ...]:
     sources = [
         s
         for s in _sources(folder)
-        if _SIZES.fullmatch(s.name) and "random_projection" not in s.folder.parts
+        if _SIZES.fullmatch(s.name) and PROJECTED not in s.folder.parts
     ]
     if not sources:
         raise StoreError(
@@ -101,34 +104,54 @@ def import_pairs(folder: Path, place_of: PlaceOf) -> tuple[Pairs, ...]:
     )
 
 
-def import_projected(path: Path) -> dict[int, Pairs]:
-    """Read cosines of projected gradients, by the total size of the projection.
+def import_projections(folder: Path) -> dict[str, dict[int, Pairs]]:
+    """Read cosines of projected gradients that lie below `random_projection`.
 
     Args:
-        path: A `sample_size_N.json` below `random_projection`, or a partial one.
+        folder: As for `import_pairs`.
+
+    Returns:
+        Set of queries -> total size of the projection -> its cosines, as those of a
+        single tensor; empty where there are none.
 
     Raises:
-        StoreError: It is missing, damaged or of another shape.
+        StoreError: Files overlap, leave a gap, are damaged or too many.
     """
-    found: dict[int, Pairs] = {}
-    for size, queries in read_members(path):
-        where = f"{path}: {size}"
+    sources = [s for s in _sources(folder) if _is_projected(s)]
+    return {
+        _set_of(source): {
+            size: _of_cosines(
+                members,
+                {
+                    "read from": ", ".join(map(str, source.files)),
+                    "numbers": f"cosines of projections, total size {size:,}",
+                    "set": _set_of(source),
+                },
+            )
+            for size, members in _by_size(source).items()
+        }
+        for source in _one_per_set(folder, sources)
+    }
+
+
+def _by_size(source: _Source) -> dict[int, list[tuple[Path, str, object]]]:
+    """Queries and what stands below them, by the size above them."""
+    found: dict[int, list[tuple[Path, str, object]]] = {}
+    for file, size, queries in source.members():
+        where = f"{file}: {size}"
         if not size.isdecimal():
             raise StoreError(
                 f"{where}: is no size of a projection; is it a projection?"
             )
-        source = _Source(name=path.stem, folder=path.parent, files=(path,))
-        found[int(size)] = _of_cosines(
-            ((path, q, row) for q, row in _row(where, queries).items()),
-            {
-                "read from": f"{path}",
-                "numbers": f"cosines of projections, total size {int(size):,}",
-                "set": _set_of(source),
-            },
+        rows = _row(where, queries)
+        found.setdefault(int(size), []).extend(
+            (file, q, row) for q, row in rows.items()
         )
-    if not found:
-        raise StoreError(f"{path}: holds no projection; check the name")
     return found
+
+
+def _is_projected(source: _Source) -> bool:
+    return bool(_SIZES.fullmatch(source.name)) and PROJECTED in source.folder.parts
 
 
 def _sources(folder: Path) -> list[_Source]:

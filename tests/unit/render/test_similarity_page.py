@@ -233,6 +233,7 @@ def test_selection_is_drawn_over_weights_spent_with_both_halves_and_projections(
     said = text()
     assert "to find the original: smallest set within one standard error" in said
     assert "4 tensors of 39, 7.7 % of the weights" in said
+    assert "random projection, 80,000 numbers, other half 0.985" in said
 
 
 def test_selection_counts_tensors_where_weights_are_unknown():
@@ -248,7 +249,8 @@ def test_selection_counts_tensors_where_weights_are_unknown():
     )["selection_agreement_paraphrased"]  # fmt: skip
     assert list(chart.lines[0].x) == list(range(1, 21))
     assert not chart.is_log_x
-    assert len(chart.lines) == 3
+    assert chart.lines[3].name == "projection: fold, k = 1024"
+    assert list(chart.lines[3].x) == [1, 20]
 
 
 def test_energy_says_how_many_are_heard_and_weightings_stand_beside_it():

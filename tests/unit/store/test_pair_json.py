@@ -9,7 +9,7 @@ from driftmap.families.tensor_names import place_of_name
 from driftmap.results.pair_products import NONE
 from driftmap.store import json_members
 from driftmap.store.json_members import read_members, write_members
-from driftmap.store.pair_json import import_pairs, import_projected
+from driftmap.store.pair_json import import_pairs, import_projections
 from driftmap.store.pair_json_export import export_pairs
 from driftmap.store.pair_products import Pairs
 from stored_pairs import made_pairs
@@ -168,15 +168,30 @@ def test_each_set_of_queries_is_read(tmp_path):
     assert [pairs.truth.sets[0] for pairs in found] == ["paraphrased", "generated"]
 
 
-def test_projections_come_in_by_size(tmp_path):
-    file = tmp_path / "sample_size_2.json"
-    file.write_text(json.dumps({"512": {"a": {"a": 0.5}}, "1024": {"a": {"a": 0.25}}}))
-    found = import_projected(file)
-    assert [(size, p.products.cosine().item()) for size, p in found.items()] == [
-        (512, 0.5),
-        (1024, 0.25),
-    ]
-    assert found[512].products.provenance["numbers"].endswith("total size 512")
+def test_projections_come_in_by_set_and_size(tmp_path):
+    place = tmp_path / "random_projection" / "model_generated"
+    place.mkdir(parents=True)
+    for part, query in (("0_1", "a"), ("1_2", "b")):
+        rows = {"512": {query: {query: 0.5}}, "1024": {query: {query: 0.25}}}
+        (place / f"sample_size_2_part_{part}.json").write_text(json.dumps(rows))
+    found = import_projections(tmp_path)
+    assert found.keys() == {"generated"}
+    by_size = {n: one.products.cosine() for n, one in found["generated"].items()}
+    assert by_size[512].tolist() == [[0.5], [0.5]]
+    assert by_size[1024].tolist() == [[0.25], [0.25]]
+    assert found["generated"][512].products.queries == ("a", "b")
+    written(tmp_path / "generated")
+    (pairs,) = import_pairs(tmp_path, place_of_name)
+    assert len(pairs.products.tensors) == 2
+
+
+def test_what_is_no_projection_is_refused(tmp_path):
+    place = tmp_path / "random_projection"
+    place.mkdir()
+    (place / "sample_size_2.json").write_text('{"a": {"a": 0.5}}')
+    with pytest.raises(StoreError, match=r"2\.json: a: is no size of a projection"):
+        import_projections(tmp_path)
+    assert import_projections(written(tmp_path / "other")) == {}
 
 
 def _broken(folder, name, was, now):

@@ -12,6 +12,7 @@ from driftmap.core.progress import phase
 from driftmap.core.seeds import child_seed
 from driftmap.recipes.similarity_options import AnalysisOptions
 from driftmap.recipes.steps.similarity.files import ERRORS, products_file
+from driftmap.recipes.steps.similarity.projected import projections_of
 from driftmap.recipes.steps.similarity.tables import write_tables
 from driftmap.results.baselines import Baseline, Beside
 from driftmap.results.pair_products import PairProducts
@@ -137,6 +138,7 @@ def _studied(
             random = _random_order(pairs.products, seed)
             beside = Beside(
                 baselines=(*known.baselines, *orders, random),
+                projections=projections_of(measured[name].step, pairs),
                 dot_error=measured[name].errors(),
                 flags=known.flags,
                 forced=known.forced,

@@ -6,9 +6,10 @@ from pathlib import Path
 from driftmap.families.tensor_names import place_of_name
 from driftmap.recipes.steps.similarity.analysing import Measured
 from driftmap.recipes.steps.similarity.files import products_file
+from driftmap.recipes.steps.similarity.projected import save_projections
 from driftmap.results.similarity_study import GRADIENTS
 from driftmap.store.files import sha256_of
-from driftmap.store.pair_json import import_pairs
+from driftmap.store.pair_json import import_pairs, import_projections
 from driftmap.store.pair_products import Pairs, save_pairs
 from driftmap.store.run_dir import RunDir
 
@@ -43,6 +44,7 @@ def import_step(
             file = made / products_file(name)
             file.parent.mkdir(exist_ok=True)
             save_pairs(file, one.products, one.truth)
+        save_projections(made, import_projections(folder))
 
     files = sorted(folder.rglob("*.json"))
     digests = {file.relative_to(folder).as_posix(): sha256_of(file) for file in files}
