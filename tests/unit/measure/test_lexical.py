@@ -131,6 +131,11 @@ class TestOrder:
         assert best_first(scores).tolist() == [[1, 3, 0, 2, 4]]
         assert best_first(scores, 2).tolist() == [[1, 3]]
 
+    def test_however_many_are_equal(self):
+        scores = np.tile([1.0, 2.0, 1.0], 400)[None]
+        expected = sorted(range(1200), key=lambda k: (-scores[0, k], k))
+        assert best_first(scores)[0].tolist() == expected
+
     def test_a_query_of_no_known_word_gets_the_first_originals(self):
         found = best_first(lexical_scores(CORPUS, ["xylophone"]), 3)
         assert found.tolist() == [[0, 1, 2]]
