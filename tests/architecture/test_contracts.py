@@ -31,7 +31,8 @@ def test_imports_point_down():
 
 
 @pytest.mark.parametrize(
-    "command", ["", "drift", "demo", "score", "report", "run", "clean", "data", "index"]
+    "command",
+    ["", "drift", "demo", "score", "report", "run", "clean", "data", "index", "merge"],
 )
 def test_help_starts_without_heavy_libraries(command):
     words = [w for w in (command, "--help") if w]
