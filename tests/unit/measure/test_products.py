@@ -15,8 +15,10 @@ from driftmap.measure.products import (
     QueryKeeper,
     Workload,
     all_pairs,
+    checks,
     ghost,
     kept_bytes,
+    pieces,
 )
 from driftmap.measure.products.checks import require_cosines, require_direction
 from driftmap.measure.products.pieces import products_of
@@ -26,6 +28,7 @@ from made_gradients import (
     batches_of,
     made_samples,
     signals_of,
+    true_gradient,
     true_products,
 )
 
@@ -264,12 +267,93 @@ def test_candidates_that_are_no_originals_are_refused():
     )
 
 
-def test_long_sums_keep_their_digits():
+def long_sum_error():
+    """Relative error of products of two million numbers."""
     random = torch.Generator().manual_seed(0)
-    left, right = torch.rand(2, 2, 2**20 + 3, generator=random)
+    left, right = torch.rand(2, 1, 2**21 + 3, generator=random)
     truth = left.double() @ right.double().T
-    error = (products_of(left, right) / truth - 1).abs().max()
-    assert error < 2e-7
+    return float((products_of(left, right) / truth - 1).abs().max())
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_step_on_an_original_changes_the_loss_by_their_product(way):
+    """`(L(W - e g(o)) - L(W + e g(o))) / 2e = -D`, for a loss linear in W."""
+    queries, originals = (
+        made_samples(2, seed=seed, dtype=torch.float64) for seed in (6, 7)
+    )
+    at = [t.name for t in TENSORS].index("q")
+    dot = products(queries, originals, way=way)[0][:, :, at]
+    weight = torch.zeros(TENSORS[at].shape, dtype=torch.float64)
+    for row, query in enumerate(queries):
+        for column, original in enumerate(originals):
+            step = torch.from_numpy(true_gradient(original, TENSORS[at])) * 1e-3
+            lower, upper = (
+                linear_loss(query, weight + sign * step) for sign in (-1, 1)
+            )
+            slope = (lower - upper) / 2e-3
+            assert slope == pytest.approx(-dot[row, column], rel=1e-9)
+
+
+def linear_loss(sample, weight):
+    """A loss whose gradient at the outputs of `q` is the sample's G."""
+    inputs, gradients = sample.values["q"]
+    return float(((inputs @ weight.T) * gradients).sum())
+
+
+def wrong(found, **how):
+    """Tensors that are not what they should be."""
+    dot, asked, energies, _ = found
+    names = []
+    for at, tensor in enumerate(TENSORS):
+        d, a, b = true_products(QUERIES, ORIGINALS, tensor, **how)
+        error = np.abs(dot[:, :, at] - d) / np.sqrt(np.outer(a, b))
+        norms = np.append(asked[:, at] / a, energies[:, at] / b)
+        if max(error.max(), np.abs(norms - 1).max()) > 2e-6:
+            names.append(tensor.name)
+    return names
+
+
+RULES = {"scale": 2.5, "unread": 3}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    ("broken", "hit"),
+    [
+        ({}, []),
+        ({"scale": 1.0}, ["tied", "positions"]),
+        ({"unread": None}, ["tied"]),
+    ],
+    ids=["nothing", "the scale left out", "the padding row counted"],
+)
+def test_each_rule_of_tables_is_guarded(way, broken, hit):
+    found = products(QUERIES, ORIGINALS, way=way, **(RULES | broken))
+    assert wrong(found, **RULES) == hit
+
+
+@pytest.mark.parametrize(
+    ("term", "hit"),
+    [("_rows_by_outer", ["tied"]), ("_rows_by_rows", ["tied", "positions"])],
+)
+def test_each_term_of_tables_is_guarded(monkeypatch, term, hit):
+    kept = getattr(ghost, term)
+    monkeypatch.setattr(ghost, term, lambda *given: 0 * kept(*given))
+    found = products(QUERIES, ORIGINALS, way="ghost", **RULES)
+    assert wrong(found, **RULES) == hit
+
+
+def test_adding_in_pieces_is_guarded(monkeypatch):
+    assert long_sum_error() < 2e-7
+    monkeypatch.setattr(pieces, "PIECE", 2**30)
+    assert long_sum_error() > 2e-7
+
+
+def test_the_rule_of_no_direction_is_guarded(monkeypatch):
+    monkeypatch.setattr(
+        checks, "noise_floor", lambda signal: torch.zeros(len(signal.sample_ids))
+    )
+    with pytest.raises(AssertionError):
+        test_what_rounding_leaves_of_nothing_has_no_direction()
 
 
 def joined(first, second):
