@@ -97,6 +97,9 @@ def test_an_original_on_top_of_many_queries_is_a_hub():
     assert hub.original == "o3"
     assert (hub.num_on_top, hub.num_wrong, hub.share) == (8, 7, 1)
     assert only(made, replace(FAST, hub_factor=8)).hubs == ()
+    once = measured([queries[:1]], [originals], np.array([0]), places((LAYOUT[0],)))
+    assert only(once).wrong[0].chosen == "o3"
+    assert only(once).hubs == ()
 
 
 def test_wrong_queries_name_what_was_chosen_instead():
