@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import replace
+from hashlib import blake2b
 
 from driftmap.core.places import TensorPlace
 from driftmap.render.wording import percent
@@ -230,13 +231,16 @@ def short_tensor(place: TensorPlace | str) -> str:
 
 
 def slug(*words: str) -> str:
-    """A file name for a figure.
+    """A file name for a figure; names in other scripts are told apart by a hash.
 
     >>> slug("depth", "Model generated")
     'depth_model_generated'
     """
     text = "_".join(words).lower()
-    return re.sub(r"[^a-z0-9]+", "_", text).strip("_")
+    name = re.sub(r"[^a-z0-9]+", "_", text).strip("_")
+    if text.isascii():
+        return name
+    return f"{name}_{blake2b(text.encode(), digest_size=4).hexdigest()}"
 
 
 def titled(name: str, of: SetStudy, num_sets: int) -> str:

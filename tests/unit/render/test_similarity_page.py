@@ -325,6 +325,14 @@ def test_sets_that_were_read_apart_stand_on_one_page():
     assert "[Generated: the full gradient finds the original" in said
 
 
+def test_sets_named_in_other_scripts_have_figures_of_their_own():
+    sets = tuple(replace(set_study(), name=name) for name in ("言い換え", "生成"))
+    made = study(measures=(MeasureStudy(name="gradients", study=retrieval(sets=sets)),))
+    names = [figure.name for figure in figures_of(similarity_page(made))]
+    assert len(set(names)) == len(names)
+    assert "60 言い換え queries" in text(made)
+
+
 def test_a_measure_among_the_baselines_is_named_once():
     made = set_study()
     other = reading(Unit(kind="baseline", name="activations"), 0.9, closeness=None)
