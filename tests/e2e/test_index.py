@@ -15,6 +15,8 @@ from driftmap.load.model import load_model
 from driftmap.load.source import ModelSource
 from driftmap.recipes.index_options import TokenOptions
 from driftmap.recipes.steps.index import reading
+from driftmap.recipes.steps.index.exact import ExactCosines
+from driftmap.recipes.steps.index.source import Source
 from driftmap.store.index.folder import Index
 from driftmap.store.index.rows import widened
 from gradient_oracles import autograd_gradients
@@ -75,7 +77,7 @@ def truth(place):
     model = loaded.model.double()
     held = []
     for name in ("queries.jsonl", "data.jsonl"):
-        source = reading.Source(
+        source = Source(
             data=str(place / name),
             columns={},
             num_samples=None,
@@ -190,6 +192,40 @@ class TestSearch:
         assert np.allclose([a["cosine"] for a in found], wanted.ravel(), atol=2e-5)
         told = json.loads((tmp_path / "search.json").read_text())
         assert set(told["tensors"]) == set(names)
+
+    def test_gaps_among_candidates_stay_gaps(self, place, truth):
+        loaded = load_model(ModelSource(model=str(place / "model"), device="cpu"))
+        index = Index(place / "index")
+        source = Source(
+            data=str(place / "queries.jsonl"),
+            columns={},
+            num_samples=None,
+            seed=0,
+            tokens=TokenOptions(),
+        )
+        names = [n for n in truth[0] if "mlp" in n]
+        measure = ExactCosines(
+            loaded=loaded,
+            index=index,
+            queries=reading.encode(loaded, source.read(), source.tokens).encoded,
+            places=tuple(
+                t.place for t in index.header.tensors if t.place.name in names
+            ),
+            weights=np.ones(len(names)),
+            batch_tokens=4096,
+        )
+        wanted = cosines(truth, names)
+        for candidates in (
+            [[-1, 9, -1, 5, 2], [-1, -1, -1, 7, -1]],
+            [[-1, -1, -1, -1, -1], [3, -1, -1, 0, -1]],
+            [[-1], [-1]],
+        ):
+            asked = np.array(candidates)
+            found = measure(asked)
+            assert np.array_equal(np.isnan(found), asked == -1)
+            rows = np.arange(2)[:, None]
+            there = asked != -1
+            assert np.allclose(found[there], wanted[rows, asked][there], atol=2e-5)
 
     def test_estimates_lie_within_their_errors(self, place, truth, tmp_path, capsys):
         code = search(place, f"--top={NUM}", "--no-exact", f"--out={tmp_path}")

@@ -65,16 +65,11 @@ class IndexAppend:
         Returns:
             What the index holds then.
         """
-        from driftmap.recipes.steps.index import reading
-        from driftmap.recipes.steps.index.model import (
-            model_of,
-            require_same_rule,
-            tokens_of,
-        )
+        from driftmap.recipes.steps.index.source import Source, tokens_of
         from driftmap.store.index.header import load_header
 
         settings = load_header(self.index).settings
-        source = reading.Source(
+        source = Source(
             data=self.data,
             columns=renamed(self.columns),
             num_samples=None,
@@ -82,8 +77,12 @@ class IndexAppend:
             tokens=tokens_of(settings, self.too_long),
         )
         found = source.read()
+
+        from driftmap.recipes.steps.index.model import model_of, require_same_rule
+        from driftmap.recipes.steps.index.reading import encode
+
         loaded = model_of(settings, self.model, self.index)
-        fed = reading.encode(loaded, found, source.tokens)
+        fed = encode(loaded, found, source.tokens)
         require_same_rule(settings, fed, self.index)
 
         from driftmap.recipes.steps.index.appending import append

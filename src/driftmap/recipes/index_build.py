@@ -69,12 +69,12 @@ class IndexBuild:
             What the index holds; with `--print-slurm` the script.
         """
         from driftmap.recipes.steps import submitting
-        from driftmap.recipes.steps.index import reading
+        from driftmap.recipes.steps.index.source import Source
 
         if self.engine.print_slurm:
             return submitting.slurm_script(self, "index build", self.engine)
 
-        source = reading.Source(
+        source = Source(
             data=self.data,
             columns=renamed(self.columns),
             num_samples=self.num_samples,
@@ -84,7 +84,7 @@ class IndexBuild:
         found = source.read()
         with phase("load the model"):
             from driftmap.load.model import load_model
-            from driftmap.recipes.steps.index import beginning, building
+            from driftmap.recipes.steps.index import beginning, building, reading
             from driftmap.recipes.steps.scoring import sharing
 
             where = sharing.engine_settings(self.engine, self.source)

@@ -41,10 +41,12 @@ class IndexCheck:
         Returns:
             What was checked.
         """
-        from driftmap.recipes.steps.index import checking
         from driftmap.store.index.folder import Index
 
         index = Index(self.index)
+
+        from driftmap.recipes.steps.index import checking
+
         num_bytes = checking.check_files(index)
         again = 0
         if self.recompute:

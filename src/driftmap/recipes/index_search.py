@@ -66,27 +66,25 @@ class IndexSearch:
         Returns:
             A table of the best samples of each query, and how exact it is.
         """
-        from driftmap.recipes.steps.index import reading
-        from driftmap.recipes.steps.index.model import (
-            model_of,
-            require_same_rule,
-            tokens_of,
-        )
+        from driftmap.recipes.steps.index.source import Source, tokens_of
         from driftmap.store.index.folder import Index
 
         index = Index(self.index)
         settings = index.header.settings
-        tokens = tokens_of(settings, self.too_long)
-        source = reading.Source(
+        source = Source(
             data=self.queries,
             columns=renamed(self.columns),
             num_samples=None,
             seed=0,
-            tokens=tokens,
+            tokens=tokens_of(settings, self.too_long),
         )
         found = source.read()
+
+        from driftmap.recipes.steps.index.model import model_of, require_same_rule
+        from driftmap.recipes.steps.index.reading import encode
+
         loaded = model_of(settings, self.model, self.index)
-        fed = reading.encode(loaded, found, tokens)
+        fed = encode(loaded, found, source.tokens)
         require_same_rule(settings, fed, self.index)
 
         from driftmap.recipes.steps.index import answering, searching

@@ -10,7 +10,8 @@ from driftmap.load.model import LoadedModel
 from driftmap.load.source import ModelSource
 from driftmap.recipes.steps.index.beginning import held
 from driftmap.recipes.steps.index.building import IndexWork, fill, part_of
-from driftmap.recipes.steps.index.reading import Fed, Source
+from driftmap.recipes.steps.index.reading import Fed
+from driftmap.recipes.steps.index.source import Source
 from driftmap.store.index.folder import require_whole
 from driftmap.store.index.header import load_header, save_header
 from driftmap.store.index.joining import require_new_ids, with_part

@@ -14,13 +14,14 @@ from driftmap.engine.work import EngineSettings, Shard
 from driftmap.load.model import LoadedModel, load_model
 from driftmap.load.source import ModelSource
 from driftmap.recipes.index_options import RowOptions
-from driftmap.recipes.steps.index.reading import Fed, Source, encode
+from driftmap.recipes.steps.index.reading import Fed, encode
 from driftmap.recipes.steps.index.sketching import (
     batched,
     rules_of,
     sketch,
     tensor_table,
 )
+from driftmap.recipes.steps.index.source import Source
 from driftmap.recipes.steps.similarity.narrow import told_deviation
 from driftmap.recipes.steps.threads import threads_for
 from driftmap.results.index import IndexHeader, IndexPart, IndexSettings, Span

@@ -74,4 +74,10 @@ class ExactCosines:
         chosen = [columns[name] for name in names]
         weights = np.zeros(len(columns))
         weights[chosen] = self.weights
-        return products.cosine(chosen, weights)
+        cosines = products.cosine(chosen, weights)
+        # Products come without the gaps among candidates; the last column is NONE.
+        table = np.full((len(sides.queries), len(sides.originals) + 1), np.nan)
+        query, column = np.nonzero(products.candidates != NONE)
+        there = products.candidates[query, column]
+        table[query, there] = cosines[query, column]
+        return np.take_along_axis(table, sides.candidates, axis=1)

@@ -3,7 +3,7 @@
 from driftmap.core.errors import DataError, StoreError
 from driftmap.core.progress import phase
 from driftmap.load.model import LoadedModel, load_model
-from driftmap.recipes.index_options import IndexModel, TokenOptions, TooLong
+from driftmap.recipes.index_options import IndexModel
 from driftmap.recipes.steps.index.reading import Fed
 from driftmap.results.index import IndexSettings
 
@@ -29,19 +29,6 @@ def model_of(settings: IndexSettings, asked: IndexModel, index: object) -> Loade
             "the model that it was built with by --model and --adapter"
         )
     return loaded
-
-
-def tokens_of(settings: IndexSettings, too_long: TooLong) -> TokenOptions:
-    """Say how samples become tokens for an index.
-
-    Args:
-        settings: What the index says of it.
-        too_long: What becomes of long samples now.
-    """
-    assert settings.template in (None, "tulu")
-    return TokenOptions(
-        template=settings.template, loss_on=settings.loss_on, too_long=too_long
-    )
 
 
 def require_same_rule(settings: IndexSettings, fed: Fed, index: object) -> None:

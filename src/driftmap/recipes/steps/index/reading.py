@@ -1,6 +1,6 @@
-"""Which samples are indexed or looked for, and as which tokens?"""
+"""As which tokens are samples indexed or looked for?"""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,44 +14,10 @@ from driftmap.load.paired_encoding import (
     encode_set,
     rule_sha256,
 )
-from driftmap.load.paired_sets import Taking, read_set
 from driftmap.load.templates import with_template
 from driftmap.recipes.index_options import TokenOptions
 from driftmap.results.index import IndexedSample
 from driftmap.results.samples import EncodedSample, Sample
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Source:
-    """Where samples come from; enough to read them again elsewhere.
-
-    Args:
-        data: As the user named it.
-        columns: The file's columns by the names that shapes know.
-        num_samples: How many are drawn; all by default.
-        seed: Decides which.
-        tokens: How they become tokens.
-    """
-
-    data: str
-    columns: Mapping[str, str]
-    num_samples: int | None
-    seed: int
-    tokens: TokenOptions
-
-    def read(self) -> Version:
-        """Read the samples.
-
-        Raises:
-            DataError: The source cannot be used.
-        """
-        taking = Taking(
-            num_samples=self.num_samples,
-            seed=self.seed,
-            loss_on=self.tokens.loss_on,
-            columns=self.columns,
-        )
-        return read_set(self.data, taking)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
