@@ -25,7 +25,8 @@ class RewordingOptions:
     (amount, in your currency); by default only tokens are shown."""
 
     price_out: float | None = None
-    """Price of a million tokens that the server writes (amount); the same."""
+    """Price of a million tokens that the server writes (amount, in your currency); by
+    default only tokens are shown."""
 
     def __post_init__(self) -> None:
         """Refuse what means nothing."""
