@@ -26,7 +26,7 @@ from driftmap.measure.products.ghost import (
     ghost_energies,
     ghost_products,
 )
-from driftmap.measure.products.pieces import product_of, products_of
+from driftmap.measure.products.pieces import product_of, products_of, square_sums
 from driftmap.measure.products.work import (
     Form,
     Products,
@@ -34,7 +34,7 @@ from driftmap.measure.products.work import (
     Workload,
     settled_form,
 )
-from driftmap.signals.assembled import STRETCH, squared_sums, stretches
+from driftmap.signals.assembled import STRETCH, stretches
 from driftmap.signals.gradients import (
     LookedUpRows,
     OuterProducts,
@@ -200,7 +200,7 @@ class QueryKeeper:
         for stretch in stretches(signal, _numbers(signal)):
             made = stretch.values
             self._make_room(kept, first + len(mine), math.prod(signal.shape), made)
-            total += squared_sums(made)
+            total += square_sums(made)
             part = slice(stretch.start, stretch.start + made.shape[1])
             for place, row in enumerate(mine.tolist(), start=first):
                 tile = kept.tiles[place // TILE_QUERIES]
@@ -222,7 +222,7 @@ def _met(
     asked = paired[kept.rows]
     for stretch in stretches(signal, _numbers(signal)):
         made = stretch.values
-        energies += squared_sums(made)
+        energies += square_sums(made)
         part = slice(stretch.start, stretch.start + made.shape[1])
         for number, tile in enumerate(kept.tiles):
             start = number * TILE_QUERIES

@@ -8,6 +8,8 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
+from driftmap.signals.assembled import squared_sums
+
 PIECE = 2**14
 """Products added within one float32 sum (count); 2^16 would still keep the promise."""
 
@@ -40,3 +42,15 @@ def product_of(
 ) -> Float64[Tensor, ""]:
     """Inner product of two."""
     return products_of(left[None], right[None])[0, 0]
+
+
+def square_sums(values: Float[Tensor, "sample weight"]) -> Float64[Tensor, " sample"]:
+    """Squared norm of each row; on a CPU without writing the squares down.
+
+    >>> square_sums(torch.tensor([[3.0, 4.0], [0.0, 1.0]]))
+    tensor([25.,  1.], dtype=torch.float64)
+    """
+    if values.device.type != "cpu":
+        return squared_sums(values)
+    sums = [sum(float(one @ one) for one in row.split(PIECE)) for row in values]
+    return torch.tensor(sums, dtype=torch.float64)
