@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from driftmap.core.errors import StoreError, UsageError
+from driftmap.recipes import similarity_options
 from driftmap.recipes.options import FREE
 
-_MAY_DIFFER = (*FREE, "engine")
+_MAY_DIFFER = (*FREE, *similarity_options.FREE, "engine")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,12 +2,12 @@
 
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from driftmap.core.progress import phase
 from driftmap.load.source import ModelSource
 from driftmap.recipes.engine_options import Engine, EngineOptions
-from driftmap.recipes.options import DATA, MODEL, RUN, renamed, require_at_least
+from driftmap.recipes.options import DATA, MODEL, RUN, renamed
 from driftmap.recipes.similarity_options import (
     FREE,
     REDOES,
@@ -17,6 +17,8 @@ from driftmap.recipes.similarity_options import (
     Candidates,
     ProductOptions,
     Products,
+    SampleOptions,
+    Samples,
 )
 
 
@@ -47,12 +49,7 @@ class Similarity:
     """Your files' columns by the names that driftmap knows, as in
     `prompt=question,response=answer` (pairs); by default they are recognised."""
 
-    num_samples: Annotated[int | None, DATA] = None
-    """Originals that are drawn, each with all its versions (count); by default all."""
-
-    too_long: Annotated[Literal["error", "drop", "keep"], DATA] = "error"
-    """What becomes of samples longer than the model's context: an `error` that lists
-    them, `drop` them, or `keep` them whole (name)."""
+    samples: Samples = field(default_factory=SampleOptions)
 
     products: Products = field(default_factory=ProductOptions)
 
@@ -72,11 +69,9 @@ class Similarity:
         """Refuse what would be refused after long work.
 
         Raises:
-            UsageError: Columns are no pairs, or there would be no sample.
+            UsageError: Columns are no pairs.
         """
         renamed(self.columns)
-        if self.num_samples is not None:
-            require_at_least("--num-samples", self.num_samples, 2)
 
     def run(self) -> Path | str:
         """Compare what is not compared yet.
@@ -93,8 +88,9 @@ class Similarity:
             return submitting.slurm_script(self, "similarity", self.engine)
         beside.require_beside(self.analysis.beside)
         taking = Taking(
-            num_samples=self.num_samples,
+            num_samples=self.samples.num_samples,
             seed=self.seed,
+            loss_on=self.samples.loss_on,
             columns=renamed(self.columns),
         )
         pairs = read_pairs(self.data, self.queries, taking)
@@ -109,7 +105,7 @@ class Similarity:
             products=self.products,
             candidates=self.candidates,
             analysis=self.analysis,
-            too_long=self.too_long,
+            samples=self.samples,
             engine=self.engine,
             source=self.source,
         )

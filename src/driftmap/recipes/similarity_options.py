@@ -8,6 +8,7 @@ from driftmap.core.errors import UsageError
 from driftmap.recipes.engine_options import FREE as ENGINE_FREE
 from driftmap.recipes.options import require_at_least, section
 
+SAMPLES = section("Data", 2)
 MEASURES = section("What is compared", 3)
 CANDIDATES = section("Candidates", 4)
 ANALYSIS = section("Analysis", 6)
@@ -32,6 +33,30 @@ REDOES = {
     "analysis.examples": ("report",),
 }
 """Settings that may change within a run, and the steps that are then done again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SampleOptions:
+    """Which samples are compared, and what of them counts."""
+
+    num_samples: int | None = None
+    """Originals that are drawn, each with all its versions (count); by default all."""
+
+    too_long: Literal["error", "drop", "keep"] = "error"
+    """What becomes of samples longer than the model's context: an `error` that lists
+    them, `drop` them, or `keep` them whole (name)."""
+
+    loss_on: Literal["answer", "all"] = "answer"
+    """Tokens whose loss is taken: those of the `answer`, or `all` but the first, for
+    conversations of several answers and running text (kind of tokens)."""
+
+    template: Literal["tulu"] | None = None
+    """Chat template to use (name); by default the tokenizer's own one."""
+
+    def __post_init__(self) -> None:
+        """Refuse counts that mean nothing."""
+        if self.num_samples is not None:
+            require_at_least("--num-samples", self.num_samples, 2)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,8 +162,12 @@ class CandidateOptions:
     (name)."""
 
     embeddings: str | None = None
-    """Model whose text embeddings are a baseline (folder, or name of a model that the
-    server of `--endpoint` has); by default none."""
+    """Model whose text embeddings are a baseline (folder or hub id of an encoder, or
+    with `--embeddings-endpoint` the server's name for it); by default none."""
+
+    embeddings_endpoint: str | None = None
+    """Address of a server that speaks OpenAI's protocol and embeds texts (URL); by
+    default texts are embedded here."""
 
     def __post_init__(self) -> None:
         """Refuse counts that mean nothing."""
@@ -147,6 +176,11 @@ class CandidateOptions:
             raise UsageError(
                 "--force-truth with --top-k 1 leaves the true original alone; give 2 "
                 "or more"
+            )
+        if self.embeddings_endpoint is not None and self.embeddings is None:
+            raise UsageError(
+                "--embeddings-endpoint: no model is named; give the server's name for "
+                "its model with --embeddings"
             )
         if self.force_truth and self.candidates == "all":
             raise UsageError(
@@ -190,6 +224,7 @@ class AnalysisOptions:
             )
 
 
+Samples = Annotated[SampleOptions, SAMPLES]
 Products = Annotated[ProductOptions, MEASURES]
 Candidates = Annotated[CandidateOptions, CANDIDATES]
 Analysis = Annotated[AnalysisOptions, ANALYSIS]

@@ -6,9 +6,10 @@ from pathlib import Path
 
 from driftmap.families.tensors import find_tensors
 from driftmap.load.model import LoadedModel
-from driftmap.load.paired_encoding import PairEncoding, TooLong, encode_pairs
+from driftmap.load.paired_encoding import PairEncoding, encode_pairs
 from driftmap.load.paired_sets import PairedSets
 from driftmap.load.source import ModelSource
+from driftmap.load.templates import with_template
 from driftmap.recipes.engine_options import EngineOptions
 from driftmap.recipes.similarity_options import (
     FREE,
@@ -16,10 +17,12 @@ from driftmap.recipes.similarity_options import (
     AnalysisOptions,
     CandidateOptions,
     ProductOptions,
+    SampleOptions,
 )
 from driftmap.recipes.steps import bench
 from driftmap.recipes.steps.similarity.activations import activation_step
 from driftmap.recipes.steps.similarity.analysing import Known, Measured
+from driftmap.recipes.steps.similarity.baselines import embeddings
 from driftmap.recipes.steps.similarity.choosing import choose_candidates
 from driftmap.recipes.steps.similarity.compared import Compared
 from driftmap.recipes.steps.similarity.concluding import conclude
@@ -38,7 +41,7 @@ class SimilarityPlan:
         products: What samples are compared by.
         candidates: Which originals each query is compared with.
         analysis: What is made of the products.
-        too_long: What becomes of samples that do not fit.
+        samples: What of the samples counts.
         engine: Where gradients are compared.
         source: The model, as other processes load it.
     """
@@ -46,7 +49,7 @@ class SimilarityPlan:
     products: ProductOptions
     candidates: CandidateOptions
     analysis: AnalysisOptions
-    too_long: TooLong
+    samples: SampleOptions
     engine: EngineOptions
     source: ModelSource
 
@@ -68,8 +71,13 @@ def carry_out(
     Returns:
         The report; with `--partition` the run folder.
     """
-    how = PairEncoding(max_length=loaded.context_length, too_long=plan.too_long)
-    encoded = encode_pairs(pairs, loaded.tokenizer, how)
+    how = PairEncoding(
+        max_length=loaded.context_length,
+        too_long=plan.samples.too_long,
+        loss_on=plan.samples.loss_on,
+    )
+    tokenizer = with_template(loaded.tokenizer, plan.samples.template)
+    encoded = encode_pairs(pairs, tokenizer, how)
     num_tensors = sum(len(rule.places) for rule in find_tensors(loaded.model))
     chosen = choose_candidates(encoded, plan.candidates, num_tensors)
     out = Path(str(settings["out"]))
@@ -83,7 +91,10 @@ def carry_out(
             batch_tokens=plan.products.batch_tokens,
         )
         known = Known(
-            baselines=(chosen.lexical,),
+            baselines=(
+                chosen.lexical,
+                *embeddings(study.run, encoded, chosen.candidates, plan.candidates),
+            ),
             flags=flags_of(encoded),
             forced=chosen.forced,
         )

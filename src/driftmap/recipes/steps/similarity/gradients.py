@@ -12,7 +12,7 @@ from jaxtyping import Float64, Int64
 
 from driftmap.capture.memory import default_budget
 from driftmap.core.errors import UsageError
-from driftmap.core.places import TensorPlace
+from driftmap.core.places import PARTS, TensorPlace
 from driftmap.core.progress import say
 from driftmap.core.units import format_count
 from driftmap.engine.shards import CHUNK
@@ -240,7 +240,7 @@ def chosen_rules(loaded: LoadedModel, only: Sequence[str]) -> tuple[TensorRule, 
         return rules
 
     def wanted(place: TensorPlace) -> bool:
-        return any(one == place.part or one in place.name for one in only)
+        return any(_names(one, place) for one in only)
 
     chosen = choose_tensors(rules, wanted)
     if not chosen:
@@ -250,6 +250,11 @@ def chosen_rules(loaded: LoadedModel, only: Sequence[str]) -> tuple[TensorRule, 
             f"{', '.join(parts)}"
         )
     return chosen
+
+
+def _names(one: str, place: TensorPlace) -> bool:
+    """A word that is a part names that part alone: `o` is in nearly every name."""
+    return one == place.part if one in PARTS else one in place.name
 
 
 def _empty_work(
