@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from driftmap.core.places import TensorPlace
+from driftmap.results.oddities import EnergyShares, HubOriginal, OddQuery
 from driftmap.results.retrieval_reading import Contrast, Reading, Score, Unit
 from driftmap.results.selection import ProjectionPoint, SelectionPath, TieRule
-from driftmap.results.oddities import EnergyShares, HubOriginal, OddQuery
 from driftmap.results.statistics import Caution
 
 TopTies = Literal["share", "first"]
