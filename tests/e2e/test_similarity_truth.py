@@ -19,6 +19,15 @@ FACTS = DATA / "counterfact_easyedit/counterfact_first_100_rome_shape.json"
 pytestmark = pytest.mark.slow
 
 
+def test_the_demo_asks_it_too(organism, tmp_path, monkeypatch):
+    monkeypatch.setattr(pages, "save_pictures", lambda _figures, _folder: None)
+    monkeypatch.setenv("DRIFTMAP_CACHE", str(organism.folder.parent))
+    out = tmp_path / "run"
+    words = ["demo", "--question=similarity", "--num-samples=12", f"--out={out}"]
+    assert main(words) == 0
+    assert "12 reworded queries" in (out / "report.txt").read_text()
+
+
 def study(words, out):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pages, "save_pictures", lambda _figures, _folder: None)

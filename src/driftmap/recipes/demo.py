@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from driftmap.load.source import ModelSource
 from driftmap.recipes.drift import Drift
@@ -12,6 +13,8 @@ from driftmap.recipes.options import (
     ScoringOptions,
     TestingOptions,
 )
+from driftmap.recipes.similarity import Similarity
+from driftmap.recipes.similarity_options import SampleOptions
 from driftmap.tune.settings import TuningSettings
 
 
@@ -21,8 +24,14 @@ class Demo:
 
     The model knows facts, answers harmless requests and refuses harmful ones. It is
     fine-tuned on harmless requests alone, and the report says whether the weights
-    behind refusal drifted more than others. No download, no GPU, a few minutes.
+    behind refusal drifted more than others. With `--question similarity` the report
+    says which of its layers recognise requests in other words. No download, no GPU, a
+    few minutes.
     """
+
+    question: Literal["drift", "similarity"] = "drift"
+    """What is asked of the model, as `driftmap drift` and `driftmap similarity` ask it
+    (name)."""
 
     seed: int = 0
     """Seed of the world, the model and the study (integer)."""
@@ -31,10 +40,10 @@ class Demo:
     """Fine-tuning runs (count); fewer than 3 allow no verdict."""
 
     num_samples: int = 64
-    """Samples drawn from each data set for scoring (count)."""
+    """Samples drawn from each data set for scoring, or originals compared (count)."""
 
-    out: Path = Path("runs/demo")
-    """Run folder (path)."""
+    out: Path | None = None
+    """Run folder (path); by default `runs/demo` or `runs/demo-similarity`."""
 
     def run(self) -> Path:
         """Make the organism, unless it is cached, and study it.
@@ -45,6 +54,8 @@ class Demo:
         from driftmap.recipes.steps.organism import make_organism
 
         organism = make_organism(self.seed)
+        if self.question == "similarity":
+            return self._similarity(str(organism.aligned))
         data = {name: str(path) for name, path in organism.data.items()}
         return self._study(str(organism.aligned), data).run()
 
@@ -72,5 +83,19 @@ class Demo:
             ),
             testing=TestingOptions(seeds=self.seeds),
             seed=self.seed,
-            out=self.out,
+            out=self.out or Path("runs/demo"),
         )
+
+    def _similarity(self, model: str) -> Path:
+        from driftmap.recipes.steps.paired_world import make_pairs
+
+        pairs = make_pairs(self.seed)
+        study = Similarity(
+            source=ModelSource(model=model, device="cpu"),
+            data=str(pairs["originals"]),
+            queries=(str(pairs["reworded"]), str(pairs["paraphrased"])),
+            samples=SampleOptions(num_samples=self.num_samples),
+            seed=self.seed,
+            out=self.out or Path("runs/demo-similarity"),
+        )
+        return Path(study.run())
