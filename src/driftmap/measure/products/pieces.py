@@ -52,5 +52,16 @@ def square_sums(values: Float[Tensor, "sample weight"]) -> Float64[Tensor, " sam
     """
     if values.device.type != "cpu":
         return squared_sums(values)
-    sums = [sum(float(one @ one) for one in row.split(PIECE)) for row in values]
-    return torch.tensor(sums, dtype=torch.float64)
+    whole = values.shape[1] - values.shape[1] % PIECE
+    total = values.new_zeros(len(values), dtype=torch.float64)
+    if whole:
+        pieces = values[:, :whole].reshape(-1, PIECE)
+        total += _with_themselves(pieces).reshape(len(values), -1).sum(dim=1)
+    if whole < values.shape[1]:
+        total += _with_themselves(values[:, whole:])
+    return total
+
+
+def _with_themselves(rows: Float[Tensor, "row piece"]) -> Float64[Tensor, " row"]:
+    """Inner product of each row with itself, all in one call."""
+    return torch.bmm(rows[:, None], rows[:, :, None]).double()[:, 0, 0]
