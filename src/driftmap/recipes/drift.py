@@ -7,7 +7,7 @@ from typing import Annotated
 from driftmap.core.progress import phase
 from driftmap.core.scratch import require_scratch
 from driftmap.load.source import ModelSource
-from driftmap.recipes import options, required, trial
+from driftmap.recipes import engine_options, options, required, trial
 from driftmap.recipes.options import DATA, RUN
 from driftmap.recipes.steps.together import in_several_processes
 from driftmap.tune.settings import TuningSettings
@@ -51,10 +51,10 @@ class Drift:
     testing: options.Testing = field(default_factory=options.TestingOptions)
     elsewhere: options.Elsewhere = field(default_factory=options.ElsewhereOptions)
     output: options.Output = field(default_factory=options.OutputOptions)
+    engine: engine_options.Engine = field(default_factory=engine_options.EngineOptions)
 
     seed: Annotated[int, RUN] = 0
-    """The one seed behind every draw: samples, groups, adapters, data order
-    (integer)."""
+    """The one seed of every draw: samples, groups, adapters, data order (integer)."""
 
     quick: Annotated[bool, RUN] = False
     """A trial: caps samples and steps, and gives no verdict (yes or no)."""
@@ -63,28 +63,26 @@ class Drift:
     """Run folder; one with the same settings is resumed (path)."""
 
     until: Annotated[options.Phase, RUN] = "report"
-    """Last phase to run (phase); the same command with a later one goes on from
-    there."""
+    """Last phase to run (phase); the same command with a later one goes on."""
 
     def __post_init__(self) -> None:
         """Refuse at once what would be refused after long work."""
         options.renamed(self.columns)
         named = (self.behaviour, self.utility, self.tune_on)
-        required.require_study(self.source, named, self._plan())
+        required.require_study(self.source, named, self._plan(), self.engine)
 
     @in_several_processes
-    def run(self) -> Path:
+    def run(self) -> Path | str:
         """Run all phases that are not done yet.
 
         Returns:
-            The report, or the run folder where `until` stops before it.
+            The report; with `until` the run folder, with `--print-slurm` the script.
         """
-        from driftmap.recipes.steps import beforehand, rows
+        from driftmap.recipes.steps import beforehand, rows, submitting
 
-        recipe = self
-        if self.quick:
-            scoring, evaluation = trial.capped(self.scoring, self.evaluation)
-            recipe = replace(self, scoring=scoring, evaluation=evaluation)
+        if self.engine.print_slurm:
+            return submitting.slurm_script(self, "drift", self.engine)
+        recipe = trial.capped_recipe(self) if self.quick else self
         sources = rows.Sources(
             behaviour=self.behaviour,
             utility=self.utility,
@@ -100,10 +98,12 @@ class Drift:
         beforehand.require_folder(asdict(recipe), "drift", options.MAY_CHANGE)
         with phase("load the model"):
             from driftmap.load.model import load_model
-            from driftmap.recipes.steps import studying
+            from driftmap.recipes.steps.scoring import shared_halves
+            from driftmap.recipes.steps.studying import carry_out
 
+            shared = shared_halves.planned_halves(self.source, self.engine, self.out)
             loaded = load_model(self.source)
-        return studying.carry_out(loaded, read, runs, recipe._plan(), asdict(recipe))
+        return carry_out(loaded, read, runs, recipe._plan(), asdict(recipe), shared)
 
     def _plan(self) -> options.StudyPlan:
         return options.StudyPlan(

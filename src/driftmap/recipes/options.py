@@ -44,6 +44,7 @@ FREE = (
     "until",
     "out",
     "output",
+    "engine",
     "source.device",
     "source.device_map",
     "scoring.score_batch_size",

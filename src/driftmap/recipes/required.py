@@ -2,9 +2,11 @@
 
 from driftmap.core.errors import UsageError
 from driftmap.load.source import ModelSource
+from driftmap.recipes.engine_options import EngineOptions
 from driftmap.recipes.options import (
     ElsewhereOptions,
     EvaluationOptions,
+    ScoringOptions,
     StudyPlan,
 )
 from driftmap.recipes.picking_options import require_contrast
@@ -14,6 +16,7 @@ def require_study(
     source: ModelSource,
     named: tuple[str | None, str | None, str | None],
     plan: StudyPlan,
+    engine: EngineOptions,
 ) -> None:
     """Refuse a drift study that cannot be carried out, before any work.
 
@@ -21,10 +24,12 @@ def require_study(
         source: The model.
         named: Behaviour, utility and what to tune on.
         plan: What is done.
+        engine: Where samples are scored.
 
     Raises:
         UsageError: Something is missing, or two options contradict each other.
     """
+    require_whole_study(engine, source, plan.scoring)
     elsewhere = plan.elsewhere
     is_tuned_elsewhere = bool(elsewhere.checkpoints)
     require_tunable(source, is_tuned_elsewhere=is_tuned_elsewhere)
@@ -37,6 +42,27 @@ def require_study(
         is_chosen_here=elsewhere.groups is None,
         is_tuned_here=not is_tuned_elsewhere,
     )
+
+
+def require_whole_study(
+    engine: EngineOptions, source: ModelSource, scoring: ScoringOptions
+) -> None:
+    """Refuse a part of a study, and workers that would have nothing to do.
+
+    Raises:
+        UsageError: A part is asked for, or a score that reads no sample is shared.
+    """
+    if engine.part is not None:
+        raise UsageError(
+            "--partition works on a part of the samples, and a drift study tunes on "
+            "all of them; use --workers or --engine ray, or divide `driftmap score`"
+        )
+    engine.require_alone(source.device_map)
+    if engine.is_shared and not scoring.reads_samples:
+        raise UsageError(
+            f"--score {scoring.score} reads no sample, so that there is nothing to "
+            "share; leave out --workers and --engine"
+        )
 
 
 def require_sources(

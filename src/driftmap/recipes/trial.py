@@ -1,6 +1,7 @@
 """What does `--quick` cap, so that one sees soon whether a study works at all?"""
 
-from dataclasses import replace
+from dataclasses import Field, replace
+from typing import ClassVar, Protocol, TypeVar, runtime_checkable
 
 from driftmap.recipes.options import EvaluationOptions, ScoringOptions
 from driftmap.tune.schedule import total_steps
@@ -10,6 +11,32 @@ TRIAL_SAMPLES = 16
 TRIAL_TOKENS = 16
 TRIAL_STEPS = 20
 """What a trial run is capped to."""
+
+
+@runtime_checkable
+class Scoring(Protocol):
+    """What is needed of a recipe that scores samples and asks the model."""
+
+    __dataclass_fields__: ClassVar[dict[str, Field[object]]]
+
+    @property
+    def scoring(self) -> ScoringOptions:
+        """How weights are scored."""
+        ...
+
+    @property
+    def evaluation(self) -> EvaluationOptions:
+        """What the model is asked."""
+        ...
+
+
+Recipe = TypeVar("Recipe", bound=Scoring)
+
+
+def capped_recipe(recipe: Recipe) -> Recipe:
+    """The same recipe, which scores and asks as little as a trial does."""
+    scoring, evaluation = capped(recipe.scoring, recipe.evaluation)
+    return replace(recipe, scoring=scoring, evaluation=evaluation)
 
 
 def capped(

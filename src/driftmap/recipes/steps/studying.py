@@ -18,6 +18,7 @@ from driftmap.recipes.steps.needs import foreseen
 from driftmap.recipes.steps.pages import REPORT
 from driftmap.recipes.steps.rows import StudyRows
 from driftmap.recipes.steps.scoring.kept import ScorePlaces
+from driftmap.recipes.steps.scoring.shared_halves import SharingHalves
 from driftmap.recipes.steps.tuning import foreign as foreign_checkpoints
 from driftmap.recipes.steps.tuning import freezing, merging, training
 from driftmap.recipes.steps.tuning.starting import start_of_training
@@ -30,6 +31,7 @@ def carry_out(
     elsewhere: Sequence[TrainingRun],
     plan: StudyPlan,
     settings: Mapping[str, object],
+    sharing: SharingHalves | None = None,
 ) -> Path:
     """Do all phases that are not done yet.
 
@@ -39,6 +41,7 @@ def carry_out(
         elsewhere: Training runs that take the place of tuning, if any.
         plan: What is done, and how far.
         settings: The resolved recipe, with its `out` and `seed`.
+        sharing: Where samples are scored; None for this process alone.
 
     Returns:
         The report, or the run folder where the plan stops before it.
@@ -52,15 +55,22 @@ def carry_out(
     out = Path(str(settings["out"]))
     with bench.opened(loaded, out, settings, "drift", FREE, REDOES) as study:
         study.run.note_inputs(read.sources())
-        foreseen.require_room(study, encoded, plan)
-        return _phases(study, encoded, elsewhere, plan)
+        here = encoded if sharing is None else replace(encoded, scored=None)
+        foreseen.require_room(study, here, plan)
+        return _phases(study, encoded, elsewhere, plan, sharing)
 
 
 def _phases(
-    study: Study, data: StudyData, elsewhere: Sequence[TrainingRun], plan: StudyPlan
+    study: Study,
+    data: StudyData,
+    elsewhere: Sequence[TrainingRun],
+    plan: StudyPlan,
+    sharing: SharingHalves | None,
 ) -> Path:
     mobile = _mobile(study, plan, elsewhere)
-    chosen = _groups(study, data, plan, mobile)
+    chosen = _groups(study, data, plan, mobile, sharing)
+    if sharing is not None:
+        sharing.finish()
     if plan.until == "groups":
         return study.run.path
     with start_of_training(study, plan.lora):
@@ -106,12 +116,18 @@ def _mobile(
 
 
 def _groups(
-    study: Study, data: StudyData, plan: StudyPlan, mobile: Sequence[Site]
+    study: Study,
+    data: StudyData,
+    plan: StudyPlan,
+    mobile: Sequence[Site],
+    sharing: SharingHalves | None,
 ) -> StepOutcome:
     if plan.elsewhere.groups is not None:
         return foreign_groups.groups_step(study, plan.elsewhere.groups, mobile)
     assert data.scored is not None, "nothing to score, and no groups"
-    places = ScorePlaces(keep=plan.output.keep, scratch=plan.output.scratch)
+    places = ScorePlaces(
+        keep=plan.output.keep, scratch=plan.output.scratch, sharing=sharing
+    )
     return choosing.group_step(
         study, data.scored, plan.scoring, plan.groups, mobile, places
     )

@@ -14,6 +14,7 @@ from typing import ClassVar, Protocol, TypeVar, cast, runtime_checkable
 from driftmap.core.errors import UsageError
 from driftmap.core.launch import Launch, UnheardError, launched
 from driftmap.load.source import ModelSource
+from driftmap.recipes.engine_options import EngineOptions
 from driftmap.tune.settings import TuningSettings
 
 
@@ -35,9 +36,12 @@ class Tuning(Protocol):
 
 
 Recipe = TypeVar("Recipe", bound=Tuning)
+Made = TypeVar("Made")
 
 
-def in_several_processes(run: Callable[[Recipe], Path]) -> Callable[[Recipe], Path]:
+def in_several_processes(
+    run: Callable[[Recipe], Made],
+) -> Callable[[Recipe], Made | Path]:
     """Let the first of several processes run a recipe, and the others help it.
 
     Args:
@@ -48,7 +52,7 @@ def in_several_processes(run: Callable[[Recipe], Path]) -> Callable[[Recipe], Pa
     """
 
     @wraps(run)
-    def led(recipe: Recipe) -> Path:
+    def led(recipe: Recipe) -> Made | Path:
         with launched() as launch:
             if launch.is_alone:
                 return run(recipe)
@@ -83,11 +87,14 @@ def require_processes(source: ModelSource, tuning: TuningSettings, size: int) ->
     require_even_shares(tuning, size)
 
 
-def _together(recipe: Recipe, run: Callable[[Recipe], Path], launch: Launch) -> Path:
+def _together(
+    recipe: Recipe, run: Callable[[Recipe], Made], launch: Launch
+) -> Made | Path:
     from driftmap.tune.crew import gathered
     from driftmap.tune.sharded import require_shardable
 
     tuning = _tuning(recipe)
+    _require_undivided(recipe, launch.size)
     require_processes(recipe.source, tuning, launch.size)
     if launch.is_sharded:
         require_shardable(tuning)
@@ -97,6 +104,17 @@ def _together(recipe: Recipe, run: Callable[[Recipe], Path], launch: Launch) -> 
             return run(recipe)
         _help(recipe.source)
         return recipe.out
+
+
+def _require_undivided(recipe: Tuning, size: int) -> None:
+    """Refuse workers of several processes: each would ask for a device of its own."""
+    values = (getattr(recipe, part.name) for part in fields(recipe))
+    if any(isinstance(value, EngineOptions) and value.is_shared for value in values):
+        raise UsageError(
+            f"--workers and --engine start processes that score, and {size} processes "
+            "that tune are started already; leave them out, or start one process "
+            "with --until groups first"
+        )
 
 
 def _tuning(recipe: Tuning) -> TuningSettings:

@@ -24,6 +24,7 @@ from driftmap.recipes.steps.groups.taking import Choice, Chosen
 from driftmap.recipes.steps.needs.remedies import for_scoring
 from driftmap.recipes.steps.scoring.halves import OfMatrix
 from driftmap.recipes.steps.scoring.kept import (
+    ALONE,
     ScorePlaces,
     keep_scores,
     scores_inputs,
@@ -33,8 +34,6 @@ from driftmap.results.groups import GroupOrigin, WeightGroup
 from driftmap.results.rules import DECLARED
 from driftmap.store.steps import StepOutcome
 
-_IN_MEMORY = ScorePlaces()
-
 
 def group_step(
     study: Study,
@@ -42,7 +41,7 @@ def group_step(
     scoring: ScoringOptions,
     groups: GroupOptions,
     mobile: Sequence[Site],
-    places: ScorePlaces = _IN_MEMORY,
+    places: ScorePlaces = ALONE,
 ) -> StepOutcome:
     """Score both data sets, or read their kept scores, and write the groups, once.
 
@@ -52,7 +51,8 @@ def group_step(
         scoring: How weights are scored.
         groups: Which shares are taken.
         mobile: Matrices that tuning can move; only there is a control drawn.
-        places: Where scores may go; by default they never reach the run folder.
+        places: Where scores are made and may go; by default they never reach the run
+            folder.
     """
     identity = study.loaded.identity
     inputs = {
@@ -63,7 +63,7 @@ def group_step(
     }
     require_scratch(places.scratch)
     clear_leftovers(study.run.path, places.scratch)
-    kept = keep_scores(study, data, scoring) if places.keep else None
+    kept = keep_scores(study, data, scoring, places) if places.keep else None
 
     def make(folder: Path) -> None:
         with (

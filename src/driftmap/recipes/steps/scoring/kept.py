@@ -4,7 +4,7 @@ Kept scores are a step of their own. They depend on the model and the samples an
 on any share, so that other groups of them need no pass over the data.
 """
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,8 +19,14 @@ from driftmap.recipes.steps.scoring.halves import (
     read_halves,
     score_halves,
 )
-from driftmap.recipes.steps.scoring.kinds import join_of, measure_of, score_inputs
+from driftmap.recipes.steps.scoring.kinds import (
+    Measure,
+    join_of,
+    measure_of,
+    score_inputs,
+)
 from driftmap.recipes.steps.scoring.passes import Spill
+from driftmap.recipes.steps.scoring.shared_halves import HalvesWork, SharingHalves
 from driftmap.signals.scores import HalfScores
 from driftmap.store.scores import writing_halves
 from driftmap.store.steps import StepOutcome
@@ -31,15 +37,21 @@ STEP = "scores"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScorePlaces:
-    """Where scores may go on their way to groups.
+    """Where scores are made, and where they may go on their way to groups.
 
     Args:
         keep: Whether they stay in the run folder.
         scratch: Folder for temporary files that the user chose, if any.
+        sharing: Where the samples are read; None for this process alone.
     """
 
     keep: bool = False
     scratch: Path | None = None
+    sharing: SharingHalves | None = None
+
+
+ALONE = ScorePlaces()
+"""In this process; scores never reach the run folder."""
 
 
 def scores_inputs(
@@ -62,7 +74,10 @@ def scores_inputs(
 
 
 def keep_scores(
-    study: Study, data: ScoringData, scoring: ScoringOptions
+    study: Study,
+    data: ScoringData,
+    scoring: ScoringOptions,
+    places: ScorePlaces = ALONE,
 ) -> StepOutcome:
     """Keep the scores of both data sets, `scores/NAME.safetensors`, once."""
     inputs = scores_inputs(study, data, scoring)
@@ -70,13 +85,13 @@ def keep_scores(
 
     def make(folder: Path) -> None:
         measure = measure_of(study, scoring)
-        for name, samples in _sets(data).items():
+        for name in _sets(data):
             file = folder / _file(name)
             with (
                 explained("scoring", for_scoring(scoring)),
                 writing_halves(file, sites, inputs) as write,
             ):
-                scores = score_halves(study.loaded, [samples], scoring, measure)
+                scores = _scored(study, data, scoring, places, measure, (name,))
                 for site, (halves,) in scores:
                     assert isinstance(halves, HalfScores), "no sample, no halves"
                     write(site, plain_halves(halves))
@@ -106,15 +121,37 @@ def scores_of_both(
     inputs = scores_inputs(study, data, scoring)
     found = kept or study.run.find(STEP, inputs)
     if found is None:
-        both = tuple(_sets(data).values())
-        spill = Spill(run=study.run.path, chosen=places.scratch)
-        measure = measure_of(study, scoring)
-        yield from score_halves(study.loaded, both, scoring, measure, spill)
+        measure, both = measure_of(study, scoring), tuple(_sets(data))
+        yield from _scored(study, data, scoring, places, measure, both)
         return
     join = join_of(scoring)
     files = [found.path(_file(name)) for name in _sets(data)]
     for site in study.loaded.layout.sites:
         yield site, tuple(read_halves(file, site, join) for file in files)
+
+
+def _scored(
+    study: Study,
+    data: ScoringData,
+    scoring: ScoringOptions,
+    places: ScorePlaces,
+    measure: Measure,
+    names: Sequence[str],
+) -> Generator[OfMatrix, None, None]:
+    sets, sharing = _sets(data), places.sharing
+    if sharing is None:
+        asked = [sets[name] for name in names]
+        spill = Spill(run=study.run.path, chosen=places.scratch)
+        yield from score_halves(study.loaded, asked, scoring, measure, spill)
+        return
+    work = HalvesWork(
+        source=sharing.source,
+        sets=sets,
+        scoring=scoring,
+        inputs=scores_inputs(study, data, scoring),
+        num_sharing=sharing.options.workers or 1,
+    )
+    yield from sharing.scores(study.loaded, work, measure, names)
 
 
 def _sets(data: ScoringData) -> dict[str, Encoded]:

@@ -41,7 +41,7 @@ from driftmap.signals.units import Grain
 from driftmap.store.files import explaining
 from driftmap.store.fold_states import find_sums, open_sums, save_sums
 
-_WEIGHTS, _UNITS = "weights", "units"
+WEIGHTS, _UNITS = "weights", "units"
 """Files of sums for the scores of weights, and of units beside them."""
 
 
@@ -79,14 +79,14 @@ class Sharing:
         """
         assert isinstance(measure, FromSamples), "a score without samples is not shared"
         folders = self.make(loaded, work)
-        where = [find_sums(folder, _WEIGHTS) for folder in folders]
+        where = [find_sums(folder, WEIGHTS) for folder in folders]
         beside_where = [find_sums(folder, _UNITS) for folder in folders]
         for sites in plan_whole(loaded, Floats(), work.scoring):
             for fold in beside.folds if beside else ():
-                terms = fold.result(_merged(fold, sites, beside_where))
+                terms = fold.result(merged(fold, sites, beside_where))
                 assert beside is not None, "it has folds"
                 beside.terms |= terms
-            scores = measure.whole.result(_merged(measure.whole, sites, where))
+            scores = measure.whole.result(merged(measure.whole, sites, where))
             yield scores
             scores.clear()
 
@@ -109,32 +109,13 @@ class Sharing:
             num_samples=len(work.encoded),
             partition=self.options.part,
         )
-        self._require_room(loaded, work)
+        shards = shards_of(len(work.encoded), self.options.part)
+        require_disk(self.run, shards, loaded, work)
         done_by: ShardWork = work
         if settings.engine == "local" and settings.workers is None:
             done_by = _Here(loaded=loaded, work=work)
         with explaining(self.run):
             return make_part(done_by, part, self.run, settings)
-
-    def _require_room(self, loaded: LoadedModel, work: "ScoreWork") -> None:
-        """Refuse a disk that cannot hold the sums of all shards.
-
-        Raises:
-            StoreError: There is too little room.
-        """
-        measure = planned_measure(loaded, work.scoring)
-        assert isinstance(measure, FromSamples), "a score without samples is not shared"
-        shards = shards_of(len(work.encoded), self.options.part)
-        left = sum(not (self.run / FOLDER / shard.name).exists() for shard in shards)
-        of_one = sum(map(measure.whole.num_bytes, loaded.layout.sites))
-        free = free_disk(self.run)
-        if left * of_one > free:
-            raise StoreError(
-                f"{self.run}: {left} shards of sums take {format_bytes(left * of_one)} "
-                f"there and {format_bytes(free)} are free; choose an --out on a larger "
-                "disk, or leave out --workers, --engine and --partition",
-                topic="disk",
-            )
 
     @property
     def is_part(self) -> bool:
@@ -157,6 +138,7 @@ class ScoreWork:
         grain: Which units are scored beside them.
         inputs: All that the sums depend on, plain.
         num_sharing: Workers that share this machine's memory (count).
+        by_halves: Whether sums of even and odd samples are kept apart.
     """
 
     source: ModelSource
@@ -165,6 +147,7 @@ class ScoreWork:
     grain: Grain
     inputs: Mapping[str, object]
     num_sharing: int = 1
+    by_halves: bool = False
 
     def open(self) -> ShardMaker:
         """Load the model."""
@@ -201,7 +184,8 @@ class Adder:
         scoring = _with_share_of_memory(loaded, work)
         measure = planned_measure(loaded, scoring)
         assert isinstance(measure, FromSamples), "a score without samples is not shared"
-        folds: dict[str, Fold[Any, Any]] = {_WEIGHTS: Unfinished(measure.whole)}
+        fold = measure.halves if work.by_halves else measure.whole
+        folds: dict[str, Fold[Any, Any]] = {WEIGHTS: Unfinished(fold)}
         if work.grain != "weight":
             num_samples, sites = len(work.encoded), loaded.layout.sites
             beside = UnitsBeside(sites, work.grain, scoring, num_samples)
@@ -209,7 +193,7 @@ class Adder:
                 folds[_UNITS] = Unfinished(beside.effects)
         with threads_for(loaded.identity):
             batches = _batches(loaded, work, shard)
-            for number, sites in enumerate(plan_whole(loaded, measure.whole, scoring)):
+            for number, sites in enumerate(plan_whole(loaded, fold, scoring)):
                 memory = sum(f.num_bytes(s) for f in folds.values() for s in sites)
                 sums = run_folds(
                     loaded.model,
@@ -231,6 +215,35 @@ def planned(source: ModelSource, options: EngineOptions, run: Path) -> Sharing |
     if options.is_shared or (run / FOLDER).is_dir():
         return Sharing(source=source, options=options, run=run)
     return None
+
+
+def require_disk(
+    run: Path, shards: Sequence[Shard], loaded: LoadedModel, work: ScoreWork
+) -> None:
+    """Refuse a disk that cannot hold the sums of all shards.
+
+    Args:
+        run: The run folder.
+        shards: All of them; those that are there already take no more.
+        loaded: The model.
+        work: What is added up.
+
+    Raises:
+        StoreError: There is too little room.
+    """
+    measure = planned_measure(loaded, work.scoring)
+    assert isinstance(measure, FromSamples), "a score without samples is not shared"
+    fold = measure.halves if work.by_halves else measure.whole
+    left = sum(not (run / FOLDER / shard.name).exists() for shard in shards)
+    of_one = sum(map(fold.num_bytes, loaded.layout.sites))
+    free = free_disk(run)
+    if left * of_one > free:
+        raise StoreError(
+            f"{run}: {left} shards of sums take {format_bytes(left * of_one)} there "
+            f"and {format_bytes(free)} are free; choose an --out on a larger disk, or "
+            "leave out --workers, --engine and --partition",
+            topic="disk",
+        )
 
 
 def engine_settings(options: EngineOptions, source: ModelSource) -> EngineSettings:
@@ -275,6 +288,24 @@ def source_here(source: ModelSource, options: EngineOptions) -> ModelSource:
     return replace(source, device="cpu")
 
 
+def merged(
+    fold: Fold[Any, Any], sites: Sequence[Site], where: Sequence[Mapping[str, Path]]
+) -> dict[Site, Any]:
+    """Add up the sums of all shards, in the order of the samples.
+
+    Args:
+        fold: Which sums they are.
+        sites: Of which matrices.
+        where: File of each matrix, shard by shard.
+    """
+    return {
+        site: reduce(
+            fold.merge, (_read(fold, site, files[site.key]) for files in where)
+        )
+        for site in sites
+    }
+
+
 def _with_share_of_memory(loaded: LoadedModel, work: ScoreWork) -> ScoringOptions:
     scoring = work.scoring
     if loaded.device.type != "cpu" or work.num_sharing == 1:
@@ -297,17 +328,6 @@ def _batches(loaded: LoadedModel, work: ScoreWork, shard: Shard) -> list[Batch]:
         )
         for batch in made
     ]
-
-
-def _merged(
-    fold: Fold[Any, Any], sites: Sequence[Site], where: Sequence[Mapping[str, Path]]
-) -> dict[Site, Any]:
-    return {
-        site: reduce(
-            fold.merge, (_read(fold, site, files[site.key]) for files in where)
-        )
-        for site in sites
-    }
 
 
 def _read(fold: Fold[Any, Any], site: Site, file: Path) -> object:
