@@ -23,6 +23,15 @@ def exit_code(error: Exception) -> int:
     return 2 if isinstance(error, CycloptsError) else 1
 
 
+SAID_AS = {
+    "drift-logs": "drift",
+    "check-judge": "evaluate",
+    "similarity-json": "similarity",
+}
+"""Commands that a person says as another one with an option of its own; the names are
+for saved runs."""
+
+
 def sentence(error: Exception, taken: Sequence[Taken] = ()) -> str:
     """Say what is wrong in one line.
 
@@ -40,12 +49,16 @@ def sentence(error: Exception, taken: Sequence[Taken] = ()) -> str:
         page = f"; see {PAGE}#{error.topic}" if error.topic else ""
         return f"{said}{_blamed(said, taken)}{page}"
     if isinstance(error, CycloptsError):
-        # A person says `drift --drift-logs`; the name of its own is for saved runs.
-        chain = ["drift" if c == "drift-logs" else c for c in error.command_chain or ()]
+        chain = [SAID_AS.get(name, name) for name in error.command_chain or ()]
         command = " ".join(["driftmap", *chain])
-        said = said.rstrip(".").replace('Command "drift-logs"', 'Command "drift"')
+        said = said.rstrip(".")
+        for own, name in SAID_AS.items():
+            said = said.replace(f'Command "{own}"', f'Command "{name}"')
         if isinstance(error, MissingArgumentError) and error.argument is not None:
-            said = f"{error.argument.name} is missing, or has no value; give one"
+            name = error.argument.name
+            # What stands without an option is written large.
+            name = name.removeprefix("--") if name.isupper() else name
+            said = f"{name} is missing, or has no value; give one"
         return f"{said}{_blamed(said, taken)}; see `{command} --help`"
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         where = error.filename or "what is written"
