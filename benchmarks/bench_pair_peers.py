@@ -21,7 +21,7 @@ from measuring import peak_memory, seconds
 
 from driftmap.core.units import format_bytes
 
-SAMPLES = 16
+SAMPLES = 8
 LIBRARIES = ("dattri", "bergson")
 ALIKE = 1e-4
 """Largest difference, as a share of the largest product."""

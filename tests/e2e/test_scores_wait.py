@@ -39,7 +39,7 @@ def test_a_command_cut_off_while_scores_wait_leaves_nothing_for_long(
     scratch, told = tmp_path / "scratch", tmp_path / "told.txt"
     with monkeypatch.context() as patched:
         # However busy the machine is, the scores wait until somebody has looked.
-        patched.setattr(halves, "read_halves", lambda *_: time.sleep(600))
+        patched.setattr(halves, "read_halves", lambda *_, **__: time.sleep(600))
         code = kill_when(start(words, told), scratch, "*/scores.safetensors", 0, end)
     assert code == (130 if end == signal.SIGINT else -end), told.read_text()
     assert len(list(scratch.iterdir())) == (end != signal.SIGINT)

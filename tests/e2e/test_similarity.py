@@ -80,12 +80,12 @@ def test_every_tensor_is_in_the_tables(run):
 
 
 def test_a_second_run_computes_nothing(made, run, monkeypatch):
-    from driftmap.recipes.steps.similarity import activations, measuring
+    from driftmap.recipes.steps.similarity import activations, sharing
 
     def never(*_args, **_more):
         raise AssertionError("computed again")
 
-    monkeypatch.setattr(measuring, "pair_products", never)
+    monkeypatch.setattr(sharing, "shard_products", never)
     monkeypatch.setattr(activations, "pooled_hidden", never)
     assert main(words(*made, run, "--export-json")) == 0
 
