@@ -57,7 +57,7 @@ class Demo:
         if self.question == "similarity":
             return self._similarity(str(organism.aligned))
         data = {name: str(path) for name, path in organism.data.items()}
-        return self._study(str(organism.aligned), data).run()
+        return Path(self._study(str(organism.aligned), data).run())
 
     def _study(self, model: str, data: Mapping[str, str]) -> Drift:
         """Settings that let refusal wear off within a minute of tuning."""
