@@ -112,6 +112,48 @@ class TensorPlace:
         return self.name.partition("#")[0]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BankPlace:
+    """The routed experts of one mixture-of-experts layer.
+
+    Args:
+        path: Module that holds them, in the base model
+            (`model.layers.3.mlp.experts`).
+        layer: Number of the block, from 0.
+        num_experts: Experts in the bank (count).
+        num_chosen: Experts that the router chooses for a token (count).
+    """
+
+    path: str
+    layer: int
+    num_experts: int
+    num_chosen: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExpertPlace:
+    """One expert of a bank.
+
+    Args:
+        path: The bank's module.
+        layer: Number of the block, from 0.
+        expert: Number of the expert in its bank, from 0.
+    """
+
+    path: str
+    layer: int
+    expert: int
+
+    @property
+    def key(self) -> str:
+        """Name in files and tables.
+
+        >>> ExpertPlace(path="model.layers.3.mlp.experts", layer=3, expert=17).key
+        'model.layers.3.mlp.experts#expert.17'
+        """
+        return f"{self.path}#expert.{self.expert}"
+
+
 def canonical_order(site: Site) -> tuple[int, int, str]:
     """Sort key of sites: layer, then q k v o gate up down, then the rest by path.
 
