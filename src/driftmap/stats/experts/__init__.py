@@ -1,0 +1,1 @@
+"""STATS of experts: which were chosen by chance, and what they really do."""
