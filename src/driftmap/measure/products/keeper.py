@@ -34,7 +34,7 @@ from driftmap.measure.products.work import (
     Workload,
     settled_form,
 )
-from driftmap.signals.assembled import STRETCH, stretches
+from driftmap.signals.assembled import stretches
 from driftmap.signals.gradients import (
     LookedUpRows,
     OuterProducts,
@@ -45,11 +45,8 @@ from driftmap.signals.gradients import (
 TILE_QUERIES = 64
 """Queries whose gradients lie in one block of memory (count)."""
 
-STRETCH_ON_GPU = 2**25
-"""Numbers of a gradient made at once where launching work is what takes time."""
-
 SPARSE = 1 / 8
-"""Share of pairs below which each is taken by itself."""
+"""Share of pairs of the queries that have any, below which each is taken by itself."""
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -197,7 +194,7 @@ class QueryKeeper:
         """Make the gradients, write them down, and give their squared norms."""
         total = _zeros(signal, len(signal.sample_ids))
         first = len(kept.rows)
-        for stretch in stretches(signal, _numbers(signal)):
+        for stretch in stretches(signal):
             made = stretch.values
             self._make_room(kept, first + len(mine), math.prod(signal.shape), made)
             total += square_sums(made)
@@ -220,7 +217,7 @@ def _met(
     energies = _zeros(signal, paired.shape[1])
     total = _zeros(signal, len(kept.rows), paired.shape[1])
     asked = paired[kept.rows]
-    for stretch in stretches(signal, _numbers(signal)):
+    for stretch in stretches(signal):
         made = stretch.values
         energies += square_sums(made)
         part = slice(stretch.start, stretch.start + made.shape[1])
@@ -228,14 +225,26 @@ def _met(
             start = number * TILE_QUERIES
             rows = slice(start, min(start + len(tile), len(kept.rows)))
             left = tile[: rows.stop - start, part]
-            if asked[rows].mean() > SPARSE:
-                total[rows] += products_of(left, made)
-                continue
-            for row, column in np.argwhere(asked[rows]).tolist():
-                total[start + row, column] += product_of(left[row], made[column])
+            total[rows] += _asked_products(left, made, asked[rows])
     found = np.zeros(paired.shape)
     found[kept.rows] = total.cpu().numpy()
     return found, energies
+
+
+def _asked_products(
+    left: Float[Tensor, "query weight"],
+    made: Float[Tensor, "original weight"],
+    asked: Bool[np.ndarray, "query original"],
+) -> Float64[Tensor, "query original"]:
+    """Products at least where they are asked for, by the way that reads least."""
+    rows = np.flatnonzero(asked.any(axis=1))
+    found = made.new_zeros(asked.shape, dtype=torch.float64)
+    if len(rows) and asked[rows].mean() > SPARSE:
+        found[rows] = products_of(left if len(rows) == len(left) else left[rows], made)
+        return found
+    for row, column in np.argwhere(asked).tolist():
+        found[row, column] = product_of(left[row], made[column])
+    return found
 
 
 def _kind(signal: TensorSignal) -> tuple[TensorKind, int]:
@@ -248,10 +257,6 @@ def _kind(signal: TensorSignal) -> tuple[TensorKind, int]:
     if outer:
         return "tied" if rows else "map", num_tokens
     return "table", num_tokens
-
-
-def _numbers(signal: TensorSignal) -> int:
-    return STRETCH if _device(signal).type == "cpu" else STRETCH_ON_GPU
 
 
 def _zeros(signal: TensorSignal, *shape: int) -> Float64[Tensor, "..."]:
