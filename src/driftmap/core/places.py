@@ -52,6 +52,10 @@ class Site:
             None when the module holds nothing else.
         transposed: The module stores `[in out]` (GPT-2's `Conv1D`).
         head_size: Rows (q, k, v) or columns (o) of one head; None elsewhere.
+        expert: Number of the expert in its bank, from 0, whose matrix it is; `path` is
+            then the bank's. None outside banks of experts.
+        tensor: Of an expert: which of the bank's tensors holds it, or what its own
+            module calls it.
     """
 
     path: str
@@ -62,10 +66,19 @@ class Site:
     split: RowBlocks | None = None
     transposed: bool = False
     head_size: int | None = None
+    expert: int | None = None
+    tensor: str | None = None
 
     @property
     def key(self) -> str:
-        """Name in files and tables: the path, with `#part` if the matrix is fused."""
+        """Name in files and tables: the path, with `#part` if the matrix is fused.
+
+        >>> Site(path="b.0.experts", layer=0, part="up", num_rows=1, num_columns=1,
+        ...      expert=17).key
+        'b.0.experts#expert.17.up'
+        """
+        if self.expert is not None:
+            return f"{self.path}#expert.{self.expert}.{self.part}"
         return self.path if self.split is None else f"{self.path}#{self.part}"
 
     @property
@@ -89,11 +102,13 @@ class TensorPlace:
     Args:
         name: The parameter's own name in the model, without any adapter wrapper
             (`model.layers.0.self_attn.q_proj.weight`); a slice adds its part
-            (`transformer.h.0.attn.c_attn.weight#q`).
+            (`transformer.h.0.attn.c_attn.weight#q`), that of an expert its number, too
+            (`model.layers.0.mlp.experts.gate_up_proj#expert.17.up`).
         part: What the tensor does; learned positions are `embed`.
         layer: Number of the block, from 0; None outside the blocks.
         half: Half of the block that the tensor belongs to; None outside both.
         num_weights: Entries (count); None where a file made elsewhere does not tell.
+        expert: Number of the expert in its bank, from 0; None outside banks.
     """
 
     name: str
@@ -101,6 +116,7 @@ class TensorPlace:
     layer: int | None = None
     half: Half | None = None
     num_weights: int | None = None
+    expert: int | None = None
 
     @property
     def parameter(self) -> str:
@@ -155,11 +171,14 @@ class ExpertPlace:
 
 
 def canonical_order(site: Site) -> tuple[int, int, str]:
-    """Sort key of sites: layer, then q k v o gate up down, then the rest by path.
+    """Sort key of sites: layer, then q k v o gate up down, the rest by path, experts.
 
     >>> a = Site(path="b.0.mlp", layer=0, part="down", num_rows=1, num_columns=1)
     >>> b = Site(path="b.0.att", layer=0, part="q", num_rows=1, num_columns=1)
     >>> [s.part for s in sorted([a, b], key=canonical_order)]
     ['q', 'down']
     """
-    return site.layer, min(PARTS.index(site.part), 7), site.key
+    place = PARTS.index(site.part)
+    if site.expert is not None:
+        return site.layer, 8, f"{site.path}#{site.expert:06d}.{place}"
+    return site.layer, min(place, 7), site.key

@@ -1,9 +1,10 @@
-"""Which dense model types need more than their structure to be read?
+"""Which model types need more than their structure to be read?
 
 Families whose maps are called `q_proj`, `gate_proj` and so on (llama, mistral,
 qwen, gemma, olmo, granite, ...) need no row: they are found by structure.
 """
 
+from driftmap.core.places import Part
 from driftmap.families.spec import Family, Fused
 
 PLAIN = Family(
@@ -42,3 +43,19 @@ FAMILIES: tuple[Family, ...] = (
     Family(name="phi3", maps={"qkv_proj": _QKV, "gate_up_proj": _GATE_UP}),
 )
 """One row per model type; `docs/how-to/add-a-model-family.md` walks through one."""
+
+_SHARED: dict[str, Part | Fused] = {
+    "shared_mlp.input_linear": _GATE_UP,
+    "shared_mlp.output_linear": "down",
+}
+
+MIXTURES: tuple[Family, ...] = (
+    Family(name="dbrx", maps={"Wqkv": _QKV}),
+    Family(name="granitemoehybrid", maps=_SHARED),
+    Family(name="granitemoeshared", maps=_SHARED),
+    Family(name="lfm2_moe", maps={"w1": "gate", "w3": "up", "w2": "down"}),
+    Family(name="qwen2_moe", maps={"shared_expert_gate": "router"}),
+    Family(name="qwen3_5_moe_text", maps={"shared_expert_gate": "router"}),
+    Family(name="qwen3_next", maps={"shared_expert_gate": "router"}),
+)
+"""Rows for what mixtures of experts have outside their banks; banks need none."""

@@ -3,6 +3,9 @@
 By structure first: the blocks are the list of as many modules as the config counts
 layers, each with linear maps inside. The names of the maps come from `dense`. Only
 names and shapes are looked at, so a model on the meta device will do.
+
+Every map of a dense model must be known. Of a mixture of experts, whose blocks differ
+more, maps that are not known are left out and named as `uncovered`.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -13,7 +16,7 @@ from torch import Tensor, nn
 
 from driftmap.core.errors import FamilyError
 from driftmap.core.places import Part, Site, canonical_order
-from driftmap.families.dense import FAMILIES, PLAIN
+from driftmap.families.dense import FAMILIES, MIXTURES, PLAIN
 from driftmap.families.modules import (
     base_model,
     base_module,
@@ -23,7 +26,12 @@ from driftmap.families.modules import (
     map_shape,
     own_modules,
 )
-from driftmap.families.parts import MapPart, UnclearPartsError, block_parts
+from driftmap.families.parts import (
+    MapPart,
+    UnclearPartsError,
+    block_parts,
+    clear_parts,
+)
 from driftmap.families.refusal import unknown_layout
 from driftmap.families.spec import Family, Fused, ModelLayout
 
@@ -74,7 +82,7 @@ def find_layout(model: nn.Module, families: Sequence[Family] = FAMILIES) -> Mode
         The layout, in paths of the base model.
 
     Raises:
-        FamilyError: The model is no dense decoder, or a block's maps are unclear.
+        FamilyError: The model is no decoder, or the maps of a dense one are unclear.
     """
     base = base_model(model)
     language_model = _as_language_model(base)
@@ -84,7 +92,13 @@ def find_layout(model: nn.Module, families: Sequence[Family] = FAMILIES) -> Mode
         paths.setdefault(id(module), path)
     decoder = language_model.get_decoder()
     blocks = _find_blocks(decoder, paths[id(decoder)], config)
-    sites = tuple(_find_sites(blocks, config, families))
+    names = _names(config, (*families, *MIXTURES))
+    mixed = any(_banks(block) for block in blocks)
+    sites = tuple(
+        _clear_sites(blocks, names, config)
+        if mixed
+        else _find_sites(blocks, names, config, families)
+    )
     embedding = language_model.get_input_embeddings()
     head = language_model.get_output_embeddings()
     return ModelLayout(
@@ -141,16 +155,22 @@ def _find_blocks(decoder: nn.Module, path: str, config: _Config) -> list[_Block]
     return chosen[0]
 
 
-def _find_sites(
-    blocks: Iterable[_Block], config: _Config, families: Sequence[Family]
-) -> Iterator[Site]:
+def _names(config: _Config, families: Sequence[Family]) -> dict[str, Part | Fused]:
     names: dict[str, Part | Fused] = dict(PLAIN.maps)
     for family in families:
         if family.name == config.model_type:
             names |= family.maps
+    return names
+
+
+def _find_sites(
+    blocks: Iterable[_Block],
+    names: Mapping[str, Part | Fused],
+    config: _Config,
+    families: Sequence[Family],
+) -> Iterator[Site]:
     seen: set[int] = set()
     for block in blocks:
-        _refuse_experts(block)
         maps = block.maps()
         try:
             parts = block_parts(maps, names, _num_heads(config))
@@ -162,6 +182,35 @@ def _find_sites(
         new = [part for part in parts if id(block.modules[part.path]) not in seen]
         seen |= {id(block.modules[part.path]) for part in new}
         yield from (_site(block, part) for part in new)
+
+
+def _clear_sites(
+    blocks: Iterable[_Block], names: Mapping[str, Part | Fused], config: _Config
+) -> Iterator[Site]:
+    """Matrices of the blocks of a mixture of experts, but for those of its banks."""
+    try:
+        num_heads = _num_heads(config)
+    except FamilyError:
+        num_heads = None
+    for block in blocks:
+        banks = _banks(block)
+        maps = {
+            path: shape
+            for path, shape in block.maps().items()
+            if not any(path.startswith(f"{bank}.") for bank in banks)
+        }
+        for part in clear_parts(maps, names, num_heads):
+            yield _site(block, part)
+
+
+def _banks(block: _Block) -> list[str]:
+    """Paths of the banks of experts inside a block, by what they are called."""
+    return [
+        path
+        for path, module in block.modules.items()
+        if path.rpartition(".")[2] == "experts"
+        or "Experts" in type(base_module(module)).__name__
+    ]
 
 
 def _site(block: _Block, part: MapPart) -> Site:
@@ -189,16 +238,6 @@ def _num_heads(config: _Config) -> int:
             "attention of one kind, or see docs/how-to/add-a-model-family.md"
         )
     return num_heads
-
-
-def _refuse_experts(block: _Block) -> None:
-    for path, module in block.modules.items():
-        kind = type(base_module(module)).__name__
-        if path.rpartition(".")[2] == "experts" or "Experts" in kind:
-            raise FamilyError(
-                f"{join(block.path, path)} is a bank of experts: mixture-of-experts "
-                "models are not read yet, only dense ones"
-            )
 
 
 def _own_parameters(module: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:

@@ -4,7 +4,7 @@ Names say most. Where a name says nothing, the place and the shape often leave o
 choice: the one map of the attention that leads back to the hidden state is `o`.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from driftmap.core.places import Part, RowBlocks
@@ -13,7 +13,9 @@ from driftmap.families.spec import Fused
 Shape = tuple[int, int]
 """Output and input units of a map."""
 
-REQUIRED: tuple[Part, ...] = ("q", "k", "v", "o", "up", "down")
+_MLP: tuple[Part, ...] = ("up", "down")
+
+REQUIRED: tuple[Part, ...] = ("q", "k", "v", "o", *_MLP)
 
 
 class UnclearPartsError(Exception):
@@ -30,6 +32,18 @@ class MapPart:
     num_columns: int
     split: RowBlocks | None
     head_size: int | None
+
+    @staticmethod
+    def whole(path: str, shape: Shape, part: Part) -> "MapPart":
+        """A map that is of one part."""
+        return MapPart(
+            path=path,
+            part=part,
+            num_rows=shape[0],
+            num_columns=shape[1],
+            split=None,
+            head_size=None,
+        )
 
 
 def block_parts(
@@ -58,7 +72,7 @@ def block_parts(
     }
     named |= _attention_output(maps, named)
     named |= _two_matrix_mlp(maps, named)
-    _check_complete(named)
+    _check_complete(named, REQUIRED)
     heads = _heads(maps, named, num_heads)
     found = [
         part
@@ -67,6 +81,72 @@ def block_parts(
     ]
     _check_shapes({part.part: part for part in found}, heads)
     return tuple(found)
+
+
+def clear_parts(
+    maps: Mapping[str, Shape], names: Mapping[str, Part | Fused], num_heads: int | None
+) -> tuple[MapPart, ...]:
+    """Name what is clear of a block that has no one attention and one MLP.
+
+    Maps below one module belong together: an attention with all of q, k, v and o, or
+    an MLP (of a dense layer, of a shared expert) with its up and down.
+
+    Args:
+        maps: Shape of every linear map of the block by its path inside the block.
+        names: Ends of such paths, and the part or parts they hold.
+        num_heads: Query heads of the attention; None where it is not known.
+
+    Returns:
+        Parts of the groups of which all shapes agree; the other maps are left out.
+
+    >>> maps = {"one.up": (8, 2), "one.down": (2, 8), "two.up": (4, 2), "x.q": (2, 2)}
+    >>> names = {"up": "up", "down": "down", "q": "q"}
+    >>> [(part.path, part.part) for part in clear_parts(maps, names, 2)]
+    [('one.up', 'up'), ('one.down', 'down')]
+    """
+    groups: dict[str, dict[str, Shape]] = {}
+    for path, shape in maps.items():
+        groups.setdefault(_parent(path), {})[path] = shape
+    return tuple(
+        part for group in groups.values() for part in _clear(group, names, num_heads)
+    )
+
+
+def _clear(
+    maps: Mapping[str, Shape], names: Mapping[str, Part | Fused], num_heads: int | None
+) -> list[MapPart]:
+    named: dict[str, Part | Fused] = {
+        path: names[end] for path in maps if (end := _known_end(path, names))
+    }
+    named |= _attention_output(maps, named)
+    found = [MapPart.whole(p, maps[p], "router") for p in _holders(named, "router")]
+    for half in (("q", "k", "v", "o"), ("gate", "up", "down")):
+        of_half = {p: c for p, c in named.items() if set(_parts_of(c)) & set(half)}
+        try:
+            found += _half_parts(maps, of_half, num_heads)
+        except UnclearPartsError:
+            continue
+    return found
+
+
+def _half_parts(
+    maps: Mapping[str, Shape], named: Mapping[str, Part | Fused], num_heads: int | None
+) -> list[MapPart]:
+    is_attention = bool(_holders(named, "o"))
+    required: tuple[Part, ...] = ("q", "k", "v", "o") if is_attention else _MLP
+    _check_complete(named, required)
+    heads = _Heads(num_rows=0, size=0)
+    if is_attention:
+        if num_heads is None:
+            raise UnclearPartsError("the number of heads is not known")
+        heads = _heads(maps, named, num_heads)
+    found = [
+        part
+        for path, content in named.items()
+        for part in _cut(path, maps[path], content, heads)
+    ]
+    _check_shapes({part.part: part for part in found}, heads)
+    return found
 
 
 def _known_end(path: str, names: Mapping[str, Part | Fused]) -> str:
@@ -128,11 +208,13 @@ def _parent(path: str) -> str:
     return path.rpartition(".")[0]
 
 
-def _check_complete(named: Mapping[str, Part | Fused]) -> None:
+def _check_complete(
+    named: Mapping[str, Part | Fused], required: Sequence[Part]
+) -> None:
     every: list[Part] = [
         part for content in named.values() for part in _parts_of(content)
     ]
-    missing = [part for part in REQUIRED if part not in every]
+    missing = [part for part in required if part not in every]
     if missing:
         raise UnclearPartsError(f"no map for {' '.join(missing)}")
     for part in dict.fromkeys(every):
@@ -209,17 +291,18 @@ def _cut_rows(
 
 
 def _check_shapes(parts: Mapping[Part, MapPart], heads: _Heads) -> None:
-    hidden, kv_rows = parts["q"].num_columns, parts["k"].num_rows
-    inner = parts["up"].num_rows
-    expected = {
-        "q": (heads.num_rows, hidden),
-        "k": (kv_rows - kv_rows % heads.size, hidden),
-        "v": (kv_rows, hidden),
-        "o": (hidden, heads.num_rows),
-        "gate": (inner, hidden),
-        "up": (inner, hidden),
-        "down": (hidden, inner),
-    }
+    expected: dict[Part, Shape] = {}
+    hidden = parts["q" if "q" in parts else "up"].num_columns
+    if "q" in parts:
+        kv_rows = parts["k"].num_rows
+        expected["q"] = heads.num_rows, hidden
+        expected["k"] = kv_rows - kv_rows % heads.size, hidden
+        expected["v"] = kv_rows, hidden
+        expected["o"] = hidden, heads.num_rows
+    if "up" in parts:
+        inner = parts["up"].num_rows
+        expected["gate"] = expected["up"] = inner, hidden
+        expected["down"] = hidden, inner
     for part, found in parts.items():
         if (shape := (found.num_rows, found.num_columns)) != expected[part]:
             raise UnclearPartsError(

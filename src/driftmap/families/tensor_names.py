@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from driftmap.core.errors import DataError
 from driftmap.core.places import PARTS, Half, Part, TensorPlace
-from driftmap.families.dense import FAMILIES, PLAIN
+from driftmap.families.dense import FAMILIES, MIXTURES, PLAIN
 from driftmap.families.spec import Fused
 
 _WRAPPERS = {"base_layer", "modules_to_save", "default", "original_module"}
@@ -136,7 +136,7 @@ def _ends(path: str, end: str) -> bool:
 def _names() -> dict[str, Part | None]:
     """Ends of paths and the part they hold; None where it is several."""
     names: dict[str, Part | None] = {}
-    for family in (PLAIN, *FAMILIES):
+    for family in (PLAIN, *FAMILIES, *MIXTURES):
         for end, content in family.maps.items():
             names[end] = None if isinstance(content, Fused) else content
     return names | dict(_ENDS)

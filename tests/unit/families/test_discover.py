@@ -6,11 +6,12 @@ from torch import nn
 from transformers import AutoModelForCausalLM as Auto
 from transformers import (
     BambaConfig,
+    DeepseekV3Config,
     GPT2Config,
     GPTNeoXConfig,
     LlamaConfig,
     LlamaModel,
-    MixtralConfig,
+    Qwen2MoeConfig,
     T5Config,
     T5ForConditionalGeneration,
 )
@@ -147,17 +148,41 @@ def test_the_nearest_of_a_like_named_type_is_the_family(family):
         find_layout(model)
 
 
-def test_experts_are_refused_for_now():
-    config = MixtralConfig(
-        vocab_size=20, hidden_size=8, intermediate_size=12, num_hidden_layers=1,
-        num_attention_heads=2, num_key_value_heads=1, num_local_experts=2,
+def test_around_the_banks_of_a_mixture_all_that_is_clear_is_read():
+    config = Qwen2MoeConfig(
+        vocab_size=20, hidden_size=8, intermediate_size=12, num_hidden_layers=2,
+        num_attention_heads=2, num_key_value_heads=1, num_experts=2,
+        moe_intermediate_size=6, shared_expert_intermediate_size=10,
+        mlp_only_layers=[0],
     )  # fmt: skip
-    message = (
-        r"^model.layers.0.mlp.experts is a bank of experts: mixture-of-experts "
-        "models are not read yet, only dense ones$"
-    )
-    with pytest.raises(FamilyError, match=message):
-        find_layout(on_meta(config))
+    layout = find_layout(on_meta(config))
+    dense = [site for site in layout.sites if site.layer == 0]
+    assert [s.part for s in dense] == ["q", "k", "v", "o", "gate", "up", "down"]
+    assert [(site.path, site.part) for site in layout.sites[11:15]] == [
+        ("model.layers.1.mlp.shared_expert.gate_proj", "gate"),
+        ("model.layers.1.mlp.shared_expert.up_proj", "up"),
+        ("model.layers.1.mlp.shared_expert.down_proj", "down"),
+        ("model.layers.1.mlp.shared_expert_gate", "router"),
+    ]
+
+
+def test_maps_of_a_mixture_that_are_not_known_are_uncovered():
+    config = DeepseekV3Config(
+        vocab_size=20, hidden_size=8, intermediate_size=12, num_hidden_layers=1,
+        num_attention_heads=2, num_key_value_heads=2, n_routed_experts=2, n_group=1,
+        topk_group=1, moe_intermediate_size=6, first_k_dense_replace=0,
+        q_lora_rank=4, kv_lora_rank=4, qk_rope_head_dim=2, qk_nope_head_dim=2,
+        v_head_dim=2, num_experts_per_tok=1,
+    )  # fmt: skip
+    layout = find_layout(on_meta(config))
+    assert [site.path.partition(".mlp.")[2] for site in layout.sites][:3] == [
+        f"shared_experts.{name}_proj" for name in ("gate", "up", "down")
+    ]
+    assert layout.uncovered[:5] == tuple(
+        f"model.layers.0.self_attn.{name}.weight"
+        for name in ("q_a_proj", "q_b_proj", "kv_a_proj_with_mqa", "kv_b_proj",
+                     "o_proj")
+    )  # fmt: skip
 
 
 def test_a_hybrid_whose_block_has_no_attention_is_refused():
