@@ -3,7 +3,8 @@
 Rows of one bank come sorted by expert, and within an expert by sample: a segment is
 all rows of one sample at one expert. No gradient of a parameter is ever made. A
 segment's gradient of the expert's map is `D^T X`, and whoever takes the rows decides
-how much of it is formed at a time.
+how much of it is formed at a time. Banks that do not let others run them show whole
+gradients of one sample instead.
 """
 
 from collections.abc import Callable
@@ -25,10 +26,12 @@ class ExpertSignal:
             `down_proj`, or as the family calls it).
         sample_ids: One id per sample of the batch.
         sample_index: Number of each sample in the whole data set.
+        num_counted: Tokens of each sample whose cross-entropy is a loss term (count).
         expert: Expert of each segment, ascending.
         sample: Row of the batch that each segment is of, ascending within an expert.
         start: First row of each segment, and the number of rows at the end. No segment
             is empty; padding has no row.
+        token: Column of the batch that each row is of.
         inputs: X, what entered the map, row by row.
         output_gradients: D, the gradient of the sample's own mean loss at the map's
             outputs.
@@ -38,14 +41,43 @@ class ExpertSignal:
     tensor: str
     sample_ids: tuple[str, ...]
     sample_index: tuple[int, ...]
+    num_counted: tuple[int, ...]
     expert: Int[Tensor, " segment"]
     sample: Int[Tensor, " segment"]
     start: Int[Tensor, " segment_and_end"]
+    token: Int[Tensor, " row"]
     inputs: Float[Tensor, "row in"]
     output_gradients: Float[Tensor, "row out"]
 
 
-TakeExperts = Callable[[ExpertSignal], None]
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ExpertGradients:
+    """One sample's whole gradient of one stored tensor of a bank.
+
+    Args:
+        bank: Which bank.
+        tensor: The bank's own name of the tensor, weights and biases alike.
+        sample_id: The sample's id.
+        sample_index: Its number in the whole data set.
+        num_counted: Tokens of the sample whose cross-entropy is a loss term (count).
+        experts: Number of each expert that follows; a bank of separate modules shows
+            them one by one.
+        gradients: Per expert, laid out as the expert's slice is stored.
+        num_routed: Tokens that the sample sent to each of these experts; None where
+            the bank does not tell (count).
+    """
+
+    bank: BankPlace
+    tensor: str
+    sample_id: str
+    sample_index: int
+    num_counted: int
+    experts: tuple[int, ...]
+    gradients: Float[Tensor, "expert ..."]
+    num_routed: tuple[int, ...] | None
+
+
+TakeExperts = Callable[[ExpertSignal | ExpertGradients], None]
 """Takes each signal as soon as it is complete, during the backward."""
 
 
