@@ -50,4 +50,5 @@ def kendall_tau(left: ExpertMap, right: ExpertMap) -> float | None:
     a, b = left[known], right[known]
     if a.size < 2 or (a == a[0]).all() or (b == b[0]).all():
         return None
-    return float(kendalltau(a, b).statistic)
+    tau: np.float64 = np.asarray(kendalltau(a, b), dtype=np.float64)[0]
+    return float(tau)

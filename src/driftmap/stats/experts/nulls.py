@@ -4,6 +4,8 @@ A chosen expert is deep or shallow, and busy or idle, for reasons of its own. Wh
 drawn beside it is of the same bank and of like traffic.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 from jaxtyping import Bool, Int64
 
@@ -17,21 +19,27 @@ from driftmap.results.expert_evidence import (
 from driftmap.results.experts import ExpertMap
 
 _BINS = 5
+_IDLE = -1
 
 
 def matched_experts(
-    routed_tokens: ExpertCounts, chosen: Chosen, seed: int, draws: int
+    routed_tokens: ExpertCounts,
+    chosen: Chosen,
+    seed: int,
+    draws: int,
+    num_experts: Sequence[int] | None = None,
 ) -> MatchedExperts:
     """Draw unchosen experts of the same bank and fifth of traffic, none twice.
 
-    Experts without tokens stand for no chosen one as long as another of the bank is
-    left. Fifths are of the visited experts of the bank.
+    Where none of like traffic is left, any other of the bank is drawn, one without
+    tokens last of all. Fifths are of the visited experts of the bank.
 
     Args:
         routed_tokens: Tokens that each expert was sent; 0 where there is no expert.
         chosen: Bank and expert, row by row.
         seed: The run's seed.
         draws: Groups to draw.
+        num_experts: Experts of each bank; None where all have as many (count).
 
     Returns:
         Groups in the order of banks; each draw has the same number of members.
@@ -42,8 +50,10 @@ def matched_experts(
     missing = 0
     for bank in np.unique(chosen[:, 0]):
         taken = chosen[chosen[:, 0] == bank, 1]
-        tokens = routed_tokens[bank]
-        free = np.setdiff1d(np.flatnonzero(tokens > 0), taken)
+        tokens = routed_tokens[
+            bank, : None if num_experts is None else num_experts[bank]
+        ]
+        free = np.setdiff1d(np.arange(tokens.size), taken)
         missing += max(0, taken.size - free.size)
         fifths = _fifths(tokens)
         for draw in range(draws):
@@ -85,14 +95,15 @@ def matched_scores(
 def _fifths(tokens: Int64[np.ndarray, " expert"]) -> Int64[np.ndarray, " expert"]:
     visited = tokens[tokens > 0]
     if not visited.size:
-        return np.zeros_like(tokens)
+        return np.full_like(tokens, _IDLE)
     ends = np.quantile(visited, np.arange(1, _BINS) / _BINS)
-    return np.searchsorted(ends, tokens, side="right").astype(np.int64)
+    fifths = np.searchsorted(ends, tokens, side="right")
+    return np.where(tokens > 0, fifths, _IDLE).astype(np.int64)
 
 
 def _drawn(
     taken: Int64[np.ndarray, " member"],
-    free: Int64[np.ndarray, " expert"],
+    free: Int64[np.ndarray, " unchosen"],
     fifths: Int64[np.ndarray, " expert"],
     rng: np.random.Generator,
 ) -> tuple[Int64[np.ndarray, " drawn"], int]:
@@ -108,6 +119,6 @@ def _drawn(
             continue
         drawn.append(int(rng.choice(alike)))
         left[drawn[-1]] = False
-    rest = np.flatnonzero(left)
-    others = rng.permutation(rest)[:waiting]
+    rest = rng.permutation(np.flatnonzero(left))
+    others = rest[np.argsort(fifths[rest] == _IDLE, kind="stable")][:waiting]
     return np.array([*drawn, *others.tolist()], dtype=np.int64), others.size

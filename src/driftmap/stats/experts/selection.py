@@ -154,13 +154,13 @@ def _check(rule: ChoiceRule, num_experts: int) -> None:
     if rule.selection == "top_p":
         if rule.p is None or not 0 < rule.p <= 1:
             raise UsageError(
-                f"`selection top_p` got the share {rule.p}; give one above 0 and up to 1"
+                f"`selection top_p` got the share {rule.p}; give one above 0, up to 1"
             )
         return
     if rule.k is None or not 1 <= rule.k <= num_experts:
         raise UsageError(
-            f"{rule.k} experts were asked for, but there are {num_experts}; choose from "
-            f"1 to {num_experts}"
+            f"{rule.k} experts were asked for, but there are {num_experts}; choose "
+            f"from 1 to {num_experts}"
         )
 
 
@@ -198,8 +198,8 @@ def _share_before(
     total = np.nansum(values, axis=1)
     if (total == 0).any():
         raise MeasureError(
-            f"the scores of bank {int(np.argmin(total))} sum to 0, so `selection top_p` "
-            "has no shares to go by; use `global` or `per_layer`"
+            f"the scores of bank {int(np.argmin(total))} sum to 0, so `selection "
+            "top_p` has no shares to go by; use `global` or `per_layer`"
         )
     bank = order // values.shape[1]
     share = values.reshape(-1)[order] / total[bank]
