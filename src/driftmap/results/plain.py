@@ -11,6 +11,8 @@ from dataclasses import fields, is_dataclass
 from types import NoneType, UnionType
 from typing import Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
+import numpy as np
+
 from driftmap.core.errors import DataError, StoreError
 from driftmap.core.quoted import quoted
 
@@ -62,7 +64,7 @@ def from_plain(kind: type[Result], plain: object, where: str = "result") -> Resu
 
     Args:
         kind: The dataclass to build.
-        plain: Plain values, as JSON gives them.
+        plain: Plain values, as JSON gives them, and arrays where `kind` has them.
         where: What it is called in an error.
 
     Raises:
@@ -100,9 +102,19 @@ def _built(hint: object, plain: object, where: str) -> object:
         return from_plain(hint, plain, where)
     if hint is float and type(plain) is int:
         return float(plain)
-    if plain in inner if origin is Literal else type(plain) is hint:
+    if _is_of(hint, plain):
         return plain
+    if isinstance(plain, np.ndarray):
+        plain = f"{plain.dtype}{list(plain.shape)}"
     raise DataError(f"{where}: {plain!r} is not a {hint}")
+
+
+def _is_of(hint: object, plain: object) -> bool:
+    if get_origin(hint) is Literal:
+        return plain in get_args(hint)
+    if isinstance(plain, np.ndarray):
+        return isinstance(hint, type) and isinstance(plain, hint)
+    return type(plain) is hint
 
 
 def _finite(number: float, place: str) -> float:
