@@ -4,11 +4,12 @@ import re
 from pathlib import Path
 
 import pytest
-import torch
-from transformers import AutoModelForCausalLM, MixtralConfig
+from torch import nn
 
-from driftmap.core.errors import FamilyError
+from driftmap.core.errors import ModelError
 from driftmap.families.discover import find_layout
+from driftmap.families.matrices import effective_weight
+from tiny_experts import tiny_moe
 from tiny_families import FAMILY_NAMES, ROW_NAMES, tiny_family
 
 PAGE = Path(__file__).parents[2] / "docs/reference/families.md"
@@ -47,15 +48,14 @@ def test_the_table_is_that_of_the_proved_families():
     assert found == wanted, "\n".join(wanted)
 
 
-def test_experts_are_refused_in_the_words_of_the_page():
-    config = MixtralConfig(
-        vocab_size=20, hidden_size=8, intermediate_size=12, num_hidden_layers=1,
-        num_attention_heads=2, num_key_value_heads=1, num_local_experts=2,
-    )  # fmt: skip
-    with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config)
-    with pytest.raises(FamilyError) as refusal:
-        find_layout(model)
+def test_what_is_said_of_adapters_on_experts_is_on_the_page():
+    model = tiny_moe("olmoe")
+    router = next(s for s in find_layout(model).sites if s.part == "router")
+    wrapped = nn.Module()
+    wrapped.base_layer = model.get_submodule(router.path)
+    model.set_submodule(router.path, wrapped)
+    with pytest.raises(ModelError) as refusal:
+        effective_weight(model, router)
     words = str(refusal.value).partition(": ")[2]
     assert words in " ".join(PAGE.read_text().split())
 

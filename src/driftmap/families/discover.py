@@ -17,6 +17,8 @@ from torch import Tensor, nn
 from driftmap.core.errors import FamilyError
 from driftmap.core.places import Part, Site, canonical_order
 from driftmap.families.dense import FAMILIES, MIXTURES, PLAIN
+from driftmap.families.expert_spec import ExpertBank
+from driftmap.families.mixtures import mixture_sites, open_banks
 from driftmap.families.modules import (
     base_model,
     base_module,
@@ -93,9 +95,10 @@ def find_layout(model: nn.Module, families: Sequence[Family] = FAMILIES) -> Mode
     decoder = language_model.get_decoder()
     blocks = _find_blocks(decoder, paths[id(decoder)], config)
     names = _names(config, (*families, *MIXTURES))
-    mixed = any(_banks(block) for block in blocks)
+    mixed = any(_named_experts(block) for block in blocks)
+    banks = _banks_of(base, blocks) if mixed else ()
     sites = tuple(
-        _clear_sites(blocks, names, config)
+        (*_clear_sites(blocks, names, config, banks), *mixture_sites(base, banks))
         if mixed
         else _find_sites(blocks, names, config, families)
     )
@@ -109,7 +112,8 @@ def find_layout(model: nn.Module, families: Sequence[Family] = FAMILIES) -> Mode
         embedding=paths[id(embedding)],
         head=None if head is None else paths[id(head)],
         tied=head is not None and _weight(head) is _weight(embedding),
-        uncovered=tuple(_uncovered(blocks, {site.path for site in sites})),
+        uncovered=tuple(_uncovered(blocks, sites)),
+        banks=banks,
     )
 
 
@@ -185,26 +189,42 @@ def _find_sites(
 
 
 def _clear_sites(
-    blocks: Iterable[_Block], names: Mapping[str, Part | Fused], config: _Config
+    blocks: Iterable[_Block],
+    names: Mapping[str, Part | Fused],
+    config: _Config,
+    banks: Sequence[ExpertBank],
 ) -> Iterator[Site]:
-    """Matrices of the blocks of a mixture of experts, but for those of its banks."""
+    """Matrices of the blocks of a mixture, but for experts and their routers."""
+    routers = [bank.router.path for bank in banks]
     try:
         num_heads = _num_heads(config)
     except FamilyError:
         num_heads = None
     for block in blocks:
-        banks = _banks(block)
+        apart = [join(block.path, path) for path in _named_experts(block)] + routers
         maps = {
             path: shape
             for path, shape in block.maps().items()
-            if not any(path.startswith(f"{bank}.") for bank in banks)
+            if not any(_is_in(join(block.path, path), one) for one in apart)
         }
         for part in clear_parts(maps, names, num_heads):
             yield _site(block, part)
 
 
-def _banks(block: _Block) -> list[str]:
-    """Paths of the banks of experts inside a block, by what they are called."""
+def _banks_of(base: nn.Module, blocks: Sequence[_Block]) -> tuple[ExpertBank, ...]:
+    return tuple(
+        bank
+        for bank in open_banks(base)
+        if any(_is_in(bank.place.path, block.path) for block in blocks)
+    )
+
+
+def _is_in(path: str, holder: str) -> bool:
+    return path == holder or path.startswith(f"{holder}.")
+
+
+def _named_experts(block: _Block) -> list[str]:
+    """Paths inside a block of what is called experts."""
     return [
         path
         for path, module in block.modules.items()
@@ -255,11 +275,14 @@ def _weight(module: nn.Module) -> Tensor | None:
     return cast(Tensor | None, getattr(base_module(module), "weight", None))
 
 
-def _uncovered(blocks: Iterable[_Block], covered: set[str]) -> Iterator[str]:
+def _uncovered(blocks: Iterable[_Block], sites: Sequence[Site]) -> Iterator[str]:
+    covered = {join(site.path, site.tensor or "weight") for site in sites}
+    # Biases of all experts of a bank make a table, but are no matrix.
+    biases = {join(s.path, f"{s.tensor}_bias") for s in sites if s.expert is not None}
     for block in blocks:
         for path, module in block.modules.items():
             module_path = join(block.path, path)
             for name, parameter in _own_parameters(module):
-                is_site = name == "weight" and module_path in covered
-                if parameter.ndim >= 2 and not is_site:
-                    yield join(module_path, name)
+                whole = join(module_path, name)
+                if parameter.ndim >= 2 and whole not in covered | biases:
+                    yield whole

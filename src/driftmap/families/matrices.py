@@ -1,7 +1,7 @@
 """How is the matrix of a site read, with or without its adapters, and written?
 
 Every matrix comes as `[row column]` = `[out in]`: turned where the model stores the
-transpose, cut where it shares a module with other parts.
+transpose, cut where it shares a module with other parts or with other experts.
 """
 
 from collections.abc import Iterator
@@ -50,6 +50,9 @@ def site_module(model: nn.Module, site: Site) -> nn.Module:
             f"{site.key}: the model has no module {site.path}; "
             "was the site found in another model?"
         ) from None
+    if site.tensor is not None:
+        _require_tensor(module, site)
+        return module
     if not is_linear_map(module):
         raise FamilyError(
             f"{site.key}: {site.path} is a {type(module).__name__}, no linear map; "
@@ -147,11 +150,54 @@ def effective_weight(model: nn.Module, site: Site) -> Float32[Tensor, "row colum
     return weight
 
 
+def site_parameter(module: nn.Module, site: Site) -> nn.Parameter:
+    """The whole parameter that holds a router's or an expert's matrix.
+
+    Args:
+        module: That of the site.
+        site: A site that names its tensor.
+    """
+    assert site.tensor is not None
+    return base_module(_holder(module, site)).get_parameter(
+        site.tensor.rpartition(".")[2]
+    )
+
+
+def _holder(module: nn.Module, site: Site) -> nn.Module:
+    """The module whose own parameter it is, or the adapter around it."""
+    path = (site.tensor or "").rpartition(".")[0]
+    return base_module(module).get_submodule(path) if path else module
+
+
+def _require_tensor(module: nn.Module, site: Site) -> None:
+    try:
+        shape = tuple(site_parameter(module, site).shape)
+    except AttributeError:
+        raise FamilyError(
+            f"{site.key}: {site.path} has no tensor {site.tensor}; "
+            "was the site found in another model?"
+        ) from None
+    blocks = site.split
+    num_rows = site.num_rows if blocks is None else blocks.stride * blocks.count
+    wanted = (num_rows, site.num_columns)
+    wanted = wanted[::-1] if site.transposed else wanted
+    experts = shape[:-2]
+    known = not experts if site.expert is None else (site.expert,) < experts
+    if shape[-2:] != wanted or not known or len(experts) > 1:
+        raise FamilyError(
+            f"{site.key}: the model's {site.tensor} is {list(shape)}, the site asks "
+            f"for {list(wanted)}; was it found in another model?"
+        )
+
+
 def _stored(module: nn.Module, site: Site) -> Tensor:
     """The whole stored matrix as an `[out in]` view; a copy where it is 4-bit."""
     if is_four_bit_map(module):
         return rounded_weight(module, site.key)
-    weight = cast(Tensor, base_module(module).weight).detach()
+    if site.tensor is None:
+        weight = cast(Tensor, base_module(module).weight).detach()
+    else:
+        weight = site_parameter(module, site).detach()
     if weight.is_meta:
         raise ModelError(
             f"{site.key}: the weight is not in memory (offloaded, or on the meta "
@@ -162,7 +208,11 @@ def _stored(module: nn.Module, site: Site) -> Tensor:
             f"{site.key}: the weight is kept as {weight.dtype}; quantised weights "
             "have no coordinates, so load the model in float32, bfloat16 or float16"
         )
-    return weight.T if is_transposed(module) else weight
+    if site.tensor is None:
+        return weight.T if is_transposed(module) else weight
+    if site.expert is not None:
+        weight = weight[site.expert]
+    return weight.T if site.transposed else weight
 
 
 def _cut(matrix: Tensor, site: Site) -> Tensor:
@@ -182,6 +232,9 @@ def _refuse_merged(module: nn.Module, site: Site) -> None:
 
 
 def _deltas(module: nn.Module, site: Site) -> Iterator[Tensor]:
+    if site.tensor is not None:
+        _refuse_adapted(module, site)
+        return
     if base_module(module) is module:
         return
     layer = cast(_LoraLayer, module)
@@ -197,6 +250,15 @@ def _deltas(module: nn.Module, site: Site) -> Iterator[Tensor]:
                 yield _cut(masked.change(down, up, layer.scaling[name]), site)
             else:
                 yield (_cut(up, site) @ down) * layer.scaling[name]
+
+
+def _refuse_adapted(module: nn.Module, site: Site) -> None:
+    for holder in (module, _holder(module, site)):
+        if base_module(holder) is not holder:
+            raise ModelError(
+                f"{site.key}: it is not known what an adapter adds to a router or a "
+                "bank of experts; merge it and load the merged model"
+            )
 
 
 def _check_plain_lora(module: nn.Module, site: Site) -> None:

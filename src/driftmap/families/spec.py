@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from driftmap.core.places import Part, Site
+from driftmap.families.expert_spec import ExpertBank
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +54,7 @@ class ModelLayout:
         head: Path of the map to the logits; None in a model without one.
         tied: Head and embedding are one and the same tensor.
         uncovered: Block parameters with two or more axes that no site covers.
+        banks: Banks of experts whose matrices are among the sites.
     """
 
     family: str
@@ -63,3 +65,4 @@ class ModelLayout:
     head: str | None
     tied: bool
     uncovered: tuple[str, ...]
+    banks: tuple[ExpertBank, ...] = ()
