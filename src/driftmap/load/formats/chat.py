@@ -22,10 +22,17 @@ _ROLES: Mapping[str, Role] = {
 
 def read_messages(row: Row) -> Content:
     """Read a list of turns with `role` and `content`."""
-    turns = _turns(row, "messages")
-    return Content(
-        messages=tuple(_turn(row, number, t, "role") for number, t in enumerate(turns))
-    )
+    return Content(messages=read_turns(row, "messages"))
+
+
+def read_turns(row: Row, column: str) -> tuple[Message, ...]:
+    """Read the turns of a column, each with `role` and `content`.
+
+    Raises:
+        DataError: The column is missing or no such list.
+    """
+    turns = _turns(row, column)
+    return tuple(_turn(row, number, t, "role") for number, t in enumerate(turns))
 
 
 def read_conversations(row: Row) -> Content:
