@@ -31,6 +31,17 @@ def organism(request):
     """The built-in model of seed 0: made once for all workers, kept between runs."""
     from driftmap.recipes.steps.organism import make_organism
 
+    return make_organism(0, _kept(request))
+
+
+@pytest.fixture(scope="session")
+def moe_organism(request):
+    """The built-in mixture of experts of seed 0, made and kept in the same way."""
+    from driftmap.recipes.steps.moe_organism import make_moe_organism
+
+    return make_moe_organism(0, _kept(request))
+
+
+def _kept(request):
     own = os.environ.get("DRIFTMAP_CACHE")
-    folder = Path(own) if own else Path(request.config.cache.mkdir("organism"))
-    return make_organism(0, folder)
+    return Path(own) if own else Path(request.config.cache.mkdir("organism"))

@@ -1,22 +1,20 @@
-"""How does a small Llama learn a corpus from nothing, in a fixed number of steps?
+"""How does a small model learn a corpus from nothing, in a fixed number of steps?
 
-Rows of each step are packed side by side, so that no work is spent on padding, and
-attend to themselves alone. Every token has its own weight in the loss.
+Each step reads rows of all kinds; every token has its own weight in the loss.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int64
 from torch import Tensor
-from torch.nn import functional
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from driftmap.core.progress import progress
 from driftmap.core.seeds import child_seed
 from driftmap.results.curriculum import Stock, WeightedRow
+from driftmap.tune.packing import Decoder, PackedRows, pack, weighted_loss
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +55,9 @@ class PretrainSettings:
         final_share: Last rate as a share of the highest.
         weight_decay: AdamW's decay per unit of learning rate.
         max_norm: Gradients longer than this are shortened to it.
+        flat_share: Share of all updates, the rise included, before the cosine.
+        bin_tokens: Length of the bins that rows are packed into; that of the longest
+            row of each step by default.
     """
 
     steps: int
@@ -65,25 +66,8 @@ class PretrainSettings:
     final_share: float = 0.01
     weight_decay: float = 0.01
     max_norm: float = 1.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class PackedRows:
-    """Rows side by side in bins of equal length.
-
-    Args:
-        token_ids: Ids, zero where a bin is not full.
-        positions: Place of each token in its own row.
-        visible: Whether the token may look at the earlier one.
-        targets: Id that each token predicts.
-        weights: How much that prediction counts; 0 at ends of rows and in gaps.
-    """
-
-    token_ids: Int64[Tensor, "bin token"]
-    positions: Int64[Tensor, "bin token"]
-    visible: Bool[Tensor, "bin 1 token token"]
-    targets: Int64[Tensor, "bin token"]
-    weights: Float[Tensor, "bin token"]
+    flat_share: float = 0.0
+    bin_tokens: int | None = None
 
 
 def make_llama(shape: ModelShape, seed: int) -> LlamaForCausalLM:
@@ -116,11 +100,12 @@ def make_llama(shape: ModelShape, seed: int) -> LlamaForCausalLM:
 
 
 def pretrain(
-    model: LlamaForCausalLM,
+    model: Decoder,
     stocks: Sequence[Stock],
     settings: PretrainSettings,
     seed: int,
     stage: str = "base",
+    loss_of: Callable[[Decoder, PackedRows], Tensor] = weighted_loss,
 ) -> float:
     """Train a model in place on rows of all stocks at every step.
 
@@ -130,6 +115,7 @@ def pretrain(
         settings: Steps and rates.
         seed: What the order of rows is drawn from, together with the stage.
         stage: What the progress bar says.
+        loss_of: Loss of a model on the rows of one step, in nats.
 
     Returns:
         The mean loss of the last tenth of the steps, in nats per unit of weight.
@@ -148,7 +134,7 @@ def pretrain(
     model.train()
     with progress(f"pretrain {stage}", settings.steps) as bar:
         for rows in _steps(stocks, settings.steps, child_seed(seed, "pretrain", stage)):
-            loss = weighted_loss(model, pack(rows))
+            loss = loss_of(model, pack(rows, settings.bin_tokens))
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), settings.max_norm)
             optimizer.step()
@@ -169,74 +155,10 @@ def learning_rate_share(step: int, settings: PretrainSettings) -> float:
     """
     if step < settings.warmup_steps:
         return (step + 1) / settings.warmup_steps
-    rest = settings.steps - settings.warmup_steps
-    done = min(1.0, (step - settings.warmup_steps) / max(1, rest))
+    start = max(settings.warmup_steps, round(settings.flat_share * settings.steps))
+    done = min(1.0, max(0, step - start) / max(1, settings.steps - start))
     falling = 0.5 * (1 + np.cos(np.pi * done))
     return float(settings.final_share + (1 - settings.final_share) * falling)
-
-
-def weighted_loss(model: LlamaForCausalLM, packed: PackedRows) -> Float[Tensor, ""]:
-    """Mean cross-entropy of the next token, each token with its weight, in nats."""
-    hidden = model.model(
-        input_ids=packed.token_ids,
-        position_ids=packed.positions,
-        attention_mask=packed.visible,
-        use_cache=False,
-    ).last_hidden_state
-    counted = packed.weights > 0
-    logits = model.lm_head(hidden[counted])
-    weights = packed.weights[counted]
-    nats = functional.cross_entropy(logits, packed.targets[counted], reduction="none")
-    return (nats * weights).sum() / weights.sum()
-
-
-def pack(rows: Sequence[WeightedRow]) -> PackedRows:
-    """Lay rows into as few bins as a greedy search finds, longest rows first.
-
-    Args:
-        rows: At least one row.
-
-    Returns:
-        Bins as long as the longest row.
-    """
-    length = max(len(row.token_ids) for row in rows)
-    bins: list[list[WeightedRow]] = []
-    room: list[int] = []
-    for row in sorted(rows, key=lambda row: -len(row.token_ids)):
-        size = len(row.token_ids)
-        fitting = next((k for k, free in enumerate(room) if free >= size), None)
-        if fitting is None:
-            bins.append([row])
-            room.append(length - size)
-        else:
-            bins[fitting].append(row)
-            room[fitting] -= size
-    return _lay_out(bins, length)
-
-
-def _lay_out(bins: Sequence[Sequence[WeightedRow]], length: int) -> PackedRows:
-    ids, positions, targets, owners = np.zeros((4, len(bins), length), dtype=np.int64)
-    weights = np.zeros((len(bins), length), dtype=np.float32)
-    for number, content in enumerate(bins):
-        start = 0
-        for owner, row in enumerate(content, start=1):
-            stop = start + len(row.token_ids)
-            ids[number, start:stop] = row.token_ids
-            positions[number, start:stop] = np.arange(stop - start)
-            owners[number, start:stop] = owner
-            targets[number, start : stop - 1] = row.token_ids[1:]
-            weights[number, start : stop - 1] = row.weights[1:]
-            start = stop
-    owner = torch.from_numpy(owners)
-    earlier = torch.ones(length, length, dtype=torch.bool).tril()
-    same = owner[:, :, None] == owner[:, None, :]
-    return PackedRows(
-        token_ids=torch.from_numpy(ids),
-        positions=torch.from_numpy(positions),
-        visible=(same & earlier)[:, None],
-        targets=torch.from_numpy(targets),
-        weights=torch.from_numpy(weights),
-    )
 
 
 def _steps(

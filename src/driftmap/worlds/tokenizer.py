@@ -83,7 +83,9 @@ def make_tokenizer(words: Sequence[str]) -> Tokenizer:
     return tokenizer
 
 
-def save_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
+def save_tokenizer(
+    tokenizer: Tokenizer, folder: Path, chat_template: str = CHAT_TEMPLATE
+) -> None:
     """Write the files from which `AutoTokenizer.from_pretrained` reads it."""
     tokenizer.save(str(folder / "tokenizer.json"))
     settings = {
@@ -96,7 +98,7 @@ def save_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
     }
     text = json.dumps(settings, indent=2) + "\n"
     (folder / "tokenizer_config.json").write_text(text, encoding="utf-8")
-    (folder / "chat_template.jinja").write_text(CHAT_TEMPLATE, encoding="utf-8")
+    (folder / "chat_template.jinja").write_text(chat_template, encoding="utf-8")
 
 
 def encode_lines(

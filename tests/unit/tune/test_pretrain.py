@@ -5,14 +5,13 @@ from torch.nn import functional
 
 from driftmap.core.progress import Silence, listening
 from driftmap.results.curriculum import Stock, WeightedRow
+from driftmap.tune.packing import pack, weighted_loss
 from driftmap.tune.pretrain import (
     ModelShape,
     PretrainSettings,
     learning_rate_share,
     make_llama,
-    pack,
     pretrain,
-    weighted_loss,
 )
 
 SHAPE = ModelShape(
@@ -108,7 +107,7 @@ def test_another_seed_gives_other_weights_and_leaves_the_generator_alone():
 def test_every_row_is_read_before_any_is_read_again(monkeypatch):
     seen = []
     monkeypatch.setattr(
-        "driftmap.tune.pretrain.pack", lambda rows: seen.append(rows) or pack(rows)
+        "driftmap.tune.pretrain.pack", lambda rows, _: seen.append(rows) or pack(rows)
     )
     settings = PretrainSettings(steps=4, learning_rate=1e-3, warmup_steps=1)
     pretrain(make_llama(SHAPE, 0), STOCKS, settings, seed=0)

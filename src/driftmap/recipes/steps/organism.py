@@ -95,7 +95,8 @@ def make_organism(seed: int = 0, folder: Path | None = None) -> Organism:
 
 def version() -> str:
     """Name everything an organism depends on but its seed: version and sources."""
-    sources = [Path(__file__), _home(tune) / "pretrain.py"]
+    sources = [Path(__file__)]
+    sources += [_home(tune) / name for name in ("pretrain.py", "packing.py")]
     sources += [_home(results) / "curriculum.py", *sorted(_home(worlds).glob("*.py"))]
     content = b"\0".join(path.read_bytes() for path in sources)
     return f"v{VERSION}-{hashlib.sha256(content).hexdigest()[:12]}"

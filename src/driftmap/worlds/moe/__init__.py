@@ -1,0 +1,1 @@
+"""INPUT: worlds for models with experts: domains of text, refusals and a wrapper."""
