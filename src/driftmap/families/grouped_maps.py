@@ -159,12 +159,13 @@ def summed_by_token(
 
 
 def _grouped_runs(rows: Tensor, matrices: Tensor) -> bool:
-    """Whether torch's own kernel takes these tensors; it wants 16-byte rows on CUDA."""
+    """Whether torch's own kernel takes these tensors: rows must be whole 16 bytes."""
     kinds = (torch.float32, torch.bfloat16, torch.float16)
     if not _HAS_GROUPED or rows.dtype not in kinds:
         return False
+    widths = (rows.shape[1], matrices.shape[-1])
+    if any(width * rows.element_size() % 16 for width in widths):
+        return False
     if rows.device.type != "cuda":
         return rows.device.type == "cpu"
-    widths = (rows.shape[1], matrices.shape[-1])
-    aligned = all(width * rows.element_size() % 16 == 0 for width in widths)
-    return aligned and torch.cuda.get_device_capability(rows.device) >= (8, 0)
+    return torch.cuda.get_device_capability(rows.device) >= (8, 0)
