@@ -30,6 +30,11 @@ gradient at its outputs `[row out]`, and which rows are of which expert. Called 
 backward: for the map out of the experts, then for the one into them."""
 
 
+SeeRows = Callable[[str, Tensor, ExpertRows], None]
+"""Takes the bank's name of a map's weight, what enters the map `[row in]`, and which
+rows are of which expert. Called twice a forward."""
+
+
 def is_standard(bank: nn.Module) -> bool:
     """Whether a bank says enough of itself to be run by `run_bank`.
 
@@ -61,7 +66,7 @@ def run_bank(
     """
     rows = sorted_rows(chosen, cast(int, bank.num_experts), call.kept)
     maps = _Maps(bank, rows)
-    return _Bank.apply(hidden, weights, call.anchor, maps, call.receive)
+    return _Bank.apply(hidden, weights, call.anchor, maps, call)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -73,11 +78,13 @@ class BankCall:
         anchor: A leaf without axes that requires a gradient. It makes the backward run
             where nothing below the bank requires one; None where that is not wanted.
         kept: False on tokens that get no rows, such as padding; all by default.
+        see: Takes rows during the forward; None for no one.
     """
 
     receive: ReceiveRows | None = None
     anchor: Tensor | None = None
     kept: Tensor | None = None
+    see: SeeRows | None = None
 
 
 class _Bank(torch.autograd.Function):
@@ -88,15 +95,21 @@ class _Bank(torch.autograd.Function):
         weights: Tensor,
         anchor: Tensor | None,
         maps: "_Maps",
-        receive: ReceiveRows | None,
+        call: "BankCall",
     ) -> Tensor:
-        rows = maps.rows
-        entered = maps.into(hidden[rows.token])
-        answers = maps.out(maps.activate(entered))
+        rows, see = maps.rows, call.see or _no_one_sees
+        given = hidden[rows.token]
+        see(maps.into_name, given, rows)
+        entered = maps.into(given)
+        del given
+        active = maps.activate(entered)
+        see("down_proj", active, rows)
+        answers = maps.out(active)
+        del active
         if maps.normed:
             answers = maps.norm(answers)
         ctx.save_for_backward(hidden, weights, entered)
-        ctx.maps, ctx.receive = maps, receive
+        ctx.maps, ctx.receive = maps, call.receive
         return summed_by_token(answers, rows, weights).to(hidden.dtype)
 
     @staticmethod
@@ -201,6 +214,10 @@ class _Maps:
     def _product(self, name: str, rows: Tensor, *, turned: bool) -> Tensor:
         matrices = getattr(self._bank, name).detach()
         return grouped_product(rows, matrices, self.rows, turned=turned)
+
+
+def _no_one_sees(_name: str, _inputs: Tensor, _rows: ExpertRows) -> None:
+    """Sees rows where no one wants to."""
 
 
 def _no_one(_name: str, _inputs: Tensor, _gradient: Tensor, _rows: ExpertRows) -> None:

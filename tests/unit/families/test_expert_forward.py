@@ -7,7 +7,7 @@ import torch
 
 from driftmap.core.errors import ModelError
 from driftmap.families import grouped_maps
-from driftmap.families.expert_forward import BankCall, is_standard
+from driftmap.families.expert_forward import BankCall, is_standard, run_bank
 from driftmap.families.expert_switch import running_experts
 from driftmap.families.experts import find_experts
 from tiny_experts import tiny_moe
@@ -119,3 +119,16 @@ def test_experts_of_other_processes_are_refused():
     with pytest.raises(ModelError, match=r"layers\.1\.mlp\.experts: its experts are s"):
         switch.__enter__()
     assert model.get_experts_implementation() == {"": "grouped_mm"}
+
+
+def test_what_enters_each_map_is_seen_on_the_way_forward():
+    bank = tiny_moe("olmoe").get_submodule("model.layers.0.mlp.experts")
+    hidden = torch.randn(3, 16)
+    chosen = torch.tensor([[0, 4], [4, 1], [1, 0]])
+    seen = {}
+    call = BankCall(see=lambda name, inputs, rows: seen.update({name: inputs}))
+    with torch.no_grad():
+        run_bank(bank, hidden, chosen, torch.ones(3, 2), call)
+    assert torch.equal(seen["gate_up_proj"], hidden[[0, 2, 1, 2, 0, 1]])
+    gate, up = (hidden[0] @ bank.gate_up_proj[0].T).chunk(2)
+    torch.testing.assert_close(seen["down_proj"][0], bank.act_fn(gate) * up)
