@@ -35,7 +35,7 @@ from driftmap.core.progress import progress, say
 from driftmap.families.discover import find_layout
 from driftmap.families.modules import base_model, base_module
 from driftmap.families.tensors import TensorRule, slice_shape
-from driftmap.signals.batch import Batch
+from driftmap.signals.batch import Batch, alone
 from driftmap.signals.gradients import TakeGradients, TensorSignal, WholeGradients
 
 
@@ -155,9 +155,9 @@ def show_others(
         for parameter in parameters:
             parameter.requires_grad_(True)
         for row in range(len(batch.sample_ids)):
-            alone = _alone(batch, row)
+            one = alone(batch, row)
             with torch.enable_grad():
-                losses = losses_at(model, head, labelled_tokens(alone), alone)
+                losses = losses_at(model, head, labelled_tokens(one), one)
                 gradients = torch.autograd.grad(
                     losses.sum(), parameters, allow_unused=True
                 )
@@ -203,19 +203,6 @@ def _parameter(model: nn.Module, rule: TensorRule) -> nn.Parameter:
     return module.get_parameter(rule.name.rpartition(".")[2])
 
 
-def _alone(batch: Batch, row: int) -> Batch:
-    """One sample of a batch, without padding."""
-    real = batch.real[row]
-    return Batch(
-        sample_ids=(batch.sample_ids[row],),
-        sample_index=(batch.sample_index[row],),
-        token_ids=batch.token_ids[row, real][None],
-        real=real[real][None],
-        counted=batch.counted[row, real][None],
-        observed=batch.observed[row, real][None],
-    )
-
-
 def _broken(
     model: nn.Module, taps: GradientTaps, batch: Batch, row: int
 ) -> MeasureError:
@@ -227,7 +214,7 @@ def _broken(
             first.append(taps.name(index))
 
     with watching(taps.modules, look), torch.no_grad():
-        all_logits(model, _alone(batch, row))
+        all_logits(model, alone(batch, row))
     where = first[0] if first else "the logits"
     return MeasureError(
         f"{where}: the output for sample {batch.sample_ids[row]} is not finite; are "

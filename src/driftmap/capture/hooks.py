@@ -35,6 +35,18 @@ def frozen(model: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Run every module in eval mode for as long as the block runs."""
+    modes = [(module, module.training) for module in model.modules()]
+    try:
+        model.eval()
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+@contextmanager
 def watching(modules: Sequence[nn.Module], hook: OutputHook) -> Iterator[None]:
     """Call `hook` after every execution of every module."""
     handles = []

@@ -13,7 +13,9 @@ from transformers.integrations.moe import ALL_EXPERTS_FUNCTIONS
 
 from driftmap.core.errors import ModelError
 from driftmap.families.expert_forward import BankCall, is_standard, run_bank
-from driftmap.families.modules import base_model
+from driftmap.families.expert_spec import ExpertBank
+from driftmap.families.expert_tensors import bank_module
+from driftmap.families.modules import base_model, base_module
 
 IMPLEMENTATION = "driftmap_rows"
 
@@ -33,6 +35,17 @@ class _Switches(Protocol):
 
 
 _running: dict[nn.Module, CallOf] = {}
+
+
+def runs_on_rows(model: nn.Module, bank: ExpertBank) -> bool:
+    """Whether `running_experts` can run a bank.
+
+    Args:
+        model: The model, with or without adapters.
+        bank: One of its banks.
+    """
+    module = bank_module(model, bank)
+    return bank.switchable and bank.told_choice and is_standard(module)
 
 
 @contextmanager
@@ -81,7 +94,7 @@ ALL_EXPERTS_FUNCTIONS.register(IMPLEMENTATION, _run)
 
 
 def _standard(model: nn.Module, path: str) -> nn.Module:
-    bank = model.get_submodule(path)
+    bank = base_module(model.get_submodule(path))
     if not is_standard(bank):
         raise ModelError(
             f"{path}: {type(bank).__name__} does not let others run its experts; "

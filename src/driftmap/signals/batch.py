@@ -34,6 +34,19 @@ class Batch:
     observed: Bool[Tensor, "sample token"]
 
 
+def alone(batch: Batch, row: int) -> Batch:
+    """One sample of a batch, without padding."""
+    real = batch.real[row]
+    return Batch(
+        sample_ids=(batch.sample_ids[row],),
+        sample_index=(batch.sample_index[row],),
+        token_ids=batch.token_ids[row, real][None],
+        real=real[real][None],
+        counted=batch.counted[row, real][None],
+        observed=batch.observed[row, real][None],
+    )
+
+
 def observed_tokens(
     real: Bool[Tensor, "sample token"],
     counted: Bool[Tensor, "sample token"],
