@@ -269,7 +269,7 @@ def readings(refused, over, nats, *, is_base=False):
     return {
         name: ArmReading(
             value=around(value, 0.06),
-            change=None if is_base else around(value - before, 0.08),
+            change=None if is_base else around(value - before, 0.04),
             p_value=None if is_base else 0.0004,
         )
         for name, (value, before) in levels.items()

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import isfinite, log
-from typing import TypeAlias
+from math import isfinite, log, log10, nan
+from typing import Literal, TypeAlias
 
 Numbers: TypeAlias = Sequence[float]
 
@@ -203,6 +203,68 @@ class Shades:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Marks:
+    """Places of a mosaic that stand out, as (row, column); `sign` is how."""
+
+    name: str
+    places: Sequence[tuple[int, int]]
+    sign: Literal["dot", "cross"] = "dot"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mosaic:
+    """A matrix too large for numbers in its places: every one is a coloured tile.
+
+    NaN is left empty. The first row of `values` is drawn lowest.
+
+    Args:
+        x_labels: Names of columns; of many, only some are written.
+        y_labels: Names of rows, distinct, likewise.
+        x_title: What columns are.
+        y_title: What rows are.
+        values: One number per tile, row by row.
+        value_title: What they are, with their unit.
+        middle: Colours run both ways from here; None for pale to full, from the lowest
+            to the highest.
+        is_log: Colours follow the logarithm; what is not above 0 is left empty.
+        marks: Tiles that stand out.
+        empty_row: What is written into rows without a number.
+        line_before: Column before which a line is drawn; None for none.
+    """
+
+    x_labels: Sequence[str]
+    y_labels: Sequence[str]
+    x_title: str
+    y_title: str
+    values: Sequence[Numbers]
+    value_title: str
+    middle: float | None = None
+    is_log: bool = False
+    marks: Sequence[Marks] = ()
+    empty_row: str = ""
+    line_before: int | None = None
+
+    def shades(self) -> list[list[float]]:
+        """What colours follow: the values or their logarithms to base 10."""
+        if not self.is_log:
+            return [list(row) for row in self.values]
+        return [[log10(v) if v > 0 else nan for v in row] for row in self.values]
+
+    def ends(self) -> tuple[float, float]:
+        """Shades at which colours are palest and fullest."""
+        seen = [v for row in self.shades() for v in row if isfinite(v)]
+        if self.middle is None:
+            return min(seen, default=0.0), max(seen, default=1.0)
+        middle = log10(self.middle) if self.is_log else self.middle
+        reach = max((abs(v - middle) for v in seen), default=0.0) or 1.0
+        return middle - reach, middle + reach
+
+    def empty_rows(self) -> list[int]:
+        """Rows without a number."""
+        return [n for n, row in enumerate(self.values) if not any(map(isfinite, row))]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Ranges:
     """Estimates with intervals, one line each, beside a level of no effect.
 
@@ -236,7 +298,7 @@ class Histogram:
     chance_name: str
 
 
-Chart: TypeAlias = Lines | Points | Boxes | Cells | Shades | Ranges | Histogram
+Chart: TypeAlias = Lines | Points | Boxes | Cells | Shades | Mosaic | Ranges | Histogram
 
 
 def height_of(chart: Chart) -> int:
@@ -247,6 +309,8 @@ def height_of(chart: Chart) -> int:
     """
     if isinstance(chart, Cells | Shades):
         return max(260, 130 + 24 * len(chart.y_labels))
+    if isinstance(chart, Mosaic):
+        return max(220, 150 + tile_height(len(chart.y_labels)) * len(chart.y_labels))
     if isinstance(chart, Ranges):
         return max(220, 120 + 38 * len(chart.names))
     if isinstance(chart, Boxes):
@@ -255,3 +319,34 @@ def height_of(chart: Chart) -> int:
         return 320
     names = chart.lines if isinstance(chart, Lines) else chart.clouds
     return 360 + 16 * max(0, len(names) - 4)
+
+
+def least_width_of(chart: Chart) -> int:
+    """Width below which a chart had better be scrolled, in pixels; 0 for none.
+
+    >>> least_width_of(Boxes(x_title="drift", boxes=[]))
+    0
+    """
+    return 110 + 7 * len(chart.x_labels) if isinstance(chart, Mosaic) else 0
+
+
+def tile_height(num_rows: int) -> int:
+    """Height of a mosaic's rows, in pixels.
+
+    >>> [tile_height(num) for num in (4, 16, 48, 96)]
+    [26, 22, 13, 9]
+    """
+    steps = ((8, 26), (20, 22), (32, 17), (64, 13))
+    return next((height for most, height in steps if num_rows <= most), 9)
+
+
+def label_step(num_labels: int, most: int) -> int:
+    """Every how many labels one is written, so that they are `most` or fewer.
+
+    >>> [label_step(num, 16) for num in (8, 16, 17, 64, 128)]
+    [1, 1, 2, 4, 8]
+    """
+    step = 1
+    while num_labels > most * step:
+        step *= 2
+    return step

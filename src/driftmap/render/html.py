@@ -14,7 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 from plotly.offline import get_plotlyjs
 
-from driftmap.render.charts import height_of
+from driftmap.render.charts import height_of, least_width_of
 from driftmap.render.page import Node, Page, figures_of
 from driftmap.render.plotly_charts import Spec, plotly_spec
 from driftmap.render.wording import unmarked
@@ -41,6 +41,7 @@ def html_of(page: Page) -> str:
         page=page,
         kind_of=_kind_of,
         height_of=height_of,
+        least_width_of=least_width_of,
         chart_library=get_plotlyjs() if figures else "",
         chart_data=_script_json({f.name: plotly_spec(f.chart) for f in figures}),
     )

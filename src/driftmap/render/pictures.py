@@ -27,11 +27,13 @@ from driftmap.render.charts import (
     Histogram,
     Line,
     Lines,
+    Mosaic,
     Points,
     Ranges,
     Shades,
     colour_of,
     height_of,
+    label_step,
 )
 from driftmap.render.page import Figure
 from driftmap.render.wording import number, ratio, ratio_ticks, share, unmarked
@@ -60,6 +62,7 @@ INK = "#1b1f24"
 DIVERGING = LinearSegmentedColormap.from_list(
     "drift", ["#1c7ed6", "#f1f3f5", "#d9480f"]
 )
+TILES = LinearSegmentedColormap.from_list("tiles", ["#e6eef7", "#5b9bd5", "#0b3a75"])
 SEQUENTIAL = LinearSegmentedColormap.from_list("share", ["#f1f3f5", "#1c7ed6"])
 
 
@@ -226,6 +229,44 @@ def _(chart: Shades, axes: Axes) -> None:
     )  # fmt: skip
     _label_places(chart, [[share(v) for v in row] for row in shares.tolist()], axes)
     axes.figure.colorbar(image, ax=axes, label=chart.value_title)
+
+
+@_draw.register
+def _(chart: Mosaic, axes: Axes) -> None:
+    least, most = chart.ends()
+    shades = np.array(chart.shades(), dtype=float).reshape(len(chart.y_labels), -1)
+    image = axes.imshow(
+        np.ma.masked_invalid(shades), aspect="auto", origin="lower", vmin=least,
+        vmax=most, cmap=TILES if chart.middle is None else DIVERGING,
+        interpolation="nearest",
+    )  # fmt: skip
+    for one in chart.marks:
+        rows, columns = zip(*one.places, strict=True) if one.places else ((), ())
+        sign = {"c": INK, "marker": "o", "edgecolors": "white", "linewidths": 0.6}
+        if one.sign == "cross":
+            sign = {"c": QUIET, "marker": "x", "linewidths": 0.8}
+        axes.scatter(columns, rows, s=14, label=one.name, **sign)
+    for row in chart.empty_rows():
+        middle = (len(chart.x_labels) - 1) / 2
+        axes.text(middle, row, chart.empty_row, ha="center", va="center", fontsize=7)
+    if chart.line_before is not None:
+        axes.axvline(chart.line_before - 0.5, color=QUIET, lw=1.5)
+    _label_some(chart, axes)
+    bar = axes.figure.colorbar(image, ax=axes, label=chart.value_title)
+    if chart.is_log:
+        bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda v, _: number(10**v)))
+    if any(one.places for one in chart.marks):
+        axes.legend(frameon=False, fontsize=9, loc="upper left", ncols=2,
+                    bbox_to_anchor=(0.0, -0.14))  # fmt: skip
+
+
+def _label_some(chart: Mosaic, axes: Axes) -> None:
+    for axis, labels in ((axes.xaxis, chart.x_labels), (axes.yaxis, chart.y_labels)):
+        step = label_step(len(labels), 16)
+        axis.set_ticks(range(0, len(labels), step), labels[::step])
+    axes.set_xlabel(chart.x_title)
+    axes.set_ylabel(chart.y_title)
+    axes.grid(visible=False)
 
 
 def _label_places(

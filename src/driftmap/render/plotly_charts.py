@@ -5,11 +5,9 @@ which knows whether it is light or dark. plotly.js reads some HTML in labels, so
 labels are escaped here.
 """
 
-import html
 from collections.abc import Sequence
 from functools import singledispatch
 from math import ceil, floor, log10
-from typing import TypeAlias
 
 import numpy as np
 
@@ -24,15 +22,16 @@ from driftmap.render.charts import (
     Histogram,
     Line,
     Lines,
+    Mosaic,
     Numbers,
     Points,
     Ranges,
     Shades,
     colour_of,
 )
+from driftmap.render.plotly_mosaic import mosaic
+from driftmap.render.plotly_parts import Spec, axis, finite, label
 from driftmap.render.wording import number, ratio, ratio_ticks, share
-
-Spec: TypeAlias = dict[str, object]
 
 SEQUENTIAL = [[0.0, "#f1f3f5"], [1.0, "#1c7ed6"]]
 DIVERGING = [[0.0, "#1c7ed6"], [0.5, "#f1f3f5"], [1.0, "#d9480f"]]
@@ -55,12 +54,12 @@ def _draw(chart: Chart) -> tuple[list[Spec], Spec]:
 @_draw.register
 def _(chart: Lines) -> tuple[list[Spec], Spec]:
     data = [t for n, line in enumerate(chart.lines) for t in _line(line, n)]
-    y_axis = _axis(chart.y_title, is_log=chart.is_log)
+    y_axis = axis(chart.y_title, is_log=chart.is_log)
     if chart.y_ends is not None:
         y_axis["range"] = _padded(*chart.y_ends)
     elif chart.y_from_zero:
         y_axis["rangemode"] = "tozero"
-    x_axis = _axis(chart.x_title, is_log=chart.is_log_x)
+    x_axis = axis(chart.x_title, is_log=chart.is_log_x)
     if chart.is_log_x:
         x_axis |= _log_ticks([x for line in chart.lines for x in line.x])
     return data, {"xaxis": x_axis, "yaxis": y_axis, "hovermode": "x unified"}
@@ -79,7 +78,7 @@ def _line(line: Line, series: int) -> list[Spec]:
     if line.low:
         around = {
             "x": [*line.x, *reversed(line.x)],
-            "y": _finite([*line.high, *reversed(line.low)]),
+            "y": finite([*line.high, *reversed(line.low)]),
             "fill": "toself",
             "fillcolor": _faint(colour),
             "line": {"width": 0},
@@ -89,7 +88,7 @@ def _line(line: Line, series: int) -> list[Spec]:
         quiet
         | {
             "x": list(line.x),
-            "y": _finite(thread),
+            "y": finite(thread),
             "opacity": 0.45,
             "line": {"color": colour, "width": 1},
         }
@@ -98,8 +97,8 @@ def _line(line: Line, series: int) -> list[Spec]:
     drawn: Spec = {
         "type": "scatter",
         "x": list(line.x),
-        "y": _finite(line.y),
-        "name": _label(line.name),
+        "y": finite(line.y),
+        "name": label(line.name),
         "mode": "lines+markers" if len(line.x) <= MOST_MARKS else "lines",
         "legendgroup": line.name,
         "line": {"color": colour, "width": 2.5, "dash": _dash(line, series)},
@@ -115,10 +114,10 @@ def _(chart: Points) -> tuple[list[Spec], Spec]:
         {
             "type": "scatter",
             "mode": "markers",
-            "name": _label(cloud.name),
+            "name": label(cloud.name),
             "x": list(cloud.x),
-            "y": _finite(cloud.y),
-            "text": list(map(_label, cloud.labels)),
+            "y": finite(cloud.y),
+            "text": list(map(label, cloud.labels)),
             "marker": {
                 "size": 8,
                 "opacity": 0.8,
@@ -129,11 +128,11 @@ def _(chart: Points) -> tuple[list[Spec], Spec]:
         }
         for series, cloud in enumerate(chart.clouds)
     ]
-    y_axis = _axis(chart.y_title, is_log=chart.is_log)
+    y_axis = axis(chart.y_title, is_log=chart.is_log)
     if chart.y_ends is not None:
         y_axis["range"] = _padded(*chart.y_ends)
     shapes = [] if chart.level is None else [_across(chart.level)]
-    x_axis = _axis(chart.x_title, is_log=chart.is_log_x)
+    x_axis = axis(chart.x_title, is_log=chart.is_log_x)
     if chart.is_log_x:
         x_axis |= _log_ticks([x for cloud in chart.clouds for x in cloud.x])
     if chart.is_log:
@@ -152,8 +151,8 @@ def _(chart: Boxes) -> tuple[list[Spec], Spec]:
         {
             "type": "box",
             "orientation": "h",
-            "name": _label(box.name),
-            "y": [_label(box.name)],
+            "name": label(box.name),
+            "y": [label(box.name)],
             "lowerfence": [box.low],
             "q1": [box.q25],
             "median": [box.median],
@@ -165,7 +164,7 @@ def _(chart: Boxes) -> tuple[list[Spec], Spec]:
         }
         for series, box in enumerate(chart.boxes)
     ]
-    x_axis = _axis(chart.x_title, is_log=chart.is_log)
+    x_axis = axis(chart.x_title, is_log=chart.is_log)
     if chart.is_log:
         ends = [end for box in chart.boxes for end in (box.low, box.high)]
         x_axis["dtick"] = ceil(log10(max(ends) / min(ends)) / 4)
@@ -179,13 +178,13 @@ def _(chart: Cells) -> tuple[list[Spec], Spec]:
     reach = chart.log_reach
     ticks = ratio_ticks(reach)
     heat: Spec = {
-        "z": [_finite(row) for row in logs.tolist()],
+        "z": [finite(row) for row in logs.tolist()],
         "text": [[ratio(v) for v in row] for row in ratios.tolist()],
         "zmin": -reach,
         "zmax": reach,
         "colorscale": DIVERGING,
         "colorbar": {
-            "title": {"text": _label(chart.value_title), "side": "right"},
+            "title": {"text": label(chart.value_title), "side": "right"},
             "tickvals": np.log(ticks).tolist(),
             "ticktext": [ratio(tick) for tick in ticks],
             "thickness": 12,
@@ -197,25 +196,30 @@ def _(chart: Cells) -> tuple[list[Spec], Spec]:
 @_draw.register
 def _(chart: Shades) -> tuple[list[Spec], Spec]:
     heat: Spec = {
-        "z": [_finite(row) for row in chart.shares],
+        "z": [finite(row) for row in chart.shares],
         "text": [[share(v) for v in row] for row in chart.shares],
         "zmin": 0,
         "zmax": 1,
         "colorscale": SEQUENTIAL,
         "colorbar": {
-            "title": {"text": _label(chart.value_title), "side": "right"},
+            "title": {"text": label(chart.value_title), "side": "right"},
             "thickness": 12,
         },
     }
     return _matrix(chart, heat)
 
 
+@_draw.register
+def _(chart: Mosaic) -> tuple[list[Spec], Spec]:
+    return mosaic(chart)
+
+
 def _matrix(chart: Cells | Shades, heat: Spec) -> tuple[list[Spec], Spec]:
     """Give coloured places their labels and their axes."""
     drawn: Spec = {
         "type": "heatmap",
-        "x": list(map(_label, chart.x_labels)),
-        "y": list(map(_label, chart.y_labels)),
+        "x": list(map(label, chart.x_labels)),
+        "y": list(map(label, chart.y_labels)),
         "texttemplate": "%{text}",
         "hovertemplate": "%{yaxis.title.text} %{y}, %{x}: %{text}<extra></extra>",
         "hoverongaps": False,
@@ -224,8 +228,8 @@ def _matrix(chart: Cells | Shades, heat: Spec) -> tuple[list[Spec], Spec]:
     }
     every_label = {"type": "category", "dtick": 1, "showgrid": False}
     return [drawn | heat], {
-        "xaxis": _axis(chart.x_title) | every_label,
-        "yaxis": _axis(chart.y_title) | every_label,
+        "xaxis": axis(chart.x_title) | every_label,
+        "yaxis": axis(chart.y_title) | every_label,
     }
 
 
@@ -236,14 +240,14 @@ def _(chart: Ranges) -> tuple[list[Spec], Spec]:
     data: list[Spec] = [
         {
             "type": "scatter",
-            "name": _label(name),
-            "x": _finite([estimate]),
-            "y": [_label(name)],
+            "name": label(name),
+            "x": finite([estimate]),
+            "y": [label(name)],
             "error_x": {
                 "type": "data",
                 "symmetric": False,
-                "array": _finite([high - estimate]),
-                "arrayminus": _finite([estimate - low]),
+                "array": finite([high - estimate]),
+                "arrayminus": finite([estimate - low]),
                 "thickness": 2.5,
             },
             "mode": "markers",
@@ -257,7 +261,7 @@ def _(chart: Ranges) -> tuple[list[Spec], Spec]:
     if chart.margin is not None:
         shapes.append(_zone(*chart.margin))
     return data, {
-        "xaxis": _axis(chart.x_title),
+        "xaxis": axis(chart.x_title),
         "yaxis": _names_downwards(),
         "shapes": shapes,
     }
@@ -271,7 +275,7 @@ def _(chart: Histogram) -> tuple[list[Spec], Spec]:
         "x": ((edges[1:] + edges[:-1]) / 2).tolist(),
         "y": list(chart.counts),
         "width": np.diff(edges).tolist(),
-        "name": _label(chart.chance_name),
+        "name": label(chart.chance_name),
         "marker": {"color": QUIET},
         "hovertemplate": "%{y} draws near %{x:.3~g}<extra></extra>",
     }
@@ -280,24 +284,16 @@ def _(chart: Histogram) -> tuple[list[Spec], Spec]:
         "x": [chart.observed] * 2,
         "y": [0, max(chart.counts, default=1)],
         "mode": "lines",
-        "name": _label(chart.observed_name),
+        "name": label(chart.observed_name),
         "line": {"color": LOUD, "width": 3},
         "hovertemplate": "%{x:.3~g}<extra></extra>",
     }
     least, most = min(chart.observed, edges[0]), max(chart.observed, edges[-1])
     return [bars, seen], {
-        "xaxis": _axis(chart.x_title) | {"range": _padded(least, most)},
-        "yaxis": _axis("draws"),
+        "xaxis": axis(chart.x_title) | {"range": _padded(least, most)},
+        "yaxis": axis("draws"),
         "bargap": 0,
     }
-
-
-def _axis(title: str, *, is_log: bool = False) -> Spec:
-    axis: Spec = {
-        "title": {"text": _label(title), "standoff": 12},
-        "exponentformat": "e",
-    }
-    return axis | ({"type": "log", "dtick": 1} if is_log else {})
 
 
 def _log_ticks(values: Sequence[float]) -> Spec:
@@ -360,12 +356,3 @@ def _padded(least: float, most: float) -> list[float]:
 def _faint(colour: str) -> str:
     red, green, blue = (int(colour[at : at + 2], 16) for at in (1, 3, 5))
     return f"rgba({red},{green},{blue},0.18)"
-
-
-def _label(text: str) -> str:
-    return html.escape(text.replace("`", ""), quote=False)
-
-
-def _finite(values: Numbers | Sequence[float]) -> list[float | None]:
-    """JSON has no NaN: a gap is null."""
-    return [v if np.isfinite(v) else None for v in values]

@@ -3,6 +3,7 @@
 import textwrap
 from collections.abc import Sequence
 from functools import singledispatch
+from math import isfinite
 from typing import TypeVar
 
 from driftmap.render.charts import (
@@ -12,6 +13,7 @@ from driftmap.render.charts import (
     Histogram,
     Line,
     Lines,
+    Mosaic,
     Points,
     Ranges,
     Shades,
@@ -197,6 +199,25 @@ def _(chart: Shades) -> str:
         + "".join(f"{cell:>{w}}" for cell, w in zip(cells, widths, strict=True))
         for name, cells in lines
     ).replace(" \n", "\n")
+
+
+@_numbers.register
+def _(chart: Mosaic) -> str:
+    """The three highest of each row, and its marked tiles: a matrix is too wide."""
+    lines: list[str] = []
+    for row, name in enumerate(chart.y_labels):
+        seen = [(v, n) for n, v in enumerate(chart.values[row]) if isfinite(v)]
+        seen.sort(key=lambda one: (-one[0], one[1]))
+        told = ", ".join(f"{chart.x_labels[n]} {number(v)}" for v, n in seen[:3])
+        for one in chart.marks:
+            columns = sorted(column for at, column in one.places if at == row)
+            if columns:
+                named = ", ".join(chart.x_labels[column] for column in columns)
+                told += f"; {one.name}: {named}"
+        lines.append(
+            _wrapped(f"  {chart.y_title} {name}: {told or chart.empty_row}", "    ")
+        )
+    return "\n".join(lines)
 
 
 def _sparse(line: Line) -> list[tuple[float, float]]:

@@ -171,8 +171,9 @@ class TuningRound:
 
 
 ExpertVerdictKind = Literal[
-    "enough", "costly", "any experts", "not enough", "ranked", "inconclusive"
-]
+    "enough", "costly", "unpriced", "any experts", "not enough", "ranked",
+    "inconclusive",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,9 +183,11 @@ class ExpertVerdict:
     Args:
         kind: `enough`: tuning only the chosen experts makes the model refuse, more
             than tuning matched random ones, at a price within the margin; `costly`:
-            the same, but beyond it; `any experts`: refusal rises, and no more than
-            with random ones; `not enough`: refusal is not shown to rise; `ranked`:
-            nothing was tuned; `inconclusive`: these numbers cannot carry an answer.
+            the same, and the price is not shown to stay within it; `unpriced`: the
+            same, and no price was read; `any experts`: refusal rises, and no more
+            than with random ones; `not enough`: refusal is not shown to rise;
+            `ranked`: nothing was tuned; `inconclusive`: these numbers cannot carry an
+            answer.
         sentence: The same with its numbers.
         settles: What would settle or sharpen it; empty for nothing.
     """

@@ -18,11 +18,14 @@ from driftmap.render.charts import (
     Histogram,
     Line,
     Lines,
+    Marks,
+    Mosaic,
     Points,
     Ranges,
     Shades,
     colour_of,
     height_of,
+    least_width_of,
 )
 from driftmap.render.page import Figure
 from driftmap.render.pictures import save_pictures
@@ -75,6 +78,22 @@ def shades(shares=((0.0, NAN), (0.3, 1.4))):
     )
 
 
+def mosaic(values=((0.001, NAN), (NAN, NAN), (10.0, 0.1)), **options):
+    marks = Marks(name="chosen <b>", places=[(2, 0)])
+    crosses = Marks(name="unvisited", places=[(0, 1)], sign="cross")
+    kept = {
+        "x_labels": [str(n) for n in range(len(values[0]))],
+        "y_labels": [str(n) for n in range(len(values))],
+        "x_title": "expert",
+        "y_title": "layer",
+        "values": values,
+        "value_title": "score",
+        "marks": (marks, crosses),
+        "empty_row": "dense: no experts",
+    }
+    return Mosaic(**kept | options)
+
+
 def ranges():
     return Ranges(
         x_title="ratio", names=["difference", "<b>"], estimates=[1.1, 1.0],
@@ -106,6 +125,14 @@ CHARTS = {
     "many cells": cells(tuple((1.0, 1.5) for _ in range(32))),
     "shades": shades(),
     "empty shades": shades(((NAN, NAN),)),
+    "mosaic": mosaic(),
+    "mosaic over a logarithm": mosaic(is_log=True),
+    "mosaic of differences": mosaic(middle=0.0, line_before=1),
+    "mosaic of lifts": mosaic(middle=1.0, is_log=True),
+    "empty mosaic": mosaic(((NAN, NAN),), marks=()),
+    "mosaic of a large model": mosaic(
+        tuple(tuple(range(128)) for _ in range(48)), marks=()
+    ),
     "ranges": ranges(),
     "histogram": histogram(),
 }  # fmt: skip
@@ -170,6 +197,53 @@ def test_every_layer_of_a_deep_model_has_room_and_label():
     chart = cells(tuple((1.0, 1.0) for _ in range(32)))
     assert height_of(chart) >= 32 * 20
     assert plotly_spec(chart)["layout"]["yaxis"]["dtick"] == 1
+
+
+def test_a_mosaic_draws_every_tile_at_the_true_size():
+    heat, *_ = plotly_spec(CHARTS["mosaic of a large model"])["data"]
+    assert (len(heat["z"]), {len(row) for row in heat["z"]}) == (48, {128})
+    layout = plotly_spec(CHARTS["mosaic of a large model"])["layout"]
+    assert layout["xaxis"]["range"] == [-0.5, 127.5]
+    assert layout["yaxis"]["range"] == [-0.5, 47.5]
+    assert (layout["xaxis"]["dtick"], layout["yaxis"]["dtick"]) == (8, 4)
+    chart = CHARTS["mosaic of a large model"]
+    assert height_of(chart) >= 48 * 13
+    assert least_width_of(chart) >= 128 * 7
+
+
+def test_a_mosaic_marks_tiles_and_writes_into_empty_rows():
+    spec = plotly_spec(mosaic())
+    _, dots, crosses = spec["data"]
+    assert (dots["x"], dots["y"]) == (["0"], ["2"])
+    assert dots["name"] == "chosen &lt;b&gt;"
+    assert (crosses["x"], crosses["y"]) == (["1"], ["0"])
+    (written,) = spec["layout"]["annotations"]
+    assert (written["y"], written["text"]) == (1, "dense: no experts")
+
+
+def test_a_mosaic_over_a_logarithm_keeps_its_numbers():
+    chart = mosaic(((0.001, 0.0), (NAN, 10.0)), is_log=True, marks=())
+    heat = plotly_spec(chart)["data"][0]
+    assert heat["z"] == [[-3.0, None], [None, 1.0]]
+    assert heat["customdata"] == [["0.001", "0"], ["–", "10"]]
+    assert (heat["zmin"], heat["zmax"]) == (-3.0, 1.0)
+    assert heat["colorbar"]["ticktext"][0] == "0.001"
+
+
+def test_a_mosaic_with_a_middle_is_as_strong_on_both_sides():
+    heat = plotly_spec(mosaic(((-0.1, 0.3),), middle=0.0, marks=()))["data"][0]
+    assert (heat["zmin"], heat["zmax"]) == (-0.3, 0.3)
+    lifts = plotly_spec(mosaic(((0.01, 10.0),), middle=1.0, is_log=True, marks=()))
+    assert (lifts["data"][0]["zmin"], lifts["data"][0]["zmax"]) == (-2.0, 2.0)
+    same = plotly_spec(mosaic(((0.0, 0.0),), middle=0.0, marks=()))["data"][0]
+    assert same["zmin"] < 0 < same["zmax"]
+
+
+def test_a_mosaic_has_colours_for_a_dark_page():
+    heat = plotly_spec(mosaic())["data"][0]
+    light, dark = heat["colorscale"], heat["meta"]["dark"]
+    assert luminance(rgb(light[0][1])) > 0.7
+    assert luminance(rgb(dark[0][1])) < 0.05
 
 
 def test_the_observed_ratio_is_never_at_the_edge():

@@ -21,10 +21,18 @@
     });
     return layout;
   }
+  function isDark() {
+    return matchMedia("(prefers-color-scheme: dark)").matches && !document.documentElement.classList.contains("paper");
+  }
+  function dataOf(name) {
+    return charts[name].data.map(function (trace) {
+      return isDark() && trace.meta ? Object.assign({}, trace, { colorscale: trace.meta.dark }) : trace;
+    });
+  }
   function draw(node) {
     var name = node.dataset.chart;
     drawn.add(node);
-    Plotly.react(node, charts[name].data, layoutOf(name, node.clientWidth), config);
+    Plotly.react(node, dataOf(name), layoutOf(name, node.clientWidth), config);
   }
   function isShown(node) { return node.closest("details:not([open])") === null; }
   function drawNew() {
