@@ -1,0 +1,1 @@
+"""ARITHMETIC of experts: what passes show of them becomes numbers per expert."""
