@@ -5,19 +5,19 @@ parameter gets a gradient, no logit is made where no loss term is read, and
 nothing runs backward below the lowest site.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from driftmap.capture.expert_taps import ExpertTaps
 from driftmap.capture.hooks import (
     frozen,
     leaf_input,
     one_attention_kernel,
-    watching,
 )
 from driftmap.capture.losses import (
     logits_at,
@@ -26,7 +26,8 @@ from driftmap.capture.losses import (
     sample_losses,
 )
 from driftmap.capture.memory import default_budget, plan_passes
-from driftmap.capture.taps import Taps, Wanted
+from driftmap.capture.taps import Emit, Taps, Wanted
+from driftmap.capture.watched_maps import watching_maps
 from driftmap.core.errors import MeasureError
 from driftmap.core.places import Site, canonical_order
 from driftmap.core.progress import Progress, progress, say
@@ -104,13 +105,14 @@ def _one_pass(
             state[signal.site] = fold.update(state[signal.site], signal)
 
     wanted = Wanted.by(folds)
-    taps = Taps(model, sites, feed, wanted=wanted)
+    taps = _Heard(model, sites, feed, wanted)
     with ExitStack() as stack:
         stack.enter_context(one_attention_kernel(model))
         if wanted.backward:
             stack.enter_context(leaf_input(_lowest_block(model, sites)))
         else:
-            taps.learn_counts(partial(_forward_only, model, _first_sample(batches[0])))
+            count = partial(_forward_only, model, _first_sample(batches[0]))
+            taps.maps.learn_counts(count)
         stack.enter_context(taps.attached())
         show = _show_with_backward if wanted.backward else _show_forward
         for batch in batches:
@@ -119,18 +121,51 @@ def _one_pass(
     return states
 
 
-def _show_with_backward(model: nn.Module, taps: Taps, batch: Batch) -> None:
+class _Heard:
+    """Maps that are heard one by one, and banks that show what their experts saw."""
+
+    def __init__(
+        self, model: nn.Module, sites: Sequence[Site], emit: Emit, wanted: Wanted
+    ) -> None:
+        outside = [site for site in sites if site.expert is None]
+        experts = [site for site in sites if site.expert is not None]
+        self.maps = Taps(model, outside, emit, wanted=wanted)
+        self._banks = (
+            ExpertTaps(model, experts, emit, wanted=wanted) if experts else None
+        )
+
+    @contextmanager
+    def attached(self) -> Iterator[None]:
+        with self.maps.attached():
+            if self._banks is None:
+                yield
+                return
+            with self._banks.attached():
+                yield
+
+    def forward(self, batch: Batch, run: Callable[[], Tensor]) -> Tensor:
+        if self._banks is None:
+            return self.maps.forward(batch, run)
+        return self._banks.forward(batch, partial(self.maps.forward, batch, run))
+
+    def finish(self) -> None:
+        self.maps.finish()
+        if self._banks is not None:
+            self._banks.finish()
+
+
+def _show_with_backward(model: nn.Module, taps: _Heard, batch: Batch) -> None:
     with torch.enable_grad():
         losses = taps.forward(batch, partial(sample_losses, model, batch))
         finite = torch.isfinite(losses).tolist()
         if not all(finite):
-            raise _broken(model, taps, batch, finite.index(False))
+            raise _broken(model, taps.maps, batch, finite.index(False))
         if losses.requires_grad:  # if not, `finish` says where the graph ends
             losses.sum().backward()
     taps.finish()
 
 
-def _show_forward(model: nn.Module, taps: Taps, batch: Batch) -> None:
+def _show_forward(model: nn.Module, taps: _Heard, batch: Batch) -> None:
     with torch.no_grad():
         taps.forward(batch, partial(_forward_only, model, batch))
     taps.finish()
@@ -201,7 +236,7 @@ def _broken(model: nn.Module, taps: Taps, batch: Batch, row: int) -> MeasureErro
         if not first and not bool(torch.isfinite(values[real.to(values.device)]).all()):
             first.append(index)
 
-    with watching(taps.modules, look), torch.no_grad():
+    with watching_maps(taps.maps, look), torch.no_grad():
         _forward_only(model, batch)
     where = taps.name(first[0]) if first else "the logits"
     return MeasureError(

@@ -19,10 +19,15 @@ import torch
 from torch import Tensor, nn
 
 from driftmap.capture.cleaning import clean
-from driftmap.capture.hooks import entering, watching
+from driftmap.capture.hooks import entering
+from driftmap.capture.watched_maps import WatchedMap, watching_maps
 from driftmap.core.errors import MeasureError
 from driftmap.core.places import Site
-from driftmap.families.matrices import effective_weight, site_module
+from driftmap.families.matrices import (
+    effective_weight,
+    site_module,
+    site_parameter,
+)
 from driftmap.families.modules import map_shape
 from driftmap.signals.batch import Batch
 from driftmap.signals.fold import Fold, LinearCall, SiteSignal
@@ -94,17 +99,19 @@ class Taps:
         by_module: dict[nn.Module, list[Site]] = {}
         for site in sites:
             by_module.setdefault(site_module(model, site), []).append(site)
-        self.modules = tuple(by_module)
         self._sites = tuple(tuple(group) for group in by_module.values())
+        self.maps = tuple(
+            _watched(module, sites[0]) for module, sites in by_module.items()
+        )
         self._model = model
         self._emit = emit
         self._wanted = wanted
-        self._offsets: list[Tensor | None] = [None] * len(self.modules)
+        self._offsets: list[Tensor | None] = [None] * len(self.maps)
         self._entered: dict[int, _Execution] = {}
         self._forward = False
-        self._expected = [0] * len(self.modules)
-        self._calls: list[list[_Execution]] = [[] for _ in self.modules]
-        self._ever = [False] * len(self.modules)
+        self._expected = [0] * len(self.maps)
+        self._calls: list[list[_Execution]] = [[] for _ in self.maps]
+        self._ever = [False] * len(self.maps)
         self._open: set[int] = set()
         self._batch: Batch | None = None
 
@@ -116,12 +123,15 @@ class Taps:
             MeasureError: A map never ran, so that its score would be an empty 0.
         """
         if self._wanted.outputs:
-            self._offsets = [_offset(module) for module in self.modules]
+            self._offsets = [
+                _offset(one, sites[0])
+                for one, sites in zip(self.maps, self._sites, strict=True)
+            ]
         with ExitStack() as stack:
             if self._wanted.input_gradients:
                 stack.enter_context(entering(self._tapped_before(), self._tap_inputs))
             hook = self._tap if self._wanted.backward else self._take
-            stack.enter_context(watching(self.modules, hook))
+            stack.enter_context(watching_maps(self.maps, hook))
             yield
         for index, ran in enumerate(self._ever):
             if not ran:
@@ -132,21 +142,21 @@ class Taps:
 
     def learn_counts(self, run: Callable[[], object]) -> None:
         """Count how often each map runs in one call of `run`."""
-        counts = [0] * len(self.modules)
+        counts = [0] * len(self.maps)
 
         def count(index: int, inputs: Tensor, output: Tensor) -> None:
             counts[index] += 1
 
-        with watching(self.modules, count), torch.no_grad():
+        with watching_maps(self.maps, count), torch.no_grad():
             run()
         self._expected = counts
 
     def forward(self, batch: Batch, run: Callable[[], Tensor]) -> Tensor:
         """Do the forward pass of one batch and return what `run` returns."""
         self._batch = batch
-        self._open = set(range(len(self.modules)))
+        self._open = set(range(len(self.maps)))
         if self._wanted.backward:
-            self._expected = [0] * len(self.modules)
+            self._expected = [0] * len(self.maps)
         self._forward = True
         try:
             return run()
@@ -179,9 +189,9 @@ class Taps:
     def _tapped_before(self) -> dict[int, nn.Module]:
         """Modules of one part each; a fused one sends up a sum over its parts."""
         return {
-            index: module
-            for index, module in enumerate(self.modules)
-            if any(site.split is None for site in self._sites[index])
+            index: one.module
+            for index, one in enumerate(self.maps)
+            if any(_has_own_inputs(site) for site in self._sites[index])
         }
 
     def _tap_inputs(self, index: int, inputs: Tensor) -> Tensor:
@@ -235,7 +245,7 @@ class Taps:
     def _send_if_complete(self, index: int) -> None:
         calls = self._calls[index]
         waits_below = self._wanted.input_gradients and any(
-            site.split is None for site in self._sites[index]
+            _has_own_inputs(site) for site in self._sites[index]
         )
         if len(calls) < self._expected[index] or (
             waits_below and any(call.input_gradient is None for call in calls)
@@ -266,16 +276,16 @@ class Taps:
 
     def _call(self, site: Site, execution: _Execution) -> LinearCall:
         assert execution.inputs is not None
-        gradient = _rows_of(site, execution.gradient)
+        gradient = rows_of(site, execution.gradient)
         at_inputs = execution.input_gradient
-        if self._wanted.input_gradients and site.split is not None:
+        if self._wanted.input_gradients and not _has_own_inputs(site):
             assert gradient is not None
             weight = effective_weight(self._model, site)
             at_inputs = (gradient.to(weight.dtype) @ weight).to(gradient.dtype)
         return LinearCall(
             inputs=execution.inputs,
             output_gradients=gradient,
-            outputs=_rows_of(site, execution.outputs),
+            outputs=rows_of(site, execution.outputs),
             input_gradients=at_inputs,
         )
 
@@ -342,8 +352,25 @@ class _InputTap(torch.autograd.Function):
         return gradient, None
 
 
-def _offset(module: nn.Module) -> Tensor | None:
+def _watched(module: nn.Module, site: Site) -> WatchedMap:
+    if site.tensor is None:
+        return WatchedMap(module=module)
+    return WatchedMap(module=module, weight=site_parameter(module, site))
+
+
+def _has_own_inputs(site: Site) -> bool:
+    """Whether the module's inputs go into this matrix, and nowhere else."""
+    return site.split is None and site.tensor is None
+
+
+def _offset(one: WatchedMap, site: Site) -> Tensor | None:
     """What a map adds to W x: its answer to 0, so that adapters' biases count too."""
+    module = one.module
+    if site.tensor is not None:
+        bias = dict(module.named_parameters()).get(
+            f"{site.tensor.removesuffix('weight')}bias"
+        )
+        return None if bias is None else bias.detach()
     biases = [p for name, p in module.named_parameters() if name.endswith("bias")]
     if not biases:
         return None
@@ -352,8 +379,8 @@ def _offset(module: nn.Module) -> Tensor | None:
         return module(nothing)[0]
 
 
-def _rows_of(site: Site, values: Tensor | None) -> Tensor | None:
-    """Cut what stands at a map's outputs to the site."""
+def rows_of(site: Site, values: Tensor | None) -> Tensor | None:
+    """Cut what stands at a map's outputs to the site, along the last axis."""
     if values is None or site.split is None:
         return values
     blocks = site.split

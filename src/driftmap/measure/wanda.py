@@ -167,7 +167,7 @@ def _sizes(
     site: Site, state: SquareSums, num_tokens: int
 ) -> Float32[Tensor, " column"]:
     """Part of the inputs' root mean square over all tokens; 0 where none came."""
-    if state.total is None:
+    if state.total is None or not num_tokens:
         return torch.zeros(site.num_columns)
     return (state.total / num_tokens).sqrt().float()
 
