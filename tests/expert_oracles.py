@@ -1,52 +1,97 @@
-"""What a pass should show of experts and routers, the slow way: eager, one by one."""
-
-from functools import partial
+"""Gradients of experts the slow way, and signals put together to compare with them."""
 
 import torch
 
-from driftmap.families.discover import find_layout
-from driftmap.families.expert_tensors import bank_parameter, part_views, slice_of
+from driftmap.capture.expert_rows import show_experts
+from driftmap.families.expert_tensors import bank_parameter, slice_of
+from driftmap.families.experts import find_experts
+from driftmap.signals.experts import ExpertGradients
 from tiny_batches import own_loss
 
 
-def site_gradients(model, samples):
-    """Every sample's own gradient of every site, by autograd on the parameters."""
-    layout = find_layout(model)
-    model.set_experts_implementation("eager")
-    parameters = dict(model.named_parameters())
+def one_by_one_experts(model, samples, implementation="eager"):
+    """Each sample's own gradient of every expert, by autograd on the model's own run.
+
+    By bank, tensor and sample, as `[expert ...]`, laid out as the tensor is stored.
+    """
+    before = model.get_experts_implementation()
+    flags = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
+    model.set_experts_implementation(implementation)
+    model.requires_grad_(True)
+    found = {}
     for sample in samples:
         loss = own_loss(model, sample)
-        found = torch.autograd.grad(loss, list(parameters.values()))
-        named = dict(zip(parameters, found, strict=True))
-        yield {site: _of_site(model, layout, site, named) for site in layout.sites}
+        for bank in find_experts(model):
+            for tensor in bank.tensors:
+                found[bank.place.path, tensor.name, sample.id] = torch.stack(
+                    _slices(model, bank, tensor, loss)
+                )
+    model.set_experts_implementation(before)
+    for parameter, flag in flags:
+        parameter.requires_grad_(flag)
+    return found
 
 
-def naive_expert_snip(model, samples):
-    """SNIP of every site by one backward per sample, in the model's own dtype."""
-    total = {}
-    for gradients in site_gradients(model, samples):
-        for site, gradient in gradients.items():
-            total[site] = total.get(site, 0.0) + gradient.abs()
-    weights = dict(model.named_parameters())
-    layout = find_layout(model)
-    cut = partial(_of_site, model, layout, named=weights)
-    return {
-        site: (cut(site).abs() * size / len(samples)).detach()
-        for site, size in total.items()
-    }
+def shown_experts(model, batches, banks=None):
+    """What `show_experts` shows, as `one_by_one_experts` gives it."""
+    banks = banks or find_experts(model)
+    by_path = {bank.place.path: bank for bank in banks}
+    found = {}
+
+    def put(key, expert, gradient, tensor):
+        if key not in found:
+            number = by_path[key[0]].place.num_experts
+            found[key] = gradient.new_zeros(number, *_shape(tensor))
+        found[key][expert] += gradient
+
+    def take(signal):
+        bank = by_path[signal.bank.path]
+        weight = bank.tensor(signal.tensor)
+        if isinstance(signal, ExpertGradients):
+            key = (bank.place.path, weight.name, signal.sample_id)
+            for number, expert in enumerate(signal.experts):
+                put(key, expert, signal.gradients[number], weight)
+            return
+        for segment, expert in enumerate(signal.expert.tolist()):
+            rows = slice(*signal.start[segment : segment + 2].tolist())
+            x, d = signal.inputs[rows], signal.output_gradients[rows]
+            sample = signal.sample_ids[signal.sample[segment]]
+            gradient = x.T @ d if weight.transposed else d.T @ x
+            put((bank.place.path, weight.name, sample), expert, gradient, weight)
+            for bias in bank.tensors:
+                if bias.bias and bias.parts == weight.parts:
+                    key = (bank.place.path, bias.name, sample)
+                    put(key, expert, d.sum(dim=0), bias)
+
+    show_experts(model, banks, batches, take)
+    return found
 
 
-def _of_site(model, layout, site, named):
-    if site.expert is None:
-        whole = named[f"{site.path}.{site.tensor or 'weight'}"]
-        assert site.split is None
-        assert not site.transposed
-        return whole
-    bank = next(bank for bank in layout.banks if bank.place.path == site.path)
-    tensor = bank.tensor(site.tensor)
-    assert (
-        bank_parameter(model, bank, tensor).shape
-        == named[f"{site.path}.{tensor.name}"].shape
+def assert_same_gradients(found, wanted, share=1e-5):
+    """Fail unless every gradient is there and within a share of its largest number."""
+    assert sorted(found) == sorted(wanted)
+    for key, gradient in wanted.items():
+        assert found[key].shape == gradient.shape, key
+        worst = (found[key].double() - gradient.double()).abs().max()
+        assert worst <= share * gradient.double().abs().max(), (key, worst)
+
+
+def _slices(model, bank, tensor, loss):
+    experts = range(bank.place.num_experts)
+    parameters = [bank_parameter(model, bank, tensor, expert) for expert in experts]
+    if tensor.layout != "listed":
+        parameters = parameters[:1]
+    gradients = torch.autograd.grad(
+        loss, parameters, retain_graph=True, allow_unused=True, materialize_grads=True
     )
-    own = slice_of(named[f"{site.path}.{tensor.name}"], bank, tensor, site.expert)
-    return part_views(tensor, own)[site.part]
+    return [
+        slice_of(gradients[min(e, len(gradients) - 1)], bank, tensor, e)
+        for e in experts
+    ]
+
+
+def _shape(tensor):
+    if tensor.bias:
+        return (tensor.num_rows,)
+    shape = (tensor.num_rows, tensor.num_columns)
+    return shape[::-1] if tensor.transposed else shape

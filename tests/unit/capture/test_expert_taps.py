@@ -12,7 +12,7 @@ from driftmap.families.matrices import site_weight
 from driftmap.measure.first_order import FirstOrder
 from driftmap.measure.snip import Snip, SnipHalves
 from driftmap.measure.wanda import Wanda
-from expert_oracles import naive_expert_snip, site_gradients
+from expert_site_oracles import naive_expert_snip, site_gradients
 from laws.invariance import assert_close, assert_matches_oracle
 from laws.restores import assert_restores_model
 from tiny_batches import batched, checkpointed, tiny_samples
