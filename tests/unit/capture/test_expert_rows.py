@@ -8,8 +8,8 @@ from driftmap.core.errors import MeasureError, ModelError
 from driftmap.core.progress import Listener, listening
 from driftmap.families.expert_forward import _Bank
 from driftmap.families.experts import find_experts
-from expert_oracles import assert_same_gradients, one_by_one_experts, shown_experts
 from laws.restores import assert_restores_model
+from naive_experts import assert_same_gradients, one_by_one_experts, shown_experts
 from tiny_batches import batched, tiny_samples
 from tiny_experts import tiny_moe
 
