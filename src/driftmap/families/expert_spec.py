@@ -58,18 +58,26 @@ class Router:
         parameters: Names of what may be trained: that weight and its bias.
         selection_bias: Name of the parameter or buffer that is added to the scores
             for the choice alone; None where there is none.
+        expert_scale: Name of the parameter whose numbers multiply each expert's weight
+            after the choice; None where there is none.
         logits_output: Which of the module's outputs holds the logits; 0 where it gives
             nothing else.
         num_rows: Rows of the weight; more than the bank has experts where some
             choices stand for an expert that does nothing (count).
+        num_groups: Groups of neighbouring experts, of which some are left out before
+            the choice; 1 for none (count).
+        num_kept_groups: Groups that stay in (count).
     """
 
     path: str
     weight: str
     parameters: tuple[str, ...]
     selection_bias: str | None
+    expert_scale: str | None = None
     logits_output: int
     num_rows: int
+    num_groups: int = 1
+    num_kept_groups: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

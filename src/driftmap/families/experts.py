@@ -5,6 +5,7 @@ experts below each other in one matrix, or a list of equal modules called expert
 names and shapes are looked at, so a model on the meta device will do.
 """
 
+import inspect
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from driftmap.families.expert_layouts import (
     listed_tensors,
     packed_tensors,
 )
+from driftmap.families.expert_refusals import no_banks, refuse_bank, refuse_model_type
 from driftmap.families.expert_spec import ExpertBank, ExpertTensor, Layout, Router
 from driftmap.families.modules import base_model, base_module, own_modules
 from driftmap.families.routers import (
@@ -50,15 +52,13 @@ def find_experts(model: nn.Module) -> tuple[ExpertBank, ...]:
         FamilyError: The model has no experts, or a bank of it cannot be read.
     """
     base = base_model(model)
-    found = tuple(_banks(base))
-    if not found:
-        raise FamilyError(
-            f"{type(base).__name__} has no banks of experts; use a mixture-of-experts "
-            "model, or a method for dense ones"
-        )
+    refuse_model_type(base)
     classes = router_classes(base)
-    banks = [_bank(base, one, classes) for one in found]
-    return tuple(bank for bank in banks if bank is not None)
+    banks = [_bank(base, found, classes) for found in _banks(base)]
+    routed = tuple(bank for bank in banks if bank is not None)
+    if not routed:
+        raise no_banks(base)
+    return routed
 
 
 def _banks(base: nn.Module) -> Iterator[_Found]:
@@ -66,10 +66,18 @@ def _banks(base: nn.Module) -> Iterator[_Found]:
     for path, module in own_modules(base):
         if any(path.startswith(f"{bank}.") for bank in inside):
             continue
-        found = _as_bank(path, base_module(module))
+        inner = base_module(module)
+        found = _as_bank(path, inner)
+        if found is not None or _is_called_experts(path, inner):
+            refuse_bank(path, module)
         if found is not None:
             inside.append(path)
             yield found
+
+
+def _is_called_experts(path: str, module: nn.Module) -> bool:
+    named = path.rpartition(".")[2] == "experts"
+    return named or type(module).__name__.endswith("Experts")
 
 
 def _as_bank(path: str, module: nn.Module) -> _Found | None:
@@ -99,6 +107,8 @@ def _count(module: nn.Module) -> int | None:
 def _bank(
     base: nn.Module, found: _Found, classes: Iterable[RouterClass]
 ) -> ExpertBank | None:
+    if "shared" in found.path.rpartition(".")[2]:
+        return None
     router = find_router(base, found.path, found.num_experts, classes)
     if router is None:
         return None
@@ -108,6 +118,7 @@ def _bank(
         router=router,
         members=tuple(found.module._modules) if found.layout == "listed" else (),
         switchable=hasattr(found.module, "_is_expert_parallel"),
+        told_choice=_is_told(found),
         shared=tuple(_shared(base, found.path)),
     )
 
@@ -139,8 +150,16 @@ def _tensors(found: _Found) -> tuple[ExpertTensor, ...]:
     return listed_tensors(first, found.path)
 
 
+def _is_told(found: _Found) -> bool:
+    """Whether its forward takes states, choice and weights, and nothing else."""
+    if found.layout == "listed" and type(found.module).forward is nn.Module.forward:
+        return False
+    return len(inspect.signature(found.module.forward).parameters) == 3
+
+
 def _shared(base: nn.Module, bank: str) -> Iterator[str]:
     holder = bank.rpartition(".")[0]
     for name, module in base.get_submodule(holder).named_children():
-        if "shared" in name and any(True for _ in module.parameters()):
+        is_gate = name.endswith("gate")
+        if "shared" in name and not is_gate and any(True for _ in module.parameters()):
             yield f"{holder}.{name}"

@@ -15,7 +15,14 @@ from driftmap.families.expert_spec import Router
 from driftmap.families.modules import base_module, join, own_modules
 
 _NAMES = ("gate", "router", "gating")
-_COUNTS = ("top_k", "num_experts_per_tok", "moe_top_k", "moe_topk", "moe_k", "topk")
+_COUNTS = (
+    "top_k",
+    "num_experts_per_tok",
+    "top_k_experts",
+    "moe_top_k",
+    "moe_topk",
+    "topk",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,14 +85,30 @@ def find_router(
 
 
 def num_chosen(model: nn.Module, bank: str, router: Router) -> int | None:
-    """Experts per token, as the router or the modules around it say; else None."""
+    """Experts per token, as the router or what is around it says; else None."""
+    for module in _around(model, bank, router.path):
+        count = _number(module, _COUNTS)
+        if count is not None:
+            return count
+    return None
+
+
+def _around(model: nn.Module, bank: str, router: str) -> Iterator[object]:
+    """Who may know how a router chooses, the nearest first."""
     holder = bank.rpartition(".")[0]
-    for path in (router.path, bank, holder, holder.rpartition(".")[0]):
-        module = base_module(model.get_submodule(path))
-        for name in _COUNTS:
-            count = getattr(module, name, None)
-            if isinstance(count, int) and not isinstance(count, bool):
-                return count
+    modules = [
+        base_module(model.get_submodule(path)) for path in (router, bank, holder)
+    ]
+    yield from modules
+    for module in (*modules, model):
+        yield getattr(module, "config", None)
+
+
+def _number(of: object, names: Iterable[str]) -> int | None:
+    for name in names:
+        count = getattr(of, name, None)
+        if isinstance(count, int) and not isinstance(count, bool):
+            return count
     return None
 
 
@@ -112,18 +135,29 @@ def _router(
     weight, parameter = (exact or matrices)[-1]
     bias = f"{weight.removesuffix('weight')}bias"
     names = {join(path, name) for name, _ in inner.named_parameters()}
+    num_rows = len(parameter)
+    num_groups = _number(inner, ("num_group", "n_group")) or 1
     return Router(
         path=path,
         weight=weight,
         parameters=(weight, bias) if bias in names else (weight,),
-        selection_bias=_selection_bias(model, path, inner, len(parameter), bias),
+        selection_bias=_selection_bias(
+            model, path, inner, (num_rows, num_experts), bias
+        ),
+        expert_scale=_expert_scale(path, inner, num_rows),
         logits_output=output,
-        num_rows=len(parameter),
+        num_rows=num_rows,
+        num_groups=num_groups,
+        num_kept_groups=_number(inner, ("topk_group",)) or num_groups,
     )
 
 
 def _selection_bias(
-    model: nn.Module, path: str, router: nn.Module, num_rows: int, own_bias: str
+    model: nn.Module,
+    path: str,
+    router: nn.Module,
+    sizes: tuple[int, int],
+    own_bias: str,
 ) -> str | None:
     """A bias with one number per expert, other than that of the logits."""
     holder = path.rpartition(".")[0]
@@ -131,8 +165,15 @@ def _selection_bias(
     places = [(join(path, name), tensor) for name, tensor in _tensors(router, True)]
     places += [(join(holder, name), tensor) for name, tensor in _tensors(above, False)]
     for name, size in places:
-        if "bias" in name.rpartition(".")[2] and size == num_rows and name != own_bias:
+        if "bias" in name.rpartition(".")[2] and size in sizes and name != own_bias:
             return name
+    return None
+
+
+def _expert_scale(path: str, router: nn.Module, num_rows: int) -> str | None:
+    for name, size in _tensors(router, True):
+        if "scale" in name.rpartition(".")[2] and size == num_rows > 1:
+            return join(path, name)
     return None
 
 
