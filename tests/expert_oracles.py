@@ -1,5 +1,7 @@
 """Gradients of experts the slow way, and signals put together to compare with them."""
 
+from functools import partial
+
 import torch
 
 from driftmap.capture.expert_rows import show_experts
@@ -35,35 +37,37 @@ def one_by_one_experts(model, samples, implementation="eager"):
 def shown_experts(model, batches, banks=None):
     """What `show_experts` shows, as `one_by_one_experts` gives it."""
     banks = banks or find_experts(model)
+    return gathered_experts(banks, partial(show_experts, model, banks, batches))
+
+
+def gathered_experts(banks, show):
+    """Put together what `show` hands to the function that it is given."""
     by_path = {bank.place.path: bank for bank in banks}
     found = {}
 
-    def put(key, expert, gradient, tensor):
+    def put(bank, tensor, sample, expert, gradient):
+        key = (bank.place.path, tensor.name, sample)
         if key not in found:
-            number = by_path[key[0]].place.num_experts
-            found[key] = gradient.new_zeros(number, *_shape(tensor))
+            found[key] = gradient.new_zeros(bank.place.num_experts, *_shape(tensor))
         found[key][expert] += gradient
 
     def take(signal):
         bank = by_path[signal.bank.path]
-        weight = bank.tensor(signal.tensor)
+        tensor = bank.tensor(signal.tensor)
         if isinstance(signal, ExpertGradients):
-            key = (bank.place.path, weight.name, signal.sample_id)
-            for number, expert in enumerate(signal.experts):
-                put(key, expert, signal.gradients[number], weight)
+            for expert, gradient in zip(signal.experts, signal.gradients, strict=True):
+                put(bank, tensor, signal.sample_id, expert, gradient)
             return
         for segment, expert in enumerate(signal.expert.tolist()):
             rows = slice(*signal.start[segment : segment + 2].tolist())
             x, d = signal.inputs[rows], signal.output_gradients[rows]
             sample = signal.sample_ids[signal.sample[segment]]
-            gradient = x.T @ d if weight.transposed else d.T @ x
-            put((bank.place.path, weight.name, sample), expert, gradient, weight)
+            put(bank, tensor, sample, expert, x.T @ d if tensor.transposed else d.T @ x)
             for bias in bank.tensors:
-                if bias.bias and bias.parts == weight.parts:
-                    key = (bank.place.path, bias.name, sample)
-                    put(key, expert, d.sum(dim=0), bias)
+                if bias.bias and bias.parts == tensor.parts:
+                    put(bank, bias, sample, expert, d.sum(dim=0))
 
-    show_experts(model, banks, batches, take)
+    show(take)
     return found
 
 

@@ -13,13 +13,13 @@ from driftmap.core.progress import Progress
 from driftmap.families.expert_switch import runs_on_rows
 from driftmap.families.experts import find_experts
 from driftmap.signals.experts import ExpertGradients
-from laws.restores import assert_restores_model
-from naive_experts import (
+from expert_oracles import (
     assert_same_gradients,
     gathered_experts,
     one_by_one_experts,
     shown_experts,
 )
+from laws.restores import assert_restores_model
 from tiny_batches import batched, tiny_samples
 from tiny_experts import tiny_moe
 

@@ -8,8 +8,8 @@ from driftmap.core.errors import MeasureError, ModelError
 from driftmap.core.progress import Listener, listening
 from driftmap.families.expert_forward import _Bank
 from driftmap.families.experts import find_experts
+from expert_oracles import assert_same_gradients, one_by_one_experts, shown_experts
 from laws.restores import assert_restores_model
-from naive_experts import assert_same_gradients, one_by_one_experts, shown_experts
 from tiny_batches import batched, tiny_samples
 from tiny_experts import tiny_moe
 
@@ -260,6 +260,7 @@ def test_a_bank_that_runs_twice_is_refused(olmoe):
 
 def test_experts_of_other_processes_are_refused():
     model = tiny_moe("olmoe")
+    banks = find_experts(model)
     model.model.layers[1].mlp.experts._is_expert_parallel = True
     with pytest.raises(ModelError, match="its experts are spread over several"):
-        show_experts(model, find_experts(model), batched(SAMPLES), lambda s: None)
+        show_experts(model, banks, batched(SAMPLES), lambda s: None)

@@ -114,8 +114,8 @@ def test_a_bank_that_only_runs_itself_is_refused():
 
 def test_experts_of_other_processes_are_refused():
     model = tiny_moe("olmoe")
-    model.model.layers[1].mlp.experts._is_expert_parallel = True
     switch = running_experts(model, Gradients(model).calls)
+    model.model.layers[1].mlp.experts._is_expert_parallel = True
     with pytest.raises(ModelError, match=r"layers\.1\.mlp\.experts: its experts are s"):
         switch.__enter__()
     assert model.get_experts_implementation() == {"": "grouped_mm"}
