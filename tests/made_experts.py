@@ -5,6 +5,7 @@ alone: nothing of the measures is used.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -57,6 +58,14 @@ class Made:
     tokens: tuple[Token, ...]
     counted: tuple[int, ...]
     weights: dict[tuple[str, int], dict[str, np.ndarray]]
+
+    @cached_property
+    def visits(self):
+        """Tokens by bank, expert and sample."""
+        found = {}
+        for token in self.tokens:
+            found.setdefault((token.bank, token.expert, token.sample), []).append(token)
+        return found
 
     def slices(self, bank, expert):
         held = self.weights[bank.path, expert]
@@ -172,11 +181,7 @@ def whole_gradients(world, sample, *, told=True):
 
 def visits(world, bank, expert, sample):
     """Tokens of a sample at an expert."""
-    return [
-        t
-        for t in world.tokens
-        if (t.bank, t.expert, t.sample) == (bank, expert, sample)
-    ]
+    return world.visits.get((bank, expert, sample), [])
 
 
 def gradient(world, bank, expert, sample):

@@ -13,18 +13,20 @@ from driftmap.core.places import BankPlace, ExpertPlace
 from driftmap.results.expert_effects import ExpertEffects
 from driftmap.results.expert_evidence import (
     Agreement,
-    CoActivation,
     ExpertCounts,
-    ExpertDrift,
     ExpertIntervals,
     ExpertTests,
     GroupShape,
     MatchedScores,
-    RiskDifference,
     SplitHalves,
-    VocabularyUse,
 )
 from driftmap.results.expert_tuning import ExpertTuningLog, RouterLog
+from driftmap.results.expert_usage import (
+    CoActivation,
+    ExpertDrift,
+    RiskDifference,
+    VocabularyUse,
+)
 from driftmap.results.expert_views import (
     Arm,
     ArmContrast,

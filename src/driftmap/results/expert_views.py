@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from driftmap.core.places import ExpertPlace
-from driftmap.results.expert_evidence import RoutingDrift
+from driftmap.results.expert_usage import RoutingDrift
 from driftmap.results.statistics import Interval
 
 ArmKind = Literal["base", "method", "random", "all", "full"]
