@@ -42,7 +42,10 @@ def plain_gradients(
         logits = model(input_ids=ids[None]).logits[0].float()
         nats = functional.cross_entropy(logits[:-1], ids[1:], reduction="none")
         (nats[torch.from_numpy(sample.counted[1:])].sum() / total).backward()
-    found = {name: p.grad.clone() for name, p in model.named_parameters()}
+    found = {
+        name: torch.zeros_like(p) if p.grad is None else p.grad.clone()
+        for name, p in model.named_parameters()
+    }
     model.zero_grad()
     model.requires_grad_(False)
     return found

@@ -9,12 +9,14 @@ import inspect
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from typing import cast
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
+from transformers import PreTrainedModel
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from driftmap.core.errors import DataError, ModelError
@@ -65,6 +67,15 @@ def summed_loss(model: nn.Module, batch: Batch) -> Float[Tensor, ""]:
     picked = logits[predicts]
     picked = picked.to(torch.promote_types(picked.dtype, torch.float32))
     return functional.cross_entropy(picked, targets[predicts], reduction="sum")
+
+
+def run_backbone(model: nn.Module, batch: Batch) -> None:
+    """Run a model up to its last block, without the head that makes logits."""
+    cast(PreTrainedModel, model).base_model(
+        input_ids=batch.token_ids,
+        attention_mask=batch.real.long(),
+        use_cache=False,
+    )
 
 
 def steps_of(
