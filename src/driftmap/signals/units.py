@@ -1,8 +1,9 @@
 """Which weights make one row, one head, one neuron, one layer?
 
 A head holds its rows of q and the same columns of o; rows of k and v belong to the
-key-value head that several heads share. A neuron is a hidden unit of the MLP: its rows
-of gate and up and its column of down.
+key-value head that several heads share. A neuron is a hidden unit of an MLP, be it that
+of a dense layer, of an expert or of a shared expert: its rows of gate and up and its
+column of down.
 """
 
 from collections.abc import Iterator, Sequence
@@ -58,7 +59,8 @@ class UnitSet:
     Args:
         grain: What a unit is.
         layer: Number of the block.
-        name: Key of the matrix, where all units lie in one; else empty.
+        name: Key of the matrix, where all units lie in one; of the MLP, where the
+            layer has several; else empty.
         pieces: What every matrix gives.
     """
 
@@ -112,9 +114,20 @@ def _sets(sites: Sequence[Site], grain: Grain) -> Iterator[UnitSet]:
         return
     for layer in dict.fromkeys(site.layer for site in sites):
         block = [site for site in sites if site.layer == layer]
-        pieces = tuple(_pieces(block, grain))
-        if pieces:
-            yield UnitSet(grain=grain, layer=layer, name="", pieces=pieces)
+        together: dict[str, list[Piece]] = {}
+        for piece in _pieces(block, grain):
+            holder = _holder(piece.site) if grain == "neuron" else ""
+            together.setdefault(holder, []).append(piece)
+        for holder, pieces in together.items():
+            name = holder if len(together) > 1 else ""
+            yield UnitSet(grain=grain, layer=layer, name=name, pieces=tuple(pieces))
+
+
+def _holder(site: Site) -> str:
+    """Key of the MLP that a matrix is of."""
+    if site.expert is not None:
+        return f"{site.path}#expert.{site.expert}"
+    return site.path.rpartition(".")[0]
 
 
 def _pieces(block: Sequence[Site], grain: Grain) -> Iterator[Piece]:
@@ -135,7 +148,8 @@ def _require_alike(units: UnitSet) -> None:
     counts = {piece.site.key: piece.num_units for piece in units.pieces}
     if len(set(counts.values())) > 1:
         listed = ", ".join(f"{key} {count}" for key, count in counts.items())
+        where = units.name or f"block {units.layer}"
         raise MeasureError(
-            f"block {units.layer}: its matrices hold different numbers of units of "
+            f"{where}: its matrices hold different numbers of units of "
             f"kind {units.grain} ({listed}); choose another grain"
         )

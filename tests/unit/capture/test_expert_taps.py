@@ -164,3 +164,19 @@ def test_a_number_that_is_none_is_named_with_bank_and_sample():
     )
     with pytest.raises(MeasureError, match=message):
         run_folds(model, sites, batched(SAMPLES), [fold])
+
+
+def test_neurons_are_numbered_within_their_own_expert():
+    model = tiny_moe("deepseek_v3")
+    sites = find_layout(model).sites
+    fold = FirstOrder(sites, "neuron", len(SAMPLES))
+    (terms,) = run_folds(model, sites, batched(SAMPLES, 3), [fold])
+    effects = {one.units.name: one for one in fold.effects(terms)}
+    assert len(effects) == 1 + 1 + 8  # the dense layer, the shared expert, and eight
+    assert effects[""].units.layer == 0
+    total = torch.zeros(12)
+    for gradients in site_gradients(model, SAMPLES):
+        (down,) = [s for s in sites if s.key.endswith("#expert.5.down")]
+        total += (site_weight(model, down) * gradients[down]).sum(dim=0).abs().detach()
+    found = effects["model.layers.1.mlp.experts#expert.5"].effect
+    assert found == pytest.approx((total / len(SAMPLES)).numpy(), rel=1e-4, abs=1e-6)

@@ -145,7 +145,8 @@ def _name(scored: UnitScores, number: int) -> str:
 
 def _part(scored: UnitScores) -> str:
     """The part whose matrix holds all of a unit; empty where several do."""
-    return scored.units.pieces[0].site.part if scored.units.name else ""
+    pieces = scored.units.pieces
+    return pieces[0].site.part if len(pieces) == 1 and scored.units.name else ""
 
 
 def _members(
