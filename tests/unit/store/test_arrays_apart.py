@@ -10,7 +10,7 @@ from jaxtyping import Float64
 from driftmap.core.errors import DataError, StoreError
 from driftmap.results.expert_study import ExpertFindings
 from driftmap.store.arrays_apart import load_apart, save_apart
-from made_experts import findings
+from made_expert_studies import findings
 
 KIND = "driftmap.experts"
 

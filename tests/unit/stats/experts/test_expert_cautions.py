@@ -6,7 +6,7 @@ import pytest
 
 from driftmap.results.expert_evidence import Agreement, SplitHalves
 from driftmap.stats.experts.cautions import expert_cautions
-from made_experts import arms, around, effects, findings, items
+from made_expert_studies import arms, around, effects, findings, items
 
 QUIET = items(safe_response="own", texts="same", num_cut=0)
 

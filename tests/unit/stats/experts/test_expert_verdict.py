@@ -6,7 +6,7 @@ import pytest
 
 from driftmap.results.statistics import Caution
 from driftmap.stats.experts.verdict import against_random, expert_verdict
-from made_experts import arms, around, contrasts, facts, findings
+from made_expert_studies import arms, around, contrasts, facts, findings
 
 
 def verdict(of=None, differences=None, found=None, cautions=(), effects=None):
