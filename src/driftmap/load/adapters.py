@@ -4,7 +4,7 @@ The factors are read from the file alone: no model is built and nothing is merge
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -96,7 +96,10 @@ def read_adapter(
     config = read_adapter_config(folder)
     must_be_lora(config)
     _must_start_from_zero(config, reference)
-    found = _collect(folder, _tensors(folder), {site.path for site in sites})
+    tensors = _tensors(folder)
+    _refuse_experts(folder, tensors, sites)
+    sites = tuple(site for site in sites if site.tensor is None)
+    found = _collect(folder, tensors, {site.path for site in sites})
     _must_fit(config, found, sites)
     begun = _begun(config, reference, sites)
     return Adapter(
@@ -114,6 +117,19 @@ def read_adapter(
         peft_type=config.peft_type,
         other_parts=tuple(found.other),
     )
+
+
+def _refuse_experts(
+    folder: Path, names: Collection[str], sites: Sequence[Site]
+) -> None:
+    """Refuse an adapter that sits on a bank of experts or on a router."""
+    for path in dict.fromkeys(site.path for site in sites if site.tensor is not None):
+        if any(f".{path}." in f".{name}" for name in names):
+            raise ModelError(
+                f"{folder}: it tunes {path}, and it is not known what an adapter adds "
+                "to a router or a bank of experts; merge it with `merge_and_unload` of "
+                "peft and give the merged model"
+            )
 
 
 def _must_start_from_zero(config: AdapterConfig, reference: Path | None) -> None:

@@ -14,6 +14,8 @@ def tuned_sites(sites: Sequence[Site], settings: TuningSettings) -> tuple[Site, 
         UsageError: No site is wanted, a pattern names no tuned module, or a fused
             module holds wanted and unwanted parts, which one adapter cannot tell apart.
     """
+    if settings.tune != "full":  # an adapter sits on maps, not on banks or routers
+        sites = tuple(site for site in sites if site.tensor is None)
     if settings.target_modules:
         chosen = _of_modules(sites, settings.target_modules)
     else:
