@@ -15,7 +15,7 @@ REFUSED: Mapping[str, str] = {
         "its attention has experts too, and both halves of a block are called with "
         "tokens that are already sorted by expert"
     ),
-    "nllb_moe": "it is an encoder-decoder that drops tokens when an expert is full",
+    "nllb-moe": "it is an encoder-decoder that drops tokens when an expert is full",
     "switch_transformers": (
         "it is an encoder-decoder that drops tokens when an expert is full"
     ),

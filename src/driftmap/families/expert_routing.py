@@ -1,6 +1,6 @@
 """What do a model's routers decide for some tokens, and by which rule?"""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import cast
 
@@ -9,8 +9,8 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from driftmap.core.errors import FamilyError
+from driftmap.families.bank_calls import Told, telling
 from driftmap.families.expert_spec import ExpertBank, Router
-from driftmap.families.expert_tensors import bank_module
 from driftmap.families.modules import base_model, base_module
 from driftmap.families.routing_law import RoutingLaw, SeenRouting, fit_law
 
@@ -35,10 +35,16 @@ def see_routing(
         FamilyError: A bank or a router was never called.
     """
     logits: dict[str, Tensor] = {}
-    told: dict[str, tuple[Tensor, Tensor]] = {}
+    told: dict[str, Told] = {}
+
+    def note_choice(bank: ExpertBank, given: Told) -> None:
+        told[bank.place.path] = given
+
     with ExitStack() as hooks:
         for bank in banks:
-            hooks.enter_context(_noting(model, bank, logits, told))
+            hooks.enter_context(_noting_logits(model, bank, logits))
+        asked = [bank for bank in banks if bank.told_choice]
+        hooks.enter_context(telling(model, asked, note_choice))
         with torch.no_grad():
             model(input_ids=token_ids, use_cache=False)
     seen = {}
@@ -102,47 +108,29 @@ def named_tensor(model: nn.Module, name: str) -> Tensor:
 
 
 @contextmanager
-def _noting(
-    model: nn.Module,
-    bank: ExpertBank,
-    logits: dict[str, Tensor],
-    told: dict[str, tuple[Tensor, Tensor]],
+def _noting_logits(
+    model: nn.Module, bank: ExpertBank, logits: dict[str, Tensor]
 ) -> Iterator[None]:
-    path = bank.place.path
+    def note(_: nn.Module, __: object, output: object) -> None:
+        logits[bank.place.path] = router_logits(bank.router, output).detach()
+
     router = base_model(model).get_submodule(bank.router.path)
-
-    def note_logits(_: nn.Module, __: object, output: object) -> None:
-        logits[path] = router_logits(bank.router, output).detach()
-
-    def note_choice(_: nn.Module, given: tuple[Tensor, ...]) -> None:
-        told[path] = (given[1].detach(), given[2].detach())
-
-    removers: list[Callable[[], None]] = [
-        router.register_forward_hook(note_logits).remove
-    ]
-    if bank.told_choice:
-        module = bank_module(model, bank)
-        removers.append(module.register_forward_pre_hook(note_choice).remove)
+    handle = router.register_forward_hook(note)
     try:
         yield
     finally:
-        for remove in removers:
-            remove()
+        handle.remove()
 
 
 def _seen(
-    model: nn.Module,
-    bank: ExpertBank,
-    logits: Tensor,
-    told: tuple[Tensor, Tensor] | None,
+    model: nn.Module, bank: ExpertBank, logits: Tensor, told: Told | None
 ) -> SeenRouting:
     if told is None:
         chosen = logits.topk(bank.place.num_chosen, dim=-1).indices
         weights = torch.full(chosen.shape, torch.nan, device=chosen.device)
     else:
-        chosen, weights = told
-        chosen = chosen.reshape(-1, chosen.shape[-1])
-        weights = weights.reshape(-1, weights.shape[-1])
+        chosen = told.chosen.detach().flatten(0, -2)
+        weights = told.weights.detach().flatten(0, -2)
     bias, scale = bank.router.selection_bias, bank.router.expert_scale
     return SeenRouting(
         logits=logits,

@@ -89,11 +89,16 @@ def _as_bank(path: str, module: nn.Module) -> _Found | None:
         layout, number = "fused", min(len(parameter) for parameter in cubes)
     elif kind.endswith("Experts") and (count := _count(module)) is not None:
         layout, number = "packed", count
-    elif path.rpartition(".")[2] == "experts" and len(module._modules) > 1:
+    elif path.rpartition(".")[2] == "experts" and _are_alike(module):
         layout, number = "listed", len(module._modules)
     else:
         return None
     return _Found(path=path, module=module, layout=layout, num_experts=number)
+
+
+def _are_alike(module: nn.Module) -> bool:
+    members = list(module.children())
+    return len(members) > 1 and len({type(member) for member in members}) == 1
 
 
 def _count(module: nn.Module) -> int | None:

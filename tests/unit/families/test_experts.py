@@ -2,10 +2,9 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from driftmap.core.errors import FamilyError
 from driftmap.families.expert_tensors import expert_views, stored_views
 from driftmap.families.experts import find_experts
-from tiny import tiny_llama
+from listed_experts import listed_moe
 from tiny_experts import moe_config, tiny_moe
 
 
@@ -71,6 +70,83 @@ def test_stored_views_are_contiguous_slices():
     assert all(view.is_contiguous() for view in views.values())
 
 
-def test_a_dense_model_has_no_experts():
-    with pytest.raises(FamilyError, match=r"^LlamaForCausalLM has no experts; use"):
-        find_experts(tiny_llama())
+def test_packed_experts_lie_below_each_other():
+    model = tiny_moe("dbrx")
+    bank = find_experts(model)[0]
+    mlp = model.transformer.blocks[0].ffn.experts.mlp
+    views = expert_views(model, bank, 2)
+    assert torch.equal(views["gate"], mlp.w1[24:36])
+    assert torch.equal(views["up"], mlp.v1[24:36])
+    assert torch.equal(views["down"], mlp.w2[24:36].T)
+
+
+def test_experts_in_a_list_are_a_bank_too():
+    model = listed_moe()
+    fused = tiny_moe("olmoe")
+    for bank, same in zip(find_experts(model), find_experts(fused), strict=True):
+        assert bank.place == same.place
+        assert bank.members == ("0", "1", "2", "3", "4", "5")
+        assert not bank.switchable
+        assert not bank.told_choice
+        views, others = expert_views(model, bank, 4), expert_views(fused, same, 4)
+        assert views.keys() == others.keys()
+        for part, view in views.items():
+            assert torch.equal(view, others[part])
+
+
+def test_a_list_of_different_modules_is_no_bank():
+    model = listed_moe()
+    model.model.layers[0].mlp.experts[1] = torch.nn.Identity()
+    assert [bank.place.layer for bank in find_experts(model)] == [1]
+
+
+def test_experts_that_every_token_sees_are_no_bank():
+    model = tiny_moe("inkling_text")
+    for bank in find_experts(model):
+        assert bank.place.path.endswith("mlp.experts")
+        assert bank.shared == (f"model.layers.{bank.place.layer}.mlp.shared_experts",)
+
+
+@pytest.mark.parametrize(
+    ("family", "weight"),
+    [
+        ("afmoe", "model.layers.1.mlp.router.gate.weight"),
+        ("dbrx", "transformer.blocks.1.ffn.router.layer.weight"),
+        ("gemma4_text", "model.layers.1.router.proj.weight"),
+        ("hunyuan_v1_moe", "model.layers.1.mlp.gate.wg.weight"),
+        ("longcat_flash", "model.layers.0.mlp.router.classifier.weight"),
+    ],
+)
+def test_routers_are_found_wherever_they_are_kept(family, weight):
+    router = find_experts(tiny_moe(family))[-1].router
+    assert router.weight == weight
+    assert router.parameters == (weight,)
+
+
+@pytest.mark.parametrize(
+    ("family", "bias"),
+    [
+        ("afmoe", "model.layers.1.mlp.expert_bias"),
+        ("ernie4_5_moe", "mlp.gate.moe_statics.e_score_correction_bias"),
+        ("gpt_oss", None),
+        ("minimax_m2", "model.layers.1.mlp.e_score_correction_bias"),
+    ],
+)
+def test_a_bias_for_the_choice_alone_is_told_from_the_routers_own(family, bias):
+    router = find_experts(tiny_moe(family))[-1].router
+    assert (router.selection_bias or "").endswith(bias or "")
+    assert (router.selection_bias is None) == (bias is None)
+    assert len(router.parameters) == (2 if family == "gpt_oss" else 1)
+
+
+def test_a_scale_per_expert_is_found():
+    router = find_experts(tiny_moe("gemma4_text"))[1].router
+    assert router.expert_scale == "model.layers.1.router.per_expert_scale"
+
+
+def test_a_bank_that_computes_by_itself_is_not_switchable():
+    assert all(bank.switchable for bank in find_experts(tiny_moe("olmoe")))
+    (bank, _) = find_experts(tiny_moe("llama4_text"))
+    assert not bank.switchable
+    assert not bank.told_choice
+    assert bank.router.logits_output == 1
