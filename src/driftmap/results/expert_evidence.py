@@ -207,9 +207,9 @@ class PairAgreement:
     Args:
         left: One method.
         right: The other.
-        jaccard: Overlap of the two groups; its ends are None's where a method has no
-            examples to resample.
-        tau: Kendall's tau-b over all experts; None where a map does not vary.
+        jaccard: Overlap of the two groups. Where a method has no examples to resample,
+            the ends are all that is possible and the number of units is 0.
+        tau: Kendall's tau-b over all experts, likewise; None where a map does not vary.
         shared_by_bank: Experts of each bank that both choose (count).
         shared_interval: Interval of each of them; empty without resampling.
         chance: Jaccard of two random groups of these sizes.
