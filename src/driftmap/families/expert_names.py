@@ -112,7 +112,7 @@ def _small(tensor: ExpertTensor) -> ExpertTensor:
 
 
 def _marks(bank: ExpertBank) -> list[dict[str, Tensor]]:
-    """Per expert: its slice of every tensor, no number twice."""
+    """Per expert: its slice of every tensor, no number twice, ascending."""
     marks: list[dict[str, Tensor]] = []
     start = 0
     for _ in range(bank.place.num_experts):
@@ -166,13 +166,11 @@ def _read(
     bank: ExpertBank, marks: list[dict[str, Tensor]], name: str, content: Tensor
 ) -> Iterator[tuple[int, HubPiece]]:
     """Say of one tensor of the files whose pieces it holds."""
-    first = content.flatten()[0]
-    for expert, mark in enumerate(marks):
-        if any(bool((one == first).any()) for one in mark.values()):
-            piece = _match(bank, mark, name, content)
-            if piece is not None:
-                yield expert, piece
-                return
+    owner = int(content.flatten()[0]) // bank.num_weights
+    piece = _match(bank, marks[owner], name, content)
+    if piece is not None:
+        yield owner, piece
+        return
     count = bank.place.num_experts
     if len(content) % count:
         return

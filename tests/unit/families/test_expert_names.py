@@ -56,6 +56,14 @@ def test_names_need_no_numbers():
     assert hub_pieces(model, bank) == hub_pieces(full, bank)
 
 
+def test_a_loaded_model_has_the_names_of_its_files(tmp_path):
+    model = tiny_moe("mixtral")
+    bank = find_experts(model)[0]
+    model.save_pretrained(tmp_path)
+    loaded = AutoModelForCausalLM.from_pretrained(tmp_path)
+    assert hub_pieces(loaded, find_experts(loaded)[0]) == hub_pieces(model, bank)
+
+
 def test_gate_and_up_are_not_mixed_up():
     model = tiny_moe("mixtral")
     bank = find_experts(model)[0]

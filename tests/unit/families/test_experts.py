@@ -1,7 +1,9 @@
 import pytest
 import torch
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
+from driftmap.families.expert_names import hub_pieces
 from driftmap.families.expert_tensors import expert_views, stored_views
 from driftmap.families.experts import find_experts
 from listed_experts import listed_moe
@@ -35,6 +37,38 @@ def test_a_model_without_weights_is_read_as_well():
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(moe_config("gpt_oss"))
     assert find_experts(model) == find_experts(tiny_moe("gpt_oss"))
+
+
+@pytest.mark.parametrize(
+    ("family", "sizes", "num_weights"),
+    [
+        ("olmoe", {"num_experts": 64, "intermediate_size": 1024}, 6_291_456),
+        (
+            "qwen3_moe",
+            {"num_experts": 128, "moe_intermediate_size": 768, "num_hidden_layers": 4},
+            4_718_592,
+        ),
+    ],
+)
+def test_true_sizes_are_read_without_weights(family, sizes, num_weights):
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(CONFIG_MAPPING[family](**sizes))
+    bank = find_experts(model)[0]
+    assert bank.num_weights == num_weights
+    assert bank.place.num_experts == sizes["num_experts"]
+    assert len(hub_pieces(model, bank)) == sizes["num_experts"]
+
+
+def test_a_layer_may_have_two_banks():
+    config = CONFIG_MAPPING["ernie4_5_vl_moe"]()
+    config.text_config.num_hidden_layers = 3
+    with torch.device("meta"):
+        model = AutoModelForImageTextToText.from_config(config)
+    banks = find_experts(model)
+    assert [bank.place.layer for bank in banks] == [1, 1, 2, 2]
+    for bank, kind in zip(banks, ("text_moe", "vision_moe") * 2, strict=True):
+        assert bank.place.path.endswith(f"mlp.{kind}.experts")
+        assert bank.router.path.endswith(f"mlp.{kind}.gate")
 
 
 def test_parts_are_the_rows_that_the_bank_gates():
