@@ -1,7 +1,10 @@
 """Does one pass show what one backward per sample would give, expert by expert?"""
 
+from dataclasses import replace
+
 import pytest
 import torch
+from transformers import OlmoeConfig, OlmoeForCausalLM
 
 from driftmap.capture.expert_rows import show_experts
 from driftmap.core.errors import MeasureError, ModelError
@@ -86,7 +89,7 @@ def test_rows_are_what_the_tokens_are(olmoe):
     torch.testing.assert_close(first, second)
 
 
-@pytest.mark.parametrize("start", ["eager", "grouped_mm", "batched_mm"])
+@pytest.mark.parametrize("start", ["eager", "grouped_mm", "batched_mm", "sonicmoe"])
 def test_nothing_is_left_on_the_model(start):
     model = tiny_moe("gpt_oss")
     model.set_experts_implementation(start)
@@ -264,3 +267,56 @@ def test_experts_of_other_processes_are_refused():
     model.model.layers[1].mlp.experts._is_expert_parallel = True
     with pytest.raises(ModelError, match="its experts are spread over several"):
         show_experts(model, banks, batched(SAMPLES), lambda s: None)
+
+
+def gpu_moe():
+    """Widths that the kernels of accelerators take in any dtype."""
+    torch.manual_seed(0)
+    config = OlmoeConfig(
+        vocab_size=40,
+        hidden_size=64,
+        intermediate_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_experts=8,
+        num_experts_per_tok=2,
+        pad_token_id=0,
+        bos_token_id=1,
+        eos_token_id=2,
+    )
+    return OlmoeForCausalLM(config).eval()
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(
+    not torch.cuda.is_available(), reason="needs a CUDA device; run pytest -m gpu"
+)
+@pytest.mark.parametrize("start", ["eager", "grouped_mm", "batched_mm", "sonicmoe"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_an_accelerator_shows_what_the_processor_shows(start, dtype):
+    model = gpu_moe().to(dtype)
+    wanted = shown_experts(model.float(), batched(SAMPLES))
+    model = model.to("cuda", dtype)
+    model.set_experts_implementation(start)
+    batches = [
+        replace(
+            batch,
+            token_ids=batch.token_ids.cuda(),
+            real=batch.real.cuda(),
+            counted=batch.counted.cuda(),
+            observed=batch.observed.cuda(),
+        )
+        for batch in batched(SAMPLES, 3, side="left", extra=2)
+    ]
+    with assert_restores_model(model):
+        found = shown_experts(model, batches)
+    assert model.get_experts_implementation() == {"": start}
+    if dtype == torch.float32:
+        cpu = {key: gradient.cpu() for key, gradient in found.items()}
+        assert_same_gradients(cpu, wanted, 1e-3)
+        return
+    total, other = (
+        sum(float(gradient.double().abs().sum()) for gradient in shown.values())
+        for shown in (found, wanted)
+    )
+    assert total == pytest.approx(other, rel=0.1)
