@@ -120,6 +120,7 @@ def scores(of, seed=0, method="gradient"):
     if method == "routing":
         made = draw.normal(0, 0.03, shape)
         made -= made.mean(axis=1, keepdims=True)
+    made[-1, 1] = 0.0
     for row, bank in enumerate(of):
         made[row, bank.num_experts :] = np.nan
     return made
@@ -142,7 +143,8 @@ def intervals(score, k, name):
     return ExpertIntervals(
         name=name, score=score, low=score - spread, high=score + spread,
         rank_low=np.maximum(1, rank - 2), rank_high=rank + 3,
-        frequency=1 / (1 + np.exp(rank - k - 0.5)), jaccard=around(0.6, 0.15, 96),
+        frequency=1 / (1 + np.exp(np.clip(rank - k - 0.5, -20, 20))),
+        jaccard=around(0.6, 0.15, 96),
         level=0.95, num_clusters=96, num_resamples=1000,
     )  # fmt: skip
 

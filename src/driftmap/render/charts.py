@@ -310,7 +310,7 @@ def height_of(chart: Chart) -> int:
     if isinstance(chart, Cells | Shades):
         return max(260, 130 + 24 * len(chart.y_labels))
     if isinstance(chart, Mosaic):
-        return max(220, 150 + tile_height(len(chart.y_labels)) * len(chart.y_labels))
+        return max(320, 150 + tile_height(len(chart.y_labels)) * len(chart.y_labels))
     if isinstance(chart, Ranges):
         return max(220, 120 + 38 * len(chart.names))
     if isinstance(chart, Boxes):

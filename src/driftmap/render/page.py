@@ -98,6 +98,28 @@ class Beside:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Word:
+    """A piece of somebody's text; nothing in it is read as a mark.
+
+    `value` of 0 to 1 is how strongly it is shaded, `note` what that means.
+    """
+
+    text: str
+    value: float
+    note: str
+    is_marked: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shaded:
+    """A text whose pieces are shaded; marked ones are underlined."""
+
+    title: str
+    note: str
+    words: Sequence[Word]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Folded:
     """Detail that is shown on request."""
 
@@ -106,7 +128,7 @@ class Folded:
 
 
 Node: TypeAlias = (
-    Paragraph | Callout | Facts | Terms | Grid | Figure | Row | Beside | Folded
+    Paragraph | Callout | Facts | Terms | Grid | Figure | Row | Beside | Shaded | Folded
 )
 
 

@@ -319,7 +319,9 @@ def _is_near_one(values: Numbers) -> bool:
 
 
 def _names_downwards() -> Spec:
-    return {"type": "category", "autorange": "reversed", "showgrid": False}
+    return {
+        "type": "category", "autorange": "reversed", "showgrid": False, "dtick": 1,
+    }  # fmt: skip
 
 
 def _level(value: float) -> Spec:

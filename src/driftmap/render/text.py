@@ -29,6 +29,7 @@ from driftmap.render.page import (
     Page,
     Paragraph,
     Row,
+    Shaded,
     Terms,
 )
 from driftmap.render.wording import number, share
@@ -103,6 +104,17 @@ def _(node: Beside) -> str:
         lines = [line for text in side.text.splitlines() for line in _quoted(text)]
         parts.append("\n".join([title, *lines]))
     return "\n".join(part for part in parts if part)
+
+
+@_text.register
+def _(node: Shaded) -> str:
+    """The text, and after each piece its strength in tenths where it has any."""
+    told = "".join(
+        word.text + (f"[{round(10 * word.value)}]" if word.value >= 0.05 else "")
+        for word in node.words
+    )
+    lines = [line for text in told.splitlines() for line in _quoted(text)]
+    return "\n".join([f"| {node.title} ({node.note}; tenths in brackets)", *lines])
 
 
 @_text.register

@@ -87,8 +87,8 @@ def _of_items(items: ItemsKept, *, is_tuned: bool) -> Iterator[Caution]:
         yield _caution(
             "cut-prompts",
             items.num_cut,
-            f"{items.num_cut} prompts were cut from the left to fit: what was cut may "
-            "have been what defeats refusal.",
+            f"Prompts cut from the left to fit: {items.num_cut}. What was cut may have "
+            "been what defeats refusal.",
         )
 
 
