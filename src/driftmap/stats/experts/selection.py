@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
-from jaxtyping import Bool, Float64, Int64
+from jaxtyping import Bool, Float32, Float64, Int64
 
 from driftmap.core.errors import MeasureError, UsageError
 from driftmap.core.places import BankPlace, ExpertPlace
@@ -15,7 +16,7 @@ from driftmap.results.expert_evidence import (
     ExpertFlags,
     GroupShape,
 )
-from driftmap.results.experts import ExpertMap
+from driftmap.results.experts import ExpertMap, ExpertScores
 from driftmap.stats.experts.likeness import chance_jaccard, jaccard, kendall_tau
 
 _ROUNDING = 1e-9
@@ -111,9 +112,30 @@ def places(experts: Sequence[ExpertPlace], banks: Sequence[BankPlace]) -> Chosen
     return np.array(found, dtype=np.int64).reshape(-1, 2)
 
 
+def never_visited(scores: ExpertScores) -> ExpertFlags:
+    """Experts that no token was sent to: they score 0 and cannot be chosen."""
+    return scores.routed_tokens.sum(axis=0) == 0
+
+
 def counts_by_bank(chosen: Chosen, num_banks: int) -> tuple[int, ...]:
     """Chosen experts of each bank (count)."""
     return tuple(np.bincount(chosen[:, 0], minlength=num_banks).tolist())
+
+
+def batch_overlaps(
+    batches: Float32[np.ndarray, "batch bank expert"],
+    rule: ChoiceRule,
+    unvisited: ExpertFlags | None = None,
+) -> tuple[float, ...]:
+    """Jaccard of the groups that every two consecutive batches would choose.
+
+    Args:
+        batches: Score of every batch.
+        rule: How each would choose.
+        unvisited: Experts that are never chosen.
+    """
+    groups = [choose(one.astype(np.float64), rule, unvisited) for one in batches]
+    return tuple(jaccard(a, b) for a, b in pairwise(groups))
 
 
 def group_shape(

@@ -6,12 +6,15 @@ import pytest
 from driftmap.core.errors import MeasureError, UsageError
 from driftmap.core.places import BankPlace
 from driftmap.results.expert_evidence import ChoiceRule
+from driftmap.results.experts import ExpertScores
 from driftmap.stats.experts.likeness import jaccard
 from driftmap.stats.experts.selection import (
+    batch_overlaps,
     choose,
     counts_by_bank,
     group_shape,
     members,
+    never_visited,
     normalised,
     places,
 )
@@ -155,3 +158,20 @@ def test_shares_are_neither_negative_nor_nothing():
 def test_two_empty_groups_are_alike():
     empty = np.empty((0, 2), dtype=np.int64)
     assert jaccard(empty, empty) == 1.0
+
+
+def test_batches_choose_alike_or_not():
+    batches = np.array(
+        [[[5, 4, 0, 0]], [[5, 0, 4, 0]], [[5, 0, 4, 0]]], dtype=np.float32
+    )
+    assert batch_overlaps(batches, ChoiceRule(k=2)) == (1 / 3, 1.0)
+
+
+def test_an_expert_without_tokens_was_never_visited():
+    routed = np.zeros((3, 1, 4), dtype=np.int64)
+    routed[1, 0, 2] = 5
+    scores = ExpertScores(
+        banks=banks(1), sample_ids=("a", "b", "c"), scores={}, examples={},
+        routed_tokens=routed, batch_size=1, num_batches=3,
+    )  # fmt: skip
+    assert never_visited(scores).tolist() == [[True, True, False, True]]
