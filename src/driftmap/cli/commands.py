@@ -32,6 +32,10 @@ from driftmap.recipes.report import Report
 from driftmap.recipes.score import Score
 from driftmap.recipes.similarity import Similarity
 from driftmap.recipes.similarity_json import SimilarityJson
+from driftmap.recipes.slices_apply import SlicesApply
+from driftmap.recipes.slices_diff import SlicesDiff
+from driftmap.recipes.slices_merge import SlicesMerge
+from driftmap.recipes.slices_revert import SlicesRevert
 
 DEFAULTS_NOTE = (
     "`DRIFTMAP_MODEL`, `DRIFTMAP_DEVICE` and `DRIFTMAP_NUM_SAMPLES`, in the "
@@ -117,6 +121,17 @@ index.command(IndexSearch, name="search", sort_key=3)
 index.command(IndexCheck, name="check", sort_key=4)
 index.command(IndexMerge, name="merge", sort_key=5)
 app.command(index)
+slices = App(
+    name="slices",
+    help="Put tuned experts into a model and take them out, and compare them.",
+    help_epilogue="",
+    sort_key=5,
+)
+slices.command(SlicesApply, name="apply", sort_key=1)
+slices.command(SlicesRevert, name="revert", sort_key=2)
+slices.command(SlicesDiff, name="diff", sort_key=3)
+slices.command(SlicesMerge, name="merge", sort_key=4)
+app.command(slices)
 
 
 @app.command(sort_key=7)

@@ -9,6 +9,7 @@ import re
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from driftmap.core.errors import StoreError
@@ -16,6 +17,7 @@ from driftmap.core.progress import progress
 from driftmap.results.expert_tuning import KeptTensor
 from driftmap.store.files import explaining, remove, sync
 from driftmap.store.raw_tensors import RawPlace, raw_places
+from driftmap.store.widening import NARROW, widen_file, widen_settings
 
 _OTHER_WEIGHTS = (
     ".safetensors", ".bin", ".pt", ".pth", ".h5", ".msgpack", ".onnx", ".gguf", ".ot",
@@ -28,6 +30,9 @@ def patched_model(
     base: Path, tensors: Mapping[str, KeptTensor], out: Path
 ) -> Iterator[Path]:
     """Copy a model and write tensors over its own; it appears when the block succeeds.
+
+    Where the tensors are in float32 and the model's are narrower, all of the new model
+    is in float32.
 
     Args:
         base: Folder of a model with safetensors files.
@@ -45,15 +50,22 @@ def patched_model(
         raise StoreError(f"{out}: is there already; choose another folder with --out")
     files = _weight_files(base)
     targets = _targets(base, files, tensors)
+    widens = any(
+        tensors[name].dtype == "F32" and target.place.dtype in NARROW
+        for name, target in targets.items()
+    )
+    if not widens:
+        for name, target in targets.items():
+            _first_byte(base, name, tensors[name], target)
     temporary = out.with_name(f".{out.name}.tmp")
     remove(temporary)
     try:
         with explaining(out):
             temporary.mkdir(parents=True)
-            _copy(base, files, temporary)
-            for name, (file, start) in targets.items():
-                with (temporary / file.name).open("r+b") as opened:
-                    opened.seek(start)
+            _copy(base, files, temporary, widens=widens)
+            for name, target in _targets(temporary, files, tensors).items():
+                with target.file.open("r+b") as opened:
+                    opened.seek(_first_byte(base, name, tensors[name], target))
                     opened.write(tensors[name].values.data)
             for path in temporary.iterdir():
                 sync(path)
@@ -67,38 +79,44 @@ def patched_model(
         remove(temporary)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Target:
+    """What is written over: a whole tensor, or the part of one that is an expert's."""
+
+    file: Path
+    place: RawPlace
+    number: int | None
+
+
 def _targets(
-    base: Path, files: list[Path], tensors: Mapping[str, KeptTensor]
-) -> dict[str, tuple[Path, int]]:
-    """File and first byte of every tensor that is written over."""
-    there = {
-        name: (file, place)
-        for file in files
-        for name, place in raw_places(file)[0].items()
-    }
+    folder: Path, files: list[Path], tensors: Mapping[str, KeptTensor]
+) -> dict[str, _Target]:
+    there: dict[str, tuple[Path, RawPlace]] = {}
+    for file in (folder / file.name for file in files):
+        for name, place in raw_places(file)[0].items():
+            there[name] = file, place
     found = {}
-    for name, kept in tensors.items():
+    for name in tensors:
         whole, number = name, None
         matched = _ONE_OF_MANY.fullmatch(name)
         if name not in there and matched:
             whole, number = matched.group(1), int(matched.group(2))
         if whole not in there:
             raise StoreError(
-                f"{base}: its files hold no {whole}; were the slices kept from "
+                f"{folder}: its files hold no {whole}; were the slices kept from "
                 "another model, or does it keep its experts in another way?"
             )
         file, place = there[whole]
-        found[name] = file, _first_byte(base, name, kept, place, number)
+        found[name] = _Target(file=file, place=place, number=number)
     return found
 
 
-def _first_byte(
-    base: Path, name: str, kept: KeptTensor, place: RawPlace, number: int | None
-) -> int:
+def _first_byte(base: Path, name: str, kept: KeptTensor, target: _Target) -> int:
+    place, number = target.place, target.number
     if kept.dtype != place.dtype:
         raise StoreError(
-            f"{base}: {name} is {place.dtype} there and {kept.dtype} in the slices; "
-            "load the model in the slices' type, save it, and write them into that"
+            f"{base}: {name} is {place.dtype} there and {kept.dtype} in the slices, "
+            "and would be rounded; tune with the --dtype of the model's files"
         )
     size = kept.values.size
     fits = kept.shape == place.shape
@@ -129,14 +147,19 @@ def _weight_files(base: Path) -> list[Path]:
     return [base / name for name in sorted(names)]
 
 
-def _copy(base: Path, weights: list[Path], folder: Path) -> None:
+def _copy(base: Path, weights: list[Path], folder: Path, *, widens: bool) -> None:
     """Copy a model's files, but weights that would not be exchanged."""
     files = [p for p in sorted(base.iterdir()) if p.is_file()]
     wanted = [p for p in files if p.suffix not in _OTHER_WEIGHTS or p in weights]
     with progress(f"copying {base.name}", len(wanted)) as bar:
         for path in wanted:
-            shutil.copyfile(path, folder / path.name)
+            if widens and path in weights:
+                widen_file(path, folder / path.name)
+            else:
+                shutil.copyfile(path, folder / path.name)
             bar.advance()
+    if widens and (folder / "config.json").is_file():
+        widen_settings(folder / "config.json")
     templates = base / "additional_chat_templates"
     if templates.is_dir():
         shutil.copytree(templates, folder / templates.name)

@@ -5,7 +5,7 @@ import torch
 from safetensors import safe_open
 from transformers import AutoModelForCausalLM
 
-from driftmap.core.errors import ModelError
+from driftmap.core.errors import ModelError, StoreError
 from driftmap.families.experts import find_experts
 from driftmap.results.expert_tuning import ModelSlices
 from driftmap.store.expert_slices import load_slices, save_slices
@@ -76,6 +76,30 @@ def test_applied_to_files_and_reverted_the_model_is_the_one_that_was(
 def assert_equal(model, state):
     found = model.state_dict()
     assert all(torch.equal(tensor, state[name]) for name, tensor in found.items())
+
+
+def test_experts_tuned_in_float32_widen_a_model_of_bfloat16(tmp_path):
+    narrow = tiny_moe("olmoe").bfloat16()
+    narrow.save_pretrained(tmp_path / "base")
+    model = AutoModelForCausalLM.from_pretrained(
+        tmp_path / "base", dtype=torch.float32
+    ).eval()
+    banks = find_experts(model)
+    changed(model, banks, chosen(banks))
+    new = slices_of(model, banks, chosen(banks))
+    with patched_model(tmp_path / "base", new.tensors, tmp_path / "tuned"):
+        pass
+    assert_equal(
+        AutoModelForCausalLM.from_pretrained(tmp_path / "tuned"), model.state_dict()
+    )
+    rounded = slices_of(narrow, banks, chosen(banks))
+    with (
+        pytest.raises(
+            StoreError, match="is F32 there and BF16 in the slices, and would"
+        ),
+        patched_model(tmp_path / "tuned", rounded.tensors, tmp_path / "again"),
+    ):
+        pass
 
 
 @pytest.mark.parametrize(

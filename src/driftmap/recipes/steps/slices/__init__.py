@@ -1,0 +1,1 @@
+"""Experts that were tuned, put into models, taken out again and compared."""
