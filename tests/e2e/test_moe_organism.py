@@ -1,12 +1,14 @@
 """What the built-in mixture of experts does: order and margins, never digits."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
 
+from driftmap.core.errors import DataError
 from driftmap.evaluate.generate import greedy_answers
 from driftmap.evaluate.refusal import is_refusal
 from driftmap.families.experts import find_experts
@@ -15,6 +17,7 @@ from driftmap.load.model import load_model
 from driftmap.load.samples import read_samples
 from driftmap.load.source import ModelSource
 from driftmap.recipes.steps import moe_organism as made_here
+from driftmap.recipes.steps.domain_routing import route_domains
 from driftmap.results.experts import RoutingCounts
 from driftmap.stats.experts.domains import specialised
 
@@ -156,6 +159,25 @@ def test_the_jailbreaks_hold_what_the_model_answers(moe_organism, said):
 
 def test_every_expert_is_visited(counts):
     assert (counts.chosen.sum(axis=0) > 0).all()
+
+
+def test_the_table_of_domains_is_what_the_routers_say(loaded, domains, counts):
+    shown = route_domains(loaded, domains)
+    kinds = np.array([sample.label for sample in domains])
+    assert [domain.name for domain in shown.domains] == list(COARSE)
+    for domain in shown.domains:
+        of_kind = counts.chosen[kinds == domain.name].sum(axis=0)
+        shares = of_kind / of_kind.sum(axis=1, keepdims=True)
+        np.testing.assert_allclose(domain.before, shares, atol=1e-4)
+        assert domain.num_tokens == counts.tokens[kinds == domain.name].sum()
+    variation = np.array(shown.specialised.variation)
+    assert (variation >= 3 * np.array(shown.specialised.chance)).all()
+
+
+def test_each_sample_needs_a_label(loaded, domains):
+    samples = [*domains[:2], replace(domains[2], label=None)]
+    with pytest.raises(DataError, match="domains:2 has no label, which says what kind"):
+        route_domains(loaded, samples)
 
 
 def test_kinds_of_text_go_to_different_experts(counts, domains):
