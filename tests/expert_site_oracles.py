@@ -50,3 +50,35 @@ def _of_site(model, layout, site, named):
     )
     own = slice_of(named[f"{site.path}.{tensor.name}"], bank, tensor, site.expert)
     return part_views(tensor, own)[site.part]
+
+
+def own_gradients(model, rules, samples):
+    """Every sample's gradient `[sample *shape]` of every place, by its name."""
+    model.set_experts_implementation("eager")
+    parameters = {
+        name: parameter
+        for name, parameter in model.named_parameters()
+        if name in {rule.name for rule in rules}
+    }
+    flags = [parameter.requires_grad for parameter in parameters.values()]
+    found = {rule.name: [] for rule in rules}
+    for parameter in parameters.values():
+        parameter.requires_grad_(True)
+    for sample in samples:
+        loss = own_loss(model, sample)
+        gradients = torch.autograd.grad(loss, list(parameters.values()))
+        for name, gradient in zip(parameters, gradients, strict=True):
+            found[name].append(gradient)
+    for parameter, flag in zip(parameters.values(), flags, strict=True):
+        parameter.requires_grad_(flag)
+    return {
+        one.place.name: _cut(rule, one, torch.stack(found[rule.name]))
+        for rule in rules
+        for one in rule.slices
+    }
+
+
+def _cut(rule, one, gradients):
+    own = gradients if one.expert is None else gradients[:, one.expert]
+    own = own.transpose(1, 2) if rule.transposed else own
+    return own if one.rows is None else own[:, one.rows.rows()]

@@ -19,7 +19,8 @@ def clean(
     """Bring to `[sample token unit]`, zero where no token is, finite elsewhere.
 
     Args:
-        values: `[sample token unit]`, or with samples and tokens on one axis.
+        values: `[sample token unit]`, or with samples and tokens on one axis, or with
+            axes of length 1 between them.
         real: False where values mean nothing.
         sample_ids: One id per sample.
         name: Where the values were found, for messages.
@@ -30,7 +31,8 @@ def clean(
     """
     shape = real.shape
     if values.shape[:-1] != shape:
-        if values.ndim != 2 or len(values) != real.numel():
+        flat = values.ndim == 2 and len(values) == real.numel()
+        if not flat and _without_ones(values.shape[:-1]) != _without_ones(shape):
             raise MeasureError(
                 f"{name}: its {what} has shape {tuple(values.shape)}, "
                 f"which is not sample x token {tuple(shape)}; leave the site out"
@@ -40,6 +42,11 @@ def clean(
         values = values.masked_fill(~real.to(values.device)[..., None], 0)
     require_finite(values, sample_ids, name, what)
     return values
+
+
+def _without_ones(shape: Sequence[int]) -> list[int]:
+    """Latent attention puts an axis of one head between samples and tokens."""
+    return [length for length in shape if length != 1]
 
 
 def require_finite(

@@ -15,10 +15,11 @@ from jaxtyping import Bool, Float, Float64
 from torch import Tensor, nn
 
 from driftmap.capture.cleaning import clean, require_finite
+from driftmap.capture.gradient_banks import BankGradients, cut_rows
 from driftmap.capture.gradient_users import User, embedding_user, users_of
-from driftmap.capture.hooks import watching
 from driftmap.capture.lookups import leaf, watching_lookups
 from driftmap.capture.taps import tap
+from driftmap.capture.watched_maps import WatchedMap, watching_maps
 from driftmap.core.errors import MeasureError
 from driftmap.core.places import RowBlocks
 from driftmap.families.modules import base_module
@@ -32,6 +33,8 @@ from driftmap.signals.gradients import (
     TensorSignal,
     WholeGradients,
 )
+
+_OF_BANKS = ("expert", "expert_bias")
 
 
 @dataclass(slots=True, eq=False)
@@ -82,6 +85,8 @@ class GradientTaps:
             tables.append(begin)
         self._tables = tuple(tables)
         self._users = tuple(user for user in users if user.kind != "table")
+        banks = [rule for rule in self._rules if rule.kind in _OF_BANKS]
+        self._banks = BankGradients(model, banks, take) if banks else None
         self._head = base_module(head)
         self._batch: Batch | None = None
         self._used: Bool[Tensor, "sample label"] | None = None
@@ -92,12 +97,15 @@ class GradientTaps:
         self._clean_inputs: tuple[int, Tensor] | None = None
 
     @property
-    def modules(self) -> tuple[nn.Module, ...]:
+    def maps(self) -> tuple[WatchedMap, ...]:
         """Maps and norms that are tapped."""
-        return tuple(user.module for user in self._users)
+        return tuple(
+            WatchedMap(module=user.module, weight=user.own_weight)
+            for user in self._users
+        )
 
     def name(self, index: int) -> str:
-        """Path of one of `modules`."""
+        """Path of one of `maps`."""
         return self._users[index].path
 
     @contextmanager
@@ -105,8 +113,10 @@ class GradientTaps:
         """Listen for as long as the block runs."""
         tables = [user.module for user in self._tables]
         with ExitStack() as stack:
-            stack.enter_context(watching(self.modules, self._tap))
+            stack.enter_context(watching_maps(self.maps, self._tap))
             stack.enter_context(watching_lookups(tables, self._look_up))
+            if self._banks is not None:
+                stack.enter_context(self._banks.attached())
             yield
 
     def begin(self, batch: Batch, used: Bool[Tensor, "sample label"]) -> None:
@@ -120,6 +130,8 @@ class GradientTaps:
         self._gathered = {}
         self._seen = set()
         self._keys = _InputKeys()
+        if self._banks is not None:
+            self._banks.begin(batch)
 
     def counting(self, run: Callable[[], Tensor]) -> Tensor:
         """Do a forward pass: what runs in it is waited for."""
@@ -136,7 +148,9 @@ class GradientTaps:
             MeasureError: The model never used a parameter, or no gradient came back.
         """
         for number, rule in enumerate(self._rules):
-            if rule.kind != "other" and number not in self._seen:
+            if rule.kind in ("other", *_OF_BANKS):
+                continue
+            if number not in self._seen:
                 raise MeasureError(
                     f"{rule.name}: the model never used this parameter; leave it out"
                 )
@@ -147,6 +161,8 @@ class GradientTaps:
                     "the model detach its hidden states or run without gradients?"
                 )
             self._send(number)
+        if self._banks is not None:
+            self._banks.finish()
         self._clean_inputs = None
 
     def _tap(self, index: int, inputs: Tensor, output: Tensor) -> Tensor:
@@ -329,12 +345,7 @@ class _InputKeys:
 def _cut(piece: OuterProducts, rows: RowBlocks | None) -> OuterProducts:
     if rows is None:
         return piece
-    if rows.count == 1:
-        gradients = piece.gradients.narrow(-1, rows.start, rows.length)
-    else:
-        chosen = torch.tensor(rows.rows(), device=piece.gradients.device)
-        gradients = piece.gradients[..., chosen]
-    return replace(piece, gradients=gradients)
+    return replace(piece, gradients=cut_rows(piece.gradients, rows))
 
 
 def _whole(sums: _Sums) -> WholeGradients:

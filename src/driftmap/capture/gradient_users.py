@@ -5,10 +5,15 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from driftmap.core.places import Site
 from driftmap.families.discover import find_layout
+from driftmap.families.matrices import site_parameter
 from driftmap.families.modules import base_model, base_module, is_linear_map
 from driftmap.families.norms import XHat, normalizer
 from driftmap.families.tensors import Kind, TensorRule, TensorUse
+
+_ELSEWHERE = ("other", "expert", "expert_bias")
+"""Kinds of rules whose gradients come about without a user."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -23,6 +28,8 @@ class User:
         bias: Number of the rule of its bias, likewise.
         xhat: Of a norm whose weight is asked for: what the weight is multiplied with.
         num_axes: Last axes of its output that belong to the weight (count).
+        own_weight: Of a router: the parameter that it multiplies by while it runs;
+            None of modules that are the map themselves.
     """
 
     path: str
@@ -32,23 +39,26 @@ class User:
     bias: int | None
     xhat: XHat | None
     num_axes: int
+    own_weight: nn.Parameter | None = None
 
 
 def users_of(model: nn.Module, rules: Sequence[TensorRule]) -> Iterator[User]:
-    """Group the uses of all rules by module; those of kind `other` are left out."""
+    """Group the uses of all rules by module; banks and kind `other` are left out."""
     base = base_model(model)
     weights: dict[str, int] = {}
     biases: dict[str, int] = {}
     uses: dict[str, TensorUse] = {}
+    routers = {s.path: s for s in find_layout(model).sites if _is_router(s)}
     for number, rule in enumerate(rules):
-        for use in rule.uses if rule.kind != "other" else ():
+        for use in rule.uses if rule.kind not in _ELSEWHERE else ():
             (biases if use.kind == "bias" else weights)[use.path] = number
             if use.kind != "bias" or use.path not in uses:
                 uses[use.path] = use
     for path, use in uses.items():
         module = base_module(base.get_submodule(path))
         weight, bias = weights.get(path), biases.get(path)
-        kind: Kind = "linear" if is_linear_map(module) else "norm"
+        is_map = is_linear_map(module) or path in routers
+        kind: Kind = "linear" if is_map else "norm"
         if weight is not None:
             kind = use.kind
         shared = weight if weight is not None else bias
@@ -62,7 +72,14 @@ def users_of(model: nn.Module, rules: Sequence[TensorRule]) -> Iterator[User]:
             bias=bias,
             xhat=normalizer(module, use.neutral) if normed else None,
             num_axes=len(rules[shared].shape) if kind == "norm" else 1,
+            own_weight=(
+                site_parameter(module, routers[path]) if path in routers else None
+            ),
         )
+
+
+def _is_router(site: Site) -> bool:
+    return site.tensor is not None and site.expert is None
 
 
 def embedding_user(model: nn.Module) -> User:

@@ -19,7 +19,6 @@ from driftmap.capture.hooks import (
     frozen,
     leaf_input,
     one_attention_kernel,
-    watching,
 )
 from driftmap.capture.labelled import (
     LabelledTokens,
@@ -30,6 +29,7 @@ from driftmap.capture.labelled import (
 )
 from driftmap.capture.losses import all_logits, require_counted
 from driftmap.capture.stream import require_no_dropout
+from driftmap.capture.watched_maps import watching_maps
 from driftmap.core.errors import MeasureError
 from driftmap.core.progress import progress, say
 from driftmap.families.discover import find_layout
@@ -213,7 +213,7 @@ def _broken(
         if not first and not bool(torch.isfinite(output).all()):
             first.append(taps.name(index))
 
-    with watching(taps.modules, look), torch.no_grad():
+    with watching_maps(taps.maps, look), torch.no_grad():
         all_logits(model, alone(batch, row))
     where = first[0] if first else "the logits"
     return MeasureError(

@@ -229,7 +229,7 @@ def _named_experts(block: _Block) -> list[str]:
         path
         for path, module in block.modules.items()
         if path.rpartition(".")[2] == "experts"
-        or "Experts" in type(base_module(module)).__name__
+        or type(base_module(module)).__name__.endswith("Experts")
     ]
 
 

@@ -52,7 +52,9 @@ def place_of_name(name: str) -> TensorPlace:
     >>> place_of_name("transformer.h.0.attn.c_attn.weight#k")
     ... # doctest: +NORMALIZE_WHITESPACE
     TensorPlace(name='transformer.h.0.attn.c_attn.weight#k', part='k', layer=0,
-                half='attention', num_weights=None)
+                half='attention', num_weights=None, expert=None)
+    >>> place_of_name("model.layers.0.mlp.experts.down_proj#expert.17.down").expert
+    17
     """
     parameter, _, cut = name.partition("#")
     words = [word for word in parameter.split(".") if word not in _WRAPPERS]
@@ -65,13 +67,25 @@ def place_of_name(name: str) -> TensorPlace:
     inside = words[number + 1 :]
     part = _cut_part(name, cut) or _inside(inside)
     return TensorPlace(
-        name=name, part=part, layer=int(words[number]), half=_half(inside)
+        name=name,
+        part=part,
+        layer=int(words[number]),
+        half=_half(inside),
+        expert=_expert(cut),
     )
+
+
+def _expert(cut: str) -> int | None:
+    """Number of the expert in `expert.17.up`."""
+    number = cut.removeprefix("expert.").partition(".")[0]
+    return int(number) if cut.startswith("expert.") and number.isdecimal() else None
 
 
 def _cut_part(name: str, cut: str) -> Part | None:
     if not cut:
         return None
+    if _expert(cut) is not None:
+        cut = cut.rpartition(".")[2]
     for part in PARTS:
         if cut == part:
             return part

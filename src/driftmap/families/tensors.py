@@ -14,6 +14,7 @@ from torch import nn
 
 from driftmap.core.errors import FamilyError
 from driftmap.core.places import Half, Part, RowBlocks, Site, TensorPlace
+from driftmap.families.bank_tensors import BankTensors, bank_places
 from driftmap.families.dense import FAMILIES
 from driftmap.families.discover import find_layout
 from driftmap.families.modules import (
@@ -27,8 +28,9 @@ from driftmap.families.modules import (
 )
 from driftmap.families.norms import is_norm, neutral_weight
 from driftmap.families.spec import Family, ModelLayout
+from driftmap.families.tensor_names import place_of_name
 
-Kind = Literal["linear", "table", "norm", "bias", "other"]
+Kind = Literal["linear", "table", "norm", "bias", "expert", "expert_bias", "other"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,10 +40,12 @@ class TensorSlice:
     Args:
         place: What they are called.
         rows: Which rows of the canonical `[out in]`; None for all.
+        expert: Of a bank: which expert's, `rows` being among that one's own.
     """
 
     place: TensorPlace
     rows: RowBlocks | None = None
+    expert: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +55,8 @@ class TensorUse:
     Args:
         path: The module's own path in the base model.
         kind: `linear` y = x W^T, `table` rows are looked up, `norm` and `bias` as
-            their names say; `other` where that is not known.
+            their names say; `expert` and `expert_bias` the same as `linear` and `bias`
+            for every expert of a bank; `other` where that is not known.
         neutral: Of a norm: the weight w0 in `(w - w0) * xhat + b`.
     """
 
@@ -67,8 +72,9 @@ class TensorRule:
     Args:
         name: Its name in the base model, without any adapter wrapper.
         shape: `[out in]` of a matrix, however the model stores it; `[row width]` of a
-            table; the parameter's own shape otherwise.
-        slices: What its rows are for; one slice of all rows, but for fused matrices.
+            table; of one expert of a bank; the parameter's own shape otherwise.
+        slices: What its rows are for; one slice of all rows, but for fused matrices
+            and for banks.
         uses: Who uses it; more than one where it is tied.
         transposed: The model stores `[in out]`.
     """
@@ -106,10 +112,11 @@ def find_tensors(
         families: Rows for model types whose structure does not tell enough.
 
     Raises:
-        FamilyError: The model is no dense decoder, or a parameter is out of reach.
+        FamilyError: The model is no decoder, or a parameter is out of reach.
     """
     base = base_model(model)
     layout = find_layout(model, families)
+    mixture = BankTensors(layout)
     found: dict[int, TensorRule] = {}
     seen: set[int] = set()
     for path, module in own_modules(base):
@@ -119,7 +126,9 @@ def find_tensors(
         seen.add(id(inner))
         _refuse_wrapped(path, module, inner)
         for name, parameter in inner.named_parameters(recurse=False):
-            use = _use(path, inner, name)
+            if join(path, name) in mixture.selection_biases:
+                continue  # no gradient ever reaches it
+            use = _use_of(mixture, path, inner, name)
             known = found.get(id(parameter))
             found[id(parameter)] = (
                 _rule(layout, inner, join(path, name), parameter, use)
@@ -152,6 +161,13 @@ def slice_shape(rule: TensorRule, one: TensorSlice) -> tuple[int, ...]:
     return (one.rows.length * one.rows.count, *rule.shape[1:])
 
 
+def _use_of(mixture: BankTensors, path: str, module: nn.Module, name: str) -> TensorUse:
+    known = mixture.use(path, name)
+    if known is not None:
+        return TensorUse(path=known.path, kind=known.kind)
+    return _use(path, module, name)
+
+
 def _use(path: str, module: nn.Module, name: str) -> TensorUse:
     if isinstance(module, nn.Embedding) and name == "weight":
         return TensorUse(path=path, kind="table")
@@ -172,6 +188,8 @@ def _rule(
     parameter: nn.Parameter,
     use: TensorUse,
 ) -> TensorRule:
+    if use.kind in ("expert", "expert_bias"):
+        return _bank_rule(layout, name, use)
     shape = _shape(module, name.rpartition(".")[2], parameter)
     if use.kind == "other" and not parameter.is_floating_point():
         raise FamilyError(
@@ -187,6 +205,23 @@ def _rule(
         slices=slices,
         uses=(use,),
         transposed=use.kind == "linear" and is_transposed(module),
+    )
+
+
+def _bank_rule(layout: ModelLayout, name: str, use: TensorUse) -> TensorRule:
+    bank = next(bank for bank in layout.banks if bank.place.path == use.path)
+    tensor = bank.tensor(name.removeprefix(f"{use.path}."))
+    return TensorRule(
+        name=name,
+        shape=(tensor.num_rows,)
+        if tensor.bias
+        else (tensor.num_rows, tensor.num_columns),
+        slices=tuple(
+            TensorSlice(place=place, rows=rows, expert=place.expert)
+            for place, rows in bank_places(bank, tensor, name)
+        ),
+        uses=(use,),
+        transposed=tensor.transposed,
     )
 
 
@@ -224,7 +259,7 @@ def _slices(
         name=name,
         part=_part(layout, use, sites),
         layer=_layer(layout, use.path),
-        half=_half_of(sites[0].part) if sites else _half(layout, use.path),
+        half=_half_of(sites[0].part) if sites else _half(layout, use.path, name),
         num_weights=size,
     )
     yield TensorSlice(place=place)
@@ -236,7 +271,9 @@ def _part(layout: ModelLayout, use: TensorUse, sites: Sequence[Site]) -> Part:
         return plain[use.kind]
     if use.path == layout.head:
         return "head"
-    return sites[0].part if sites else "block"
+    if sites:
+        return sites[0].part
+    return "expert" if "experts" in use.path.split(".") else "block"
 
 
 def _layer(layout: ModelLayout, path: str) -> int | None:
@@ -250,7 +287,7 @@ def _half_of(part: Part) -> Half:
     return "attention" if part in ("q", "k", "v", "o") else "mlp"
 
 
-def _half(layout: ModelLayout, path: str) -> Half | None:
+def _half(layout: ModelLayout, path: str, name: str) -> Half | None:
     """Half of a block by the module that holds q, or down, and this one too."""
     layer = _layer(layout, path)
     if layer is None:
@@ -262,7 +299,8 @@ def _half(layout: ModelLayout, path: str) -> Half | None:
         own = site.layer == layer and holder not in layout.blocks
         if own and in_holder and site.part in halves:
             return halves[site.part]
-    return None
+    # In a mixture, what holds no matrix that is known may still say what it is.
+    return place_of_name(name).half if layout.banks else None
 
 
 def _refuse_wrapped(path: str, module: nn.Module, inner: nn.Module) -> None:

@@ -182,6 +182,8 @@ class QueryKeeper:
         name = signal.tensor.name
         if name not in self._forms:
             kind, num_tokens = _kind(signal)
+            if signal.tensor.expert is not None:
+                num_tokens = np.inf  # tokens of one batch at an expert tell nothing
             height, width = signal.shape if kind != "vector" else (1, 1)
             self._forms[name] = settled_form(
                 kind, (height, width), self._workload, self._products, num_tokens

@@ -218,7 +218,10 @@ def say_directionless(products: PairProducts) -> None:
     found = directionless(products)
     total = len(products.queries) + len(products.originals)
     if found:
-        listed = ", ".join(f"{name} ({count})" for name, count in found.items())
+        experts = [n for n in found if "#expert." in n]
+        named = [f"{n} ({count})" for n, count in found.items() if n not in experts]
+        named += [f"{len(experts)} tensors of experts"] * bool(experts)
+        listed = ", ".join(named)
         say(
             f"no direction, so no cosine, in some of {total} samples: {listed}; what "
             "is left there is rounding"

@@ -319,7 +319,7 @@ def _from_zero(batches: Sequence[Batch]) -> tuple[Batch, ...]:
 
 def _kind(rule: TensorRule) -> TensorKind:
     kinds = {use.kind for use in rule.uses}
-    if kinds == {"linear"}:
+    if kinds in ({"linear"}, {"expert"}):
         return "map"
     if kinds == {"table"}:
         return "table"
