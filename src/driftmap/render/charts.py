@@ -327,7 +327,7 @@ def least_width_of(chart: Chart) -> int:
     >>> least_width_of(Boxes(x_title="drift", boxes=[]))
     0
     """
-    return 110 + 7 * len(chart.x_labels) if isinstance(chart, Mosaic) else 0
+    return 110 + 6 * len(chart.x_labels) if isinstance(chart, Mosaic) else 0
 
 
 def tile_height(num_rows: int) -> int:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from driftmap.core.places import BankPlace
 from driftmap.render.charts import Line, Lines, Marks, Mosaic
 from driftmap.render.experts_words import expert_name, main_group, several
 from driftmap.render.page import Figure, Grid, Node, Paragraph, Section, Shaded, Word
@@ -44,8 +45,8 @@ def token_sections(findings: ExpertFindings) -> Iterator[Section]:
             )
         )
     ]
-    for view in views:
-        nodes += _sample(view)
+    for number_of, view in enumerate(views, 1):
+        nodes += _sample(view, f"tokens-{number_of}")
     yield Section(anchor="tokens", title="Which tokens go there", nodes=nodes)
 
 
@@ -59,20 +60,19 @@ def company_sections(findings: ExpertFindings) -> Iterator[Section]:
         yield Section(anchor="company", title="Who works together", nodes=nodes)
 
 
-def _sample(view: TokenView) -> Iterator[Node]:
-    key = "".join(c if c.isalnum() else "-" for c in view.sample_id.lower())
+def _sample(view: TokenView, name: str) -> Iterator[Node]:
     weights = np.where(view.weights > 0, view.weights, np.nan)
     num_response = len(weights) - view.num_prompt
     yield Figure(
-        name=f"tokens-{key}",
+        name=name,
         title=f"Sample `{view.sample_id}`",
         reading=_reading(view),
         chart=Mosaic(
             x_labels=[str(n) for n in range(-view.num_prompt, num_response)],
-            y_labels=[expert_name(expert) for expert in view.experts],
+            y_labels=[expert_name(expert) for expert in reversed(view.experts)],
             x_title="token",
             y_title="expert",
-            values=[[float(v) for v in row] for row in weights.T],
+            values=[[float(v) for v in row] for row in weights.T[::-1]],
             value_title="weight",
             empty_row="no token of this sample came here",
             line_before=view.num_prompt,
@@ -123,6 +123,9 @@ def _texts(view: TokenView) -> Shaded:
 
 def _company(findings: ExpertFindings, company: CoActivation) -> Iterator[Node]:
     bank = company.bank
+    if bank.num_chosen < 2 or bank.num_experts < 2:
+        return
+    blind = _blind_lift(bank)
     lift = company.lift[: bank.num_experts, : bank.num_experts].copy()
     np.fill_diagonal(lift, np.nan)
     chosen = [e.expert for e in main_group(findings).experts if e.path == bank.path]
@@ -134,9 +137,10 @@ def _company(findings: ExpertFindings, company: CoActivation) -> Iterator[Node]:
     yield Figure(
         name=f"company-layer-{bank.layer}",
         title=f"Experts of layer {bank.layer} that are chosen together",
-        reading="Lift: how often two experts serve the same token, over how often they "
-        "would if they knew nothing of each other. Orange: they work together; blue: "
-        f"one or the other. {several(company.num_tokens, 'token')}"
+        reading="Lift: how often two experts serve the same token, over the product of "
+        f"how often each does. Blind choices of {bank.num_chosen} give {blind:.2f}. "
+        "Orange: they work together; blue: one or the other. "
+        f"{several(company.num_tokens, 'token')}"
         + (f"; the {len(shown)} busiest experts" if len(shown) < len(used) else "")
         + ". Dots: chosen experts, at themselves.",
         chart=Mosaic(
@@ -146,7 +150,7 @@ def _company(findings: ExpertFindings, company: CoActivation) -> Iterator[Node]:
             y_title="expert",
             values=[[float(v) for v in row] for row in values],
             value_title="lift",
-            middle=1.0,
+            middle=blind,
             is_log=True,
             marks=(
                 Marks(
@@ -158,6 +162,12 @@ def _company(findings: ExpertFindings, company: CoActivation) -> Iterator[Node]:
         ),
     )
     yield _pairs(company, lift)
+
+
+def _blind_lift(bank: BankPlace) -> float:
+    """Lift of two experts if K of E are drawn blindly, without replacement."""
+    chosen, experts = bank.num_chosen, bank.num_experts
+    return (chosen - 1) * experts / (chosen * (experts - 1))
 
 
 def _shown(used: np.ndarray, chosen: list[int]) -> list[int]:

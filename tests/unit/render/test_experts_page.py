@@ -209,17 +209,20 @@ def test_no_text_is_shown_unless_it_is_there():
 
 
 def test_tokens_are_counted_from_the_answer():
-    chart = charts()["tokens-item-3"]
+    chart = charts()["tokens-1"]
     assert chart.x_labels[0] == "-14"
     assert chart.x_labels[chart.line_before] == "0"
     view = findings().tokens[0]
-    seen = np.array(chart.values).T
+    seen = np.array(chart.values)[::-1].T
     np.testing.assert_array_equal(np.isnan(seen), view.weights == 0)
 
 
-def test_lift_is_one_for_experts_that_know_nothing_of_each_other():
+def test_lift_is_read_against_blind_choices():
     chart = charts()["company-layer-1"]
-    assert (chart.middle, chart.is_log) == (1.0, True)
+    assert chart.is_log
+    pairs = [(a, b) for a in range(8) for b in range(a)]
+    together = sum(pair == (1, 0) for pair in pairs) / len(pairs)
+    assert chart.middle == pytest.approx(together / (2 / 8) ** 2)
     found = findings().company[0]
     lift = found.both[0, 1] * found.num_tokens / (found.both[0, 0] * found.both[1, 1])
     assert chart.values[0][1] == pytest.approx(lift)
