@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import cast
 
-from torch import nn
+from torch import Tensor, nn
 
 from driftmap.families.expert_spec import Router
 from driftmap.families.modules import base_module, join, own_modules
@@ -74,14 +74,18 @@ def find_router(
         if not around or around.rpartition(".")[2] in ("layers", "blocks", "h"):
             break
         near = list(_near(model, around, bank))
-        marked = [(p, m) for p, m in near if type(base_module(m)).__name__ in outputs]
-        named = [(p, m) for p, m in near if p.rpartition(".")[2] in _NAMES]
+        marked = [one for one in near if _kind(one[1]) in outputs]
+        named = [one for one in near if one[0].rpartition(".")[2] in _NAMES]
         for path, module in (*marked, *named):
-            output = outputs.get(type(base_module(module)).__name__, 0)
+            output = outputs.get(_kind(module))
             router = _router(model, path, module, num_experts, output)
             if router is not None:
                 return router
     return None
+
+
+def _kind(module: nn.Module) -> str:
+    return type(base_module(module)).__name__
 
 
 def num_chosen(model: nn.Module, bank: str, router: Router) -> int | None:
@@ -121,31 +125,39 @@ def _near(model: nn.Module, around: str, bank: str) -> Iterator[tuple[str, nn.Mo
 
 
 def _router(
-    model: nn.Module, path: str, module: nn.Module, num_experts: int, output: int
+    model: nn.Module,
+    path: str,
+    module: nn.Module,
+    num_experts: int,
+    output: int | None,
 ) -> Router | None:
+    """Read a module as a router; `output` is None where only its name says so."""
     inner = base_module(module)
-    matrices = [
-        (join(path, name), parameter)
-        for name, parameter in inner.named_parameters()
-        if parameter.ndim == 2 and len(parameter) >= num_experts
-    ]
-    exact = [one for one in matrices if len(one[1]) == num_experts]
-    if not (exact or matrices):
+    tensors = dict(_tensors(module, path))
+    rows = {
+        name: len(tensor)
+        for name, tensor in tensors.items()
+        if tensor.ndim == 2 and isinstance(tensor, nn.Parameter)
+    }
+    exact = [name for name, count in rows.items() if count == num_experts]
+    # Further rows are choices that do nothing: only a router is known to have them.
+    more = [name for name, count in rows.items() if count > num_experts]
+    candidates = exact or (more if output is not None else [])
+    if not candidates:
         return None
-    weight, parameter = (exact or matrices)[-1]
+    weight = candidates[-1]
+    num_rows = rows[weight]
     bias = f"{weight.removesuffix('weight')}bias"
-    names = {join(path, name) for name, _ in inner.named_parameters()}
-    num_rows = len(parameter)
     num_groups = _number(inner, ("num_group", "n_group")) or 1
     return Router(
         path=path,
         weight=weight,
-        parameters=(weight, bias) if bias in names else (weight,),
+        parameters=(weight, bias) if bias in tensors else (weight,),
         selection_bias=_selection_bias(
-            model, path, inner, (num_rows, num_experts), bias
+            {**tensors, **_beside(model, path)}, (num_rows, num_experts), bias
         ),
-        expert_scale=_expert_scale(path, inner, num_rows),
-        logits_output=output,
+        expert_scale=_expert_scale(tensors, num_rows),
+        logits_output=output or 0,
         num_rows=num_rows,
         num_groups=num_groups,
         num_kept_groups=_number(inner, ("topk_group",)) or num_groups,
@@ -153,32 +165,38 @@ def _router(
 
 
 def _selection_bias(
-    model: nn.Module,
-    path: str,
-    router: nn.Module,
-    sizes: tuple[int, int],
-    own_bias: str,
+    tensors: Mapping[str, Tensor], sizes: tuple[int, int], own_bias: str
 ) -> str | None:
     """A bias with one number per expert, other than that of the logits."""
-    holder = path.rpartition(".")[0]
-    above = model.get_submodule(holder)
-    places = [(join(path, name), tensor) for name, tensor in _tensors(router, True)]
-    places += [(join(holder, name), tensor) for name, tensor in _tensors(above, False)]
-    for name, size in places:
-        if "bias" in name.rpartition(".")[2] and size in sizes and name != own_bias:
+    for name, tensor in tensors.items():
+        is_bias = "bias" in name.rpartition(".")[2]
+        if is_bias and tensor.numel() in sizes and name != own_bias:
             return name
     return None
 
 
-def _expert_scale(path: str, router: nn.Module, num_rows: int) -> str | None:
-    for name, size in _tensors(router, True):
-        if "scale" in name.rpartition(".")[2] and size == num_rows > 1:
-            return join(path, name)
+def _expert_scale(tensors: Mapping[str, Tensor], num_rows: int) -> str | None:
+    for name, tensor in tensors.items():
+        is_scale = "scale" in name.rpartition(".")[2]
+        if is_scale and tensor.numel() == num_rows > 1:
+            return name
     return None
 
 
-def _tensors(module: nn.Module, recurse: bool) -> Iterator[tuple[str, int]]:
-    for name, tensor in module.named_parameters(recurse=recurse):
-        yield name, tensor.numel()
-    for name, tensor in module.named_buffers(recurse=recurse):
-        yield name, tensor.numel()
+def _tensors(module: nn.Module, path: str) -> Iterator[tuple[str, Tensor]]:
+    """Parameters and buffers below a module, without those of adapters."""
+    for own_path, own in own_modules(module, path):
+        yield from _own_tensors(base_module(own), own_path)
+
+
+def _beside(model: nn.Module, path: str) -> Mapping[str, Tensor]:
+    """Parameters and buffers of the module that holds a router."""
+    holder = path.rpartition(".")[0]
+    return dict(_own_tensors(model.get_submodule(holder), holder))
+
+
+def _own_tensors(module: nn.Module, path: str) -> Iterator[tuple[str, Tensor]]:
+    for name, tensor in module.named_parameters(recurse=False):
+        yield join(path, name), tensor
+    for name, tensor in module.named_buffers(recurse=False):
+        yield join(path, name), tensor

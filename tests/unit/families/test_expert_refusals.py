@@ -74,6 +74,15 @@ def test_an_adapter_on_attention_changes_no_name():
     assert find_experts(peft.get_peft_model(tiny_moe("olmoe"), config)) == plain
 
 
+def test_an_adapter_on_a_router_changes_no_name():
+    peft = pytest.importorskip("peft")
+    plain = find_experts(tiny_moe("afmoe"))
+    config = peft.LoraConfig(target_modules=["router.gate"])
+    adapted = peft.get_peft_model(tiny_moe("afmoe"), config)
+    assert hasattr(adapted.base_model.model.model.layers[1].mlp.router.gate, "lora_A")
+    assert find_experts(adapted) == plain
+
+
 def test_a_parameter_of_unknown_purpose_is_named():
     model = tiny_moe("olmoe")
     experts = model.model.layers[0].mlp.experts
