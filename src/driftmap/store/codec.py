@@ -96,6 +96,9 @@ def open_tensors(path: Path, kind: str) -> Iterator[TensorFile]:
 def site_to_plain(site: Site) -> dict[str, object]:
     """Turn a place into what a header holds."""
     split = site.split
+    # Only routers and experts say so; files of other matrices stay as they were.
+    own = {"tensor": site.tensor} if site.tensor is not None else {}
+    number = {"expert": site.expert} if site.expert is not None else {}
     return {
         "path": site.path,
         "layer": site.layer,
@@ -111,6 +114,8 @@ def site_to_plain(site: Site) -> dict[str, object]:
         },
         "transposed": site.transposed,
         "head_size": site.head_size,
+        **own,
+        **number,
     }
 
 
@@ -138,10 +143,15 @@ def require_distinct(keys: list[str]) -> None:
 def _site(plain: dict) -> Site:
     num_rows, num_columns = plain["shape"]
     split = plain["split"]
-    heads = plain["head_size"]
+    heads, expert, tensor = (
+        plain["head_size"],
+        plain.get("expert"),
+        plain.get("tensor"),
+    )
     numbers = [plain["layer"], num_rows, num_columns, *(split or {}).values()]
-    numbers += [] if heads is None else [heads]
-    if not isinstance(plain["path"], str) or {*map(type, numbers)} != {int}:
+    numbers += [number for number in (heads, expert) if number is not None]
+    names = [plain["path"], "" if tensor is None else tensor]
+    if {*map(type, names)} != {str} or {*map(type, numbers)} != {int}:
         raise TypeError(plain)
     if plain["part"] not in PARTS or min(num_rows, num_columns) < 1:
         raise ValueError(plain)
@@ -154,6 +164,8 @@ def _site(plain: dict) -> Site:
         split=None if split is None else RowBlocks(**split),
         transposed=bool(plain["transposed"]),
         head_size=heads,
+        expert=expert,
+        tensor=tensor,
     )
 
 
