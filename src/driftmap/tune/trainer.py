@@ -7,7 +7,8 @@ seed, or go on after a loss that is not a number.
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -75,17 +76,18 @@ def build_trainer(
     """Make a trainer on encoded samples, silent and without files of its own."""
     # The loss asks for no cache by itself; answers at a checkpoint want one.
     arguments.use_cache = live.model.config.use_cache
-    trainer = WatchedTrainer(
-        model=live.model,
-        args=arguments,
-        train_dataset=_dataset(samples, with_nothing=arguments.world_size > 1),
-        data_collator=collate,
-        # The samples are encoded; trl wants some tokenizer to hold.
-        processing_class=PreTrainedTokenizerFast(
-            tokenizer_object=Tokenizer(WordLevel({}, unk_token="-"))
-        ),
-        callbacks=[_Holds(live.holds), _Marks(course)],
-    )
+    with _without_balance(live.model.config, arguments):
+        trainer = WatchedTrainer(
+            model=live.model,
+            args=arguments,
+            train_dataset=_dataset(samples, with_nothing=arguments.world_size > 1),
+            data_collator=collate,
+            # The samples are encoded; trl wants some tokenizer to hold.
+            processing_class=PreTrainedTokenizerFast(
+                tokenizer_object=Tokenizer(WordLevel({}, unk_token="-"))
+            ),
+            callbacks=[_Holds(live.holds), _Marks(course)],
+        )
     # Without a tokenizer the trainer leaves the model's special tokens alone.
     trainer.processing_class = None
     trainer.remove_callback(PrinterCallback)
@@ -97,6 +99,23 @@ def build_trainer(
     trainer.holds = live.holds
     trainer.resumed = resumed
     return trainer
+
+
+@contextmanager
+def _without_balance(config: PretrainedConfig, arguments: SFTConfig) -> Iterator[None]:
+    """Keep trl from adding a mixture's balance of routers to the loss.
+
+    It notes so in the model's own configuration, where only the wish for routers'
+    logits stays off.
+    """
+    text = config.get_text_config(decoder=True)
+    if not hasattr(text, "router_aux_loss_coef"):
+        yield
+        return
+    coefficient = text.router_aux_loss_coef
+    arguments.router_aux_loss_coef = 0.0
+    yield
+    text.router_aux_loss_coef = coefficient
 
 
 def trainer_arguments(live: Live, task: Task, folder: Path) -> SFTConfig:
