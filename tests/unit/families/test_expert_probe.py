@@ -2,13 +2,15 @@ from dataclasses import replace
 
 import pytest
 import torch
+from transformers import AutoModelForCausalLM
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from driftmap.core.errors import FamilyError
 from driftmap.families.expert_probe import probe_experts
 from driftmap.families.experts import find_experts
 from laws.restores import assert_restores_model
 from listed_experts import listed_moe
-from tiny_experts import moe_tokens, tiny_moe
+from tiny_experts import moe_config, moe_tokens, tiny_moe
 
 
 def _refused(model, banks, message):
@@ -64,3 +66,16 @@ def test_the_training_mode_of_every_module_comes_back():
     model.model.layers[0].eval()
     with assert_restores_model(model):
         probe_experts(model, find_experts(model), moe_tokens(), moe_tokens(seed=1))
+
+
+@pytest.mark.parametrize(("count", "chosen"), [(1, 1), (4, 4)])
+def test_one_expert_and_all_experts_are_a_bank_too(count, chosen):
+    torch.manual_seed(0)
+    sizes = {"num_experts": count, "num_experts_per_tok": chosen}
+    config = CONFIG_MAPPING["olmoe"](**{**moe_config("olmoe").to_dict(), **sizes})
+    model = AutoModelForCausalLM.from_config(config).eval()
+    banks = find_experts(model)
+    assert {bank.place.num_experts for bank in banks} == {count}
+    with assert_restores_model(model):
+        found = probe_experts(model, banks, moe_tokens(), moe_tokens(seed=1))
+    assert len(found.laws) == 2
