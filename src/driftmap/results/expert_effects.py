@@ -78,6 +78,8 @@ class MatchedNull:
         changes: Mean change of the outcome under each drawn set.
         num_unmatched: Most experts of one draw for which the layer had none of the
             same traffic left, so that any other of the layer was taken (count).
+        num_missing: Experts of the set without a counterpart in any draw: too few of
+            their layer are not in it (count).
         p_value: (1 + draws that change at least as much, either way) / (1 + draws).
         difference: The set's change minus the mean draw's, paired by example;
             bootstrap over examples and draws.
@@ -85,6 +87,7 @@ class MatchedNull:
 
     changes: tuple[float, ...]
     num_unmatched: int
+    num_missing: int = 0
     p_value: float
     difference: Interval
 

@@ -40,6 +40,7 @@ class Treated:
         changed: What the model does under the action.
         drawn: The same under the action on each matched random set.
         num_unmatched: Most experts of one draw that only the layer matches (count).
+        num_missing: Experts of the set without a counterpart in any draw (count).
     """
 
     name: str
@@ -49,6 +50,7 @@ class Treated:
     changed: ExampleOutcomes
     drawn: tuple[ExampleOutcomes, ...] = ()
     num_unmatched: int = 0
+    num_missing: int = 0
 
 
 def expert_effect(
@@ -156,6 +158,7 @@ def _null(
     return MatchedNull(
         changes=tuple(changes.tolist()),
         num_unmatched=treated.num_unmatched,
+        num_missing=treated.num_missing,
         p_value=null_p(float((own - before).mean()), changes),
         difference=paired_contrast(own, drawn, ids, chance),
     )
