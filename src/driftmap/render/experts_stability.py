@@ -5,10 +5,13 @@ from math import nan
 
 from driftmap.render.charts import Line, Lines, Shades
 from driftmap.render.experts_words import method_name, role_of, several
-from driftmap.render.page import Figure, Grid, Node, Paragraph, Section
+from driftmap.render.page import Figure, Folded, Grid, Node, Paragraph, Section
 from driftmap.render.wording import number
-from driftmap.results.expert_evidence import Agreement
+from driftmap.results.expert_evidence import Agreement, PairAgreement
 from driftmap.results.expert_study import ExpertFindings, Identified
+
+MOST_PAIRS = 10
+"""Pairs of methods that are all shown at once."""
 
 
 def stability_sections(findings: ExpertFindings) -> Iterator[Section]:
@@ -45,7 +48,7 @@ def agreement_sections(findings: ExpertFindings) -> Iterator[Section]:
                 "things, and only effects say which of them matters."
             ),
             _matrix(found),
-            _pairs(found),
+            *_tables(found),
         ],
     )
 
@@ -157,9 +160,22 @@ def _matrix(found: Agreement) -> Figure:
     )
 
 
-def _pairs(found: Agreement) -> Grid:
+def _tables(found: Agreement) -> Iterator[Node]:
+    """Pairs with the first method; those of others are folded where they are many."""
+    mine = [pair for pair in found.pairs if found.methods[0] in (pair.left, pair.right)]
+    others = [pair for pair in found.pairs if pair not in mine]
+    if len(found.pairs) <= MOST_PAIRS:
+        yield _pairs(found.pairs)
+        return
+    yield _pairs(mine)
+    yield Folded(
+        summary=f"Pairs of other methods ({len(others)})", nodes=[_pairs(others)]
+    )
+
+
+def _pairs(pairs: Sequence[PairAgreement]) -> Grid:
     return Grid(
-        caption="Every pair of methods. `tau`: Kendall's rank correlation over all "
+        caption="Pairs of methods. `tau`: Kendall's rank correlation over all "
         "experts, 0 where one says nothing of the other. `shared`: experts that both "
         "choose; `blindly`: as many as two blind choices with the same number in each "
         "layer share.",
@@ -178,7 +194,7 @@ def _pairs(found: Agreement) -> Grid:
                 several(sum(pair.shared_by_bank), "expert"),
                 f"{sum(pair.chance_by_bank):.1f}",
             )
-            for pair in found.pairs
+            for pair in pairs
         ],
         align_right=frozenset(range(2, 7)),
     )

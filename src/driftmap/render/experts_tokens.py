@@ -7,7 +7,16 @@ import numpy as np
 from driftmap.core.places import BankPlace
 from driftmap.render.charts import Line, Lines, Marks, Mosaic
 from driftmap.render.experts_words import expert_name, main_group, several
-from driftmap.render.page import Figure, Grid, Node, Paragraph, Section, Shaded, Word
+from driftmap.render.page import (
+    Figure,
+    Folded,
+    Grid,
+    Node,
+    Paragraph,
+    Section,
+    Shaded,
+    Word,
+)
 from driftmap.render.wording import number, percent
 from driftmap.results.expert_study import ExpertFindings
 from driftmap.results.expert_usage import CoActivation, VocabularyUse
@@ -15,6 +24,9 @@ from driftmap.results.expert_views import TokenView
 
 MOST_SHOWN = 64
 """Experts of one bank that a map of pairs shows."""
+
+MOST_BANKS = 4
+"""Layers whose pairs of experts are drawn, those with most chosen experts first."""
 
 MOST_PAIRS = 8
 """Pairs of experts that a table lists."""
@@ -52,9 +64,15 @@ def token_sections(findings: ExpertFindings) -> Iterator[Section]:
 
 def company_sections(findings: ExpertFindings) -> Iterator[Section]:
     """Which experts work together, and how much a word decides; empty if uncounted."""
-    nodes: list[Node] = []
-    for company in findings.company:
-        nodes += _company(findings, company)
+    first, *others = [list(_company(findings, one)) for one in _asked(findings)] or [[]]
+    nodes: list[Node] = [*first]
+    if others:
+        nodes.append(
+            Folded(
+                summary=f"Other layers with chosen experts ({len(others)})",
+                nodes=[node for drawn in others for node in drawn],
+            )
+        )
     nodes += _vocabulary(findings.vocabulary)
     if nodes:
         yield Section(anchor="company", title="Who works together", nodes=nodes)
@@ -121,10 +139,20 @@ def _texts(view: TokenView) -> Shaded:
     )
 
 
+def _asked(findings: ExpertFindings) -> list[CoActivation]:
+    """Banks in which two experts can be chosen together, most chosen ones first."""
+    paths = [expert.path for expert in main_group(findings).experts]
+    able = [
+        one
+        for one in findings.company
+        if one.bank.num_chosen > 1 and one.bank.num_experts > 2
+    ]
+    able.sort(key=lambda one: -paths.count(one.bank.path))
+    return able[:MOST_BANKS]
+
+
 def _company(findings: ExpertFindings, company: CoActivation) -> Iterator[Node]:
     bank = company.bank
-    if bank.num_chosen < 2 or bank.num_experts < 2:
-        return
     blind = _blind_lift(bank)
     lift = company.lift[: bank.num_experts, : bank.num_experts].copy()
     np.fill_diagonal(lift, np.nan)

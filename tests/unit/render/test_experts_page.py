@@ -265,3 +265,32 @@ def test_an_in_sample_study_says_so():
 def test_a_trial_says_so():
     page = experts_page(study(settings={"quick": True}))
     assert page.title.startswith("Trial run: ")
+
+
+def test_only_the_layers_with_most_chosen_experts_show_their_pairs():
+    made = findings()
+    one = made.company[0]
+    every = tuple(replace(one, bank=bank) for bank in made.facts.banks)
+    drawn = [name for name in charts(company=every) if name.startswith("company")]
+    chosen = [expert.layer for expert in made.identified[0].group.experts]
+    most = max(made.facts.banks, key=lambda bank: chosen.count(bank.layer))
+    assert drawn[0] == f"company-layer-{most.layer}"
+    assert len(drawn) == 4
+
+
+def test_experts_chosen_one_at_a_time_have_no_company():
+    made = findings()
+    alone = replace(made.company[0], bank=replace(made.facts.banks[0], num_chosen=1))
+    assert "company-layer-1" not in charts(company=(alone,))
+
+
+def test_many_pairs_of_methods_are_folded():
+    made = findings().agreement
+    names = tuple("abcdef")
+    pairs = tuple(
+        replace(made.pairs[0], left=a, right=b)
+        for n, a in enumerate(names)
+        for b in names[n + 1 :]
+    )
+    said = text(agreement=replace(made, methods=names, pairs=pairs))
+    assert "* Pairs of other methods (10) *" in said

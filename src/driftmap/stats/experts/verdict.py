@@ -143,11 +143,13 @@ def _opening(facts: ExpertFacts, tuned: Arm, arms: Sequence[Arm]) -> str:
         else f"has refusal log-odds of {_level(tuned, outcome)} on {num} held-out "
         "attacks"
     )
-    return (
+    changed = (
         f"With {tuned.num_experts:,} of {facts.num_experts:,} experts tuned "
-        f"({100 * share:.2g} % of all weights), chosen by {tuned.method}, the model "
-        f"{done}{before}"
+        f"({100 * share:.2g} % of all weights), chosen by {tuned.method}"
+        if tuned.num_experts
+        else "With the routers aligned and no expert tuned"
     )
+    return f"{changed}, the model {done}{before}"
 
 
 def _price(tuned: Arm) -> tuple[ExpertVerdictKind, str]:

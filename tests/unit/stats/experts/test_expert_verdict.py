@@ -123,6 +123,14 @@ def test_log_odds_stand_in_for_refusal_that_was_not_generated():
     )
 
 
+def test_routers_alone_are_not_called_experts():
+    alone = tuple(
+        replace(a, num_experts=0) if a.kind == "method" else a for a in arms()
+    )
+    said = verdict(alone).sentence
+    assert said.startswith("With the routers aligned and no expert tuned, the model")
+
+
 def test_a_ranking_alone_is_no_answer():
     found = verdict(of=())
     assert found.kind == "ranked"
