@@ -314,7 +314,8 @@ def contrasts(gradient=0.95, random=0.12):
 
 def effect(experts, change, name="", method="gradient", action="ablate", **more):
     null = MatchedNull(
-        changes=tuple(np.linspace(-0.3, 0.3, 20).tolist()), num_unmatched=0,
+        changes=tuple(np.linspace(-0.3, 0.3, 20).tolist()),
+        num_unmatched=0, num_missing=0,
         p_value=1 / 21 if abs(change) > 0.3 else 0.6,
         difference=around(change, 0.3),
     )  # fmt: skip

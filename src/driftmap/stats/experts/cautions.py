@@ -45,7 +45,7 @@ def expert_cautions(
     for one in first:
         found += _of_ranking(one)
     if agreement is not None:
-        found += _disagreeing(agreement)
+        found += _disagreeing(agreement, {one.group.statistic for one in first})
     found += _of_draws(arms)
     if effects is not None:
         found += _unmatched(effects)
@@ -128,9 +128,10 @@ def _of_shape(method: str, shape: GroupShape | None) -> Iterator[Caution]:
         )
 
 
-def _disagreeing(agreement: Agreement) -> Iterator[Caution]:
+def _disagreeing(agreement: Agreement, ranked: set[str]) -> Iterator[Caution]:
+    """Of methods that chose a group: other statistics are only shown."""
     for pair in agreement.pairs:
-        if pair.jaccard.low <= pair.chance:
+        if {pair.left, pair.right} <= ranked and pair.jaccard.low <= pair.chance:
             yield _caution(
                 "methods-disagree",
                 pair.jaccard.estimate,
@@ -154,20 +155,22 @@ def _of_draws(arms: Sequence[Arm]) -> Iterator[Caution]:
 
 
 def _unmatched(effects: ExpertEffects) -> Iterator[Caution]:
-    worst = max(
-        (e for e in effects.effects if e.null is not None and len(e.experts) > 1),
-        key=lambda e: 0 if e.null is None else e.null.num_unmatched,
-        default=None,
+    beside = [
+        (len(effect.experts), effect.null.num_unmatched, effect.null.num_missing)
+        for effect in effects.effects
+        if effect.null is not None and len(effect.experts) > 1
+    ]
+    size, unmatched, missing = max(
+        beside, key=lambda one: (one[1] + one[2]) / one[0], default=(0, 0, 0)
     )
-    if worst is None or worst.null is None or not worst.null.num_unmatched:
-        return
-    num = worst.null.num_unmatched
-    yield _caution(
-        "unmatched",
-        num,
-        f"For {num} of {len(worst.experts)} experts no other of the same layer and "
-        "traffic was left: random groups see less traffic than the chosen one.",
-    )
+    if unmatched or missing:
+        yield _caution(
+            "unmatched",
+            (unmatched + missing) / size,
+            f"Of {size} experts, {unmatched} have no other of the same layer and "
+            f"traffic beside them in random groups, and {missing} have none at all: "
+            "random groups see less traffic than the chosen one.",
+        )
 
 
 def _caution(

@@ -80,21 +80,31 @@ def test_later_rounds_are_not_judged():
 def test_methods_that_agree_by_chance_are_named():
     made = findings().agreement
     pair = replace(made.pairs[0], jaccard=around(0.15, 0.1))
+    both = (ranking(), replace(findings().identified[1], halves=None, shape=None))
     found = expert_cautions(
-        QUIET, (ranking(),), agreement=Agreement(methods=made.methods, pairs=(pair,))
+        QUIET, both, agreement=Agreement(methods=made.methods, pairs=(pair,))
     )
     assert [c.name for c in found] == ["methods-disagree"]
     assert "`mean_example_abs` and `risk_difference` choose groups" in found[0].sentence
+
+
+def test_statistics_that_chose_no_group_may_disagree_in_silence():
+    made = findings().agreement
+    pair = replace(made.pairs[0], jaccard=around(0.15, 0.1))
+    assert names(agreement=Agreement(methods=made.methods, pairs=(pair,))) == []
 
 
 def test_few_random_groups_are_counted():
     assert names(arms=arms()) == ["few-draws"]
 
 
-def test_unmatched_experts_are_counted_for_groups_alone():
+@pytest.mark.parametrize("lacking", [{"num_unmatched": 3}, {"num_missing": 3}])
+def test_unmatched_experts_are_counted_for_groups_alone(lacking):
     made = effects(findings().identified[0])
-    null = replace(made.effects[0].null, num_unmatched=3)
-    group = replace(made.effects[0], null=null)
-    assert names(effects=replace(made, effects=(group,))) == ["unmatched"]
+    group = replace(made.effects[0], null=replace(made.effects[0].null, **lacking))
+    found = expert_cautions(
+        QUIET, (ranking(),), effects=replace(made, effects=(group,))
+    )
+    assert [(c.name, c.value) for c in found] == [("unmatched", 3 / 8)]
     single = replace(group, experts=group.experts[:1])
     assert names(effects=replace(made, effects=(single,))) == []
