@@ -7,6 +7,7 @@ lacks, such as bfloat16, comes back bit for bit.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float32, Int64, UInt8
@@ -76,6 +77,10 @@ class RouterLog:
     steps: tuple[RouterStep, ...]
 
 
+RouterScore = Literal["softmax", "sigmoid", "identity", "sqrt_softplus"]
+"""What a router makes of logits before it chooses."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class RoutingReference:
     """Where safe prompts were sent before the first round.
@@ -85,11 +90,14 @@ class RoutingReference:
         start: First row of each pair, and the number of rows at the end.
         log_probabilities: By module of the bank: ln P of every expert, position by
             position of all pairs.
+        scores: By module of the bank, what its router makes of logits: `softmax`,
+            `sigmoid`, `identity` or `sqrt_softplus`.
     """
 
     sample_ids: tuple[str, ...]
     start: Int64[np.ndarray, " pair_and_end"]
     log_probabilities: Mapping[str, Float32[np.ndarray, "row expert"]]
+    scores: Mapping[str, RouterScore]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -18,11 +18,15 @@ from driftmap.store.plain import VERSION, check_format, sorted_json
 from driftmap.store.raw_tensors import raw_places, read_raw, write_raw
 
 SLICES_KIND = "driftmap.expert-slices"
+MASTERS_KIND = "driftmap.expert-masters"
 EXPERTS_FILE = "expert_slices.safetensors"
 """Tuned experts of a round, in its folder."""
 
 ROUTERS_FILE = "router.safetensors"
 """Trained routers of a round, in its folder."""
+
+MASTERS_FILE = "masters.safetensors"
+"""Of bfloat16 models: what the next round goes on from, in a round's folder."""
 
 BASE_FILE = "base_slices.safetensors"
 """What all of these were before the first round."""
@@ -70,6 +74,25 @@ def load_slices(path: Path) -> ModelSlices:
     return join_slices([_load(file) for file in there], [str(file) for file in there])
 
 
+def save_masters(path: Path, masters: Mapping[str, KeptTensor]) -> None:
+    """Write what narrow weights would be in float32, for the next round."""
+    about = {"kind": MASTERS_KIND, "version": VERSION}
+    write_raw(path, masters, {METADATA: sorted_json(about)})
+
+
+def load_masters(path: Path) -> dict[str, KeptTensor]:
+    """Read what `save_masters` wrote; nothing where it wrote nothing.
+
+    Raises:
+        StoreError: The file is damaged or holds something else.
+    """
+    if not path.exists():
+        return {}
+    places, metadata = raw_places(path)
+    check_format(path, _header(path, metadata), MASTERS_KIND)
+    return dict(zip(places, read_raw(path, places), strict=True))
+
+
 def join_slices(parts: Sequence[ModelSlices], names: Sequence[str]) -> ModelSlices:
     """Put slices of one model together.
 
@@ -104,7 +127,8 @@ def join_slices(parts: Sequence[ModelSlices], names: Sequence[str]) -> ModelSlic
 
 def _load(path: Path) -> ModelSlices:
     places, metadata = raw_places(path)
-    about = _about(path, metadata)
+    about = _header(path, metadata)
+    check_format(path, about, SLICES_KIND)
     tensors = dict(zip(places, read_raw(path, places), strict=True))
     try:
         slices = tuple(_slice(plain, tensors) for plain in cast(list, about["slices"]))
@@ -119,14 +143,13 @@ def _load(path: Path) -> ModelSlices:
     return ModelSlices(model=model, model_sha256=sha256, slices=slices)
 
 
-def _about(path: Path, metadata: Mapping[str, str]) -> dict[str, object]:
+def _header(path: Path, metadata: Mapping[str, str]) -> dict[str, object]:
     try:
         about = json.loads(metadata.get(METADATA, "{}"))
     except (ValueError, TypeError) as error:
         raise StoreError(f"{path}: its header is damaged; copy it again") from error
     if not isinstance(about, dict):
         raise StoreError(f"{path}: its header is damaged; copy it again")
-    check_format(path, about, SLICES_KIND)
     return about
 
 

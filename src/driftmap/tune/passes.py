@@ -117,7 +117,15 @@ def evaluated(model: nn.Module) -> Iterator[None]:
 
     Modes and needs are given back as they were, module by module, also on error; no
     gradient is left.
+
+    Raises:
+        ModelError: The model has an adapter.
     """
+    if hasattr(model, "peft_config"):
+        raise ModelError(
+            "the model has an adapter: merge it into the weights (`merge_and_unload` "
+            "in peft), save the merged model, and tune that"
+        )
     modes = [(module, module.training) for module in model.modules()]
     needs = [(p, p.requires_grad, p.grad) for p in model.parameters()]
     try:

@@ -16,7 +16,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
-from driftmap.families.expert_routing import router_logits
+from driftmap.core.errors import FamilyError
+from driftmap.families.expert_routing import find_law, router_logits, see_routing
 from driftmap.families.expert_spec import ExpertBank
 from driftmap.families.modules import base_module
 from driftmap.families.routing_law import Score
@@ -53,6 +54,35 @@ def log_routing(
     elif score == "sqrt_softplus":
         z = functional.softplus(z).clamp_min(torch.finfo(z.dtype).tiny).log() / 2
     return z.log_softmax(dim=-1)
+
+
+def router_scores(
+    model: nn.Module, banks: Sequence[ExpertBank], samples: Sequence[EncodedSample]
+) -> dict[str, Score]:
+    """What every bank's router makes of logits, found by its law on two samples.
+
+    Args:
+        model: In eval mode.
+        banks: All its banks.
+        samples: The longest two are looked at.
+
+    Returns:
+        By the bank's path; `softmax` where no known law gives what the router does.
+    """
+    longest = sorted(samples, key=lambda sample: -len(sample.token_ids))
+    device = next(model.parameters()).device
+    first, second = (
+        see_routing(model, banks, torch.from_numpy(ids).long()[None].to(device))
+        for ids in (longest[0].token_ids, longest[min(1, len(longest) - 1)].token_ids)
+    )
+    scores: dict[str, Score] = {}
+    for bank in banks:
+        path = bank.place.path
+        try:
+            scores[path] = find_law(model, bank, first[path], second[path]).score
+        except FamilyError:
+            scores[path] = "softmax"
+    return scores
 
 
 def divergence(

@@ -7,8 +7,7 @@ given: for a softmax it is (Q - P) x^T, and no backward pass goes through the mo
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import cast
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -29,6 +28,7 @@ from driftmap.tune.router_reading import (
     Compared,
     divergence,
     log_routing,
+    router_scores,
     watching_routers,
 )
 
@@ -42,19 +42,19 @@ class RouterTask:
 
     Args:
         banks: All banks of the model.
-        scores: By bank's path, what its router makes of logits before it chooses;
-            softmax where nothing is said.
         safe: Safe prompts with the response, one of each pair.
         unsafe: The unsafe prompts, in the same order; under `response` with the same
             response.
         settings: How.
+        scores: By bank's path, what its router makes of logits before it chooses;
+            found by the router's law where nothing is said.
     """
 
     banks: Sequence[ExpertBank]
-    scores: Mapping[str, Score]
     safe: Sequence[EncodedSample]
     unsafe: Sequence[EncodedSample]
     settings: RouterSettings
+    scores: Mapping[str, Score] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuse what makes no pairs.
@@ -67,10 +67,6 @@ class RouterTask:
                 f"{len(self.unsafe)} unsafe and {len(self.safe)} safe samples make no "
                 "pairs; give one safe prompt for every unsafe one"
             )
-
-    def score(self, path: str) -> Score:
-        """What a bank's router makes of logits; softmax where no law is known."""
-        return self.scores.get(path, "softmax")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -88,8 +84,10 @@ class Aligned:
 
 def routing_reference(model: nn.Module, task: RouterTask) -> RoutingReference:
     """Read where safe prompts are sent; do this before the first round."""
-    read = _Readings(task)
     with evaluated(model), torch.no_grad():
+        scores = router_scores(model, task.banks, task.safe)
+        scores.update(task.scores)
+        read = _Readings(task, scores)
         for start in range(0, len(task.safe), task.settings.batch_size):
             samples = task.safe[start : start + task.settings.batch_size]
             read.batch(model, samples)
@@ -99,6 +97,7 @@ def routing_reference(model: nn.Module, task: RouterTask) -> RoutingReference:
         log_probabilities={
             path: torch.cat(rows).numpy() for path, rows in read.rows.items()
         },
+        scores=scores,
     )
 
 
@@ -129,11 +128,11 @@ def routing_divergence(
         for start in range(0, len(samples), size):
             pairs = range(start, min(start + size, len(samples)))
             of_batch = samples[start : start + size]
-            read = _Readings(task)
+            read = _Readings(task, reference.scores)
             read.batch(model, of_batch)
             before = _before(reference, pairs, of_batch, read.num_rows)
             for path, rows in read.rows.items():
-                total[path] += divergence(before[path], rows[0], kind).sum().item()
+                total[path] += divergence(before.rows[path], rows[0], kind).sum().item()
     return {path: found / int(reference.start[-1]) for path, found in total.items()}
 
 
@@ -192,8 +191,9 @@ def align_routers(
 class _Readings:
     """Logarithms of routing, batch after batch, on the host."""
 
-    def __init__(self, task: RouterTask) -> None:
+    def __init__(self, task: RouterTask, scores: Mapping[str, Score]) -> None:
         self.task = task
+        self.scores = scores
         self.rows: dict[str, list[Tensor]] = {b.place.path: [] for b in task.banks}
         self.num_rows: list[int] = []
 
@@ -202,7 +202,7 @@ class _Readings:
 
         def take(bank: ExpertBank, logits: Tensor, _again: Again) -> None:
             path = bank.place.path
-            found = log_routing(compared.read(logits), self.task.score(path))
+            found = log_routing(compared.read(logits), self.scores[path])
             self.rows[path].append(found.float().cpu())
 
         with watching_routers(model, self.task.banks, take):
@@ -260,13 +260,13 @@ def _full(
 def _mean(
     task: RouterTask,
     bank: ExpertBank,
-    before: Mapping[str, Tensor],
+    before: "_Before",
     logits: Tensor,
 ) -> Tensor:
     """One layer's share of the mean over layers and rows."""
     path = bank.place.path
-    now = log_routing(logits, task.score(path))
-    there = before[path].to(now.device, now.dtype)
+    now = log_routing(logits, before.scores[path])
+    there = before.rows[path].to(now.device, now.dtype)
     apart = divergence(there, now, task.settings.divergence)
     return apart.mean() / len(task.banks)
 
@@ -278,13 +278,20 @@ def _laid_out(
     return Compared(padded(samples, device), samples, task.settings.positions)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Before:
+    """What the reference says of some pairs, one after the other."""
+
+    rows: Mapping[str, Tensor]
+    scores: Mapping[str, Score]
+
+
 def _before(
     reference: RoutingReference,
     pairs: Sequence[int],
     samples: Sequence[EncodedSample],
     num_rows: Sequence[int],
-) -> dict[str, Tensor]:
-    """Rows of some pairs, one after the other."""
+) -> _Before:
     spans = [(int(reference.start[p]), int(reference.start[p + 1])) for p in pairs]
     for (start, stop), sample, found in zip(spans, samples, num_rows, strict=True):
         if stop - start != found:
@@ -294,10 +301,11 @@ def _before(
                 "the same response, or choose --router-positions last-prompt"
             )
     rows = np.concatenate([np.arange(*span) for span in spans])
-    return {
-        path: torch.from_numpy(cast(np.ndarray, found)[rows])
+    picked = {
+        path: torch.from_numpy(found[rows])
         for path, found in reference.log_probabilities.items()
     }
+    return _Before(rows=picked, scores=reference.scores)
 
 
 def _finite(nats: float, samples: Sequence[EncodedSample]) -> float:

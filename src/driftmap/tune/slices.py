@@ -16,6 +16,7 @@ from driftmap.core.places import ExpertPlace
 from driftmap.families.expert_names import hub_pieces, hub_router_names, hub_views
 from driftmap.families.expert_spec import ExpertBank
 from driftmap.results.expert_tuning import KeptSlice, KeptTensor, ModelSlices
+from driftmap.tune.masters import KeptMasters
 
 _TYPES: Mapping[torch.dtype, str] = {
     torch.float64: "F64",
@@ -89,6 +90,16 @@ def put_slices(
     with torch.no_grad():
         for view, kept in work:
             view.copy_(_tensor(kept))
+
+
+def kept_masters(masters: KeptMasters) -> dict[str, KeptTensor]:
+    """What a round's masters are as bytes, by name."""
+    return {name: _kept(master) for name, master in masters.items()}
+
+
+def masters_of(kept: Mapping[str, KeptTensor]) -> KeptMasters:
+    """The masters again, on the host."""
+    return {name: _tensor(one) for name, one in kept.items()}
 
 
 def _views(

@@ -10,7 +10,13 @@ from safetensors.numpy import save_file
 
 from driftmap.core.errors import StoreError
 from driftmap.results.expert_tuning import KeptSlice, KeptTensor, ModelSlices
-from driftmap.store.expert_slices import join_slices, load_slices, save_slices
+from driftmap.store.expert_slices import (
+    join_slices,
+    load_masters,
+    load_slices,
+    save_masters,
+    save_slices,
+)
 from driftmap.store.raw_tensors import raw_places
 from driftmap.store.whole_models import patched_model
 
@@ -96,6 +102,19 @@ def test_damaged_and_foreign_files_are_named(tmp_path):
         good.replace(b'\\"tensors\\":[\\"a\\"]', b'\\"tensors\\":[\\"b\\"]')
     )
     with pytest.raises(StoreError, match="its header is damaged"):
+        load_slices(path)
+
+
+def test_masters_come_back(tmp_path):
+    path = tmp_path / "masters.safetensors"
+    assert load_masters(path) == {}
+    save_masters(path, {"experts.down_proj[3]": kept([[1.5, 2.0]])})
+    found = load_masters(path)["experts.down_proj[3]"]
+    assert (found.dtype, found.shape) == ("F32", (1, 2))
+    assert found.values.view("<f4").tolist() == [1.5, 2.0]
+    with pytest.raises(
+        StoreError, match=r"holds driftmap\.expert-masters, not driftmap"
+    ):
         load_slices(path)
 
 

@@ -6,7 +6,7 @@ from math import log
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from driftmap.core.errors import DataError, ModelError, UsageError
@@ -50,13 +50,13 @@ def pairs(num=4):
 
 
 def task(model, settings=SETTINGS):
-    banks = find_experts(model)
-    sigmoid = model.config.model_type == "deepseek_v3"
-    scores = {bank.place.path: "sigmoid" if sigmoid else "softmax" for bank in banks}
     safe, unsafe = pairs()
-    return RouterTask(
-        banks=banks, scores=scores, safe=safe, unsafe=unsafe, settings=settings
-    )
+    banks = find_experts(model)
+    return RouterTask(banks=banks, safe=safe, unsafe=unsafe, settings=settings)
+
+
+def score(model):
+    return "sigmoid" if model.config.model_type == "deepseek_v3" else "softmax"
 
 
 @torch.no_grad()
@@ -91,6 +91,7 @@ def test_divergence_by_hand():
     assert found == pytest.approx([forward, reverse, (forward + reverse) / 2])
 
 
+@settings(max_examples=40)
 @given(st.integers(0, 99), st.sampled_from(KINDS), st.floats(-20, 20))
 def test_divergence_is_zero_on_itself_never_negative_and_free_of_shifts(
     seed, kind, shift
@@ -143,6 +144,7 @@ def test_routers_learn_by_the_closed_form_and_nothing_else_moves(family):
     before = copy.deepcopy(model)
     reference = routing_reference(model, the_task)
     kept = {path: rows.copy() for path, rows in reference.log_probabilities.items()}
+    assert set(reference.scores.values()) == {score(model)}
     log_ = align_routers(model, the_task, reference, 3).log
 
     names = {name for bank in the_task.banks for name in bank.router.parameters}
@@ -177,15 +179,16 @@ def closed_form(model, before, the_task, step):
     """dKL(P||Q)/dz, which is Q - P for a softmax, times what entered."""
     gradients, total = {}, 0.0
     for bank in the_task.banks:
-        score = the_task.scores[bank.place.path]
         apart, inputs = [], []
         for index in step:
             _, z = read_plainly(before, bank, the_task.safe[index])
-            p = probabilities(z, score)
+            p = probabilities(z, score(model))
             x, z = read_plainly(model, bank, the_task.unsafe[index])
-            q = probabilities(z, score)
+            q = probabilities(z, score(model))
             total_here = (p * (p / q).log()).sum(-1)
-            slope = (q - p) if score == "softmax" else (q - p) * (1 - z.sigmoid())
+            slope = (
+                (q - p) if score(model) == "softmax" else (q - p) * (1 - z.sigmoid())
+            )
             apart.append(slope)
             inputs.append(x)
             total += total_here.sum().item() / _num_rows(the_task, step)
@@ -258,7 +261,7 @@ def test_local_and_full_agree_in_the_last_layer_alone():
 
 def test_alignment_brings_unsafe_routing_near_and_says_what_it_does_to_safe_prompts():
     model = tiny_moe("olmoe")
-    the_task = task(model, RouterSettings(learning_rate=1e-2, epochs=10))
+    the_task = task(model, RouterSettings(learning_rate=2e-2, epochs=6))
     reference = routing_reference(model, the_task)
     at_rest = routing_divergence(model, the_task, reference, the_task.safe)
     before = routing_divergence(model, the_task, reference, the_task.unsafe)
@@ -314,3 +317,17 @@ def test_what_makes_no_pairs_is_refused():
         align_routers(model, the_task, reference, 0)
     with pytest.raises(UsageError, match=r"--router-lr is 0\.0: it must be above 0"):
         RouterSettings(learning_rate=0.0)
+
+
+def test_a_score_that_is_given_is_taken():
+    model = tiny_moe("phimoe")  # its routers follow no law that is known
+    the_task = task(model)
+    path = the_task.banks[0].place.path
+    fields = {name: getattr(the_task, name) for name in the_task.__dataclass_fields__}
+    other = RouterTask(**{**fields, "scores": {path: "sigmoid"}})
+    assert routing_reference(model, the_task).scores[path] == "softmax"
+    reference = routing_reference(model, other)
+    assert reference.scores[path] == "sigmoid"
+    _, z = read_plainly(model, the_task.banks[0], the_task.safe[0])
+    found = np.exp(reference.log_probabilities[path][: len(z)])
+    np.testing.assert_allclose(found, probabilities(z, "sigmoid").numpy(), rtol=2e-5)

@@ -6,6 +6,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
 
 from driftmap.core.errors import DataError, ModelError, UsageError
 from driftmap.core.places import ExpertPlace
@@ -16,6 +17,7 @@ from driftmap.tune.expert_leaves import expert_leaves, require_trainable
 from driftmap.tune.expert_settings import ExpertTuningSettings
 from driftmap.tune.experts import ExpertTask, tune_experts, tune_whole
 from driftmap.tune.passes import steps_of
+from driftmap.tune.slices import kept_masters, masters_of
 from expert_samples import PlainAdamW, encoded, plain_gradients
 from tiny_experts import tiny_moe
 
@@ -37,7 +39,7 @@ def task(model, experts=None, samples=None, settings=SETTINGS, **given):
     return ExpertTask(
         banks=banks,
         experts=chosen if experts is None else experts,
-        samples=encoded() if samples is None else samples,
+        samples=encoded(4) if samples is None else samples,
         settings=settings,
         seed=7,
         **given,
@@ -130,7 +132,7 @@ def test_the_whole_model_learns_as_in_plain_training():
     )
     steps = tune_whole(model, the_task.samples, SETTINGS, 7)
     assert_close(model, expected)
-    assert len(steps) == 6
+    assert len(steps) == 4
     assert all(parameter.grad is None for parameter in model.parameters())
 
 
@@ -159,7 +161,7 @@ def test_the_first_loss_is_the_mean_over_counted_tokens():
     settings = ExpertTuningSettings(batch_size=3, grad_accum=2)
     log = tune_experts(copy.deepcopy(model), task(model, settings=settings)).log
     nats = []
-    for sample in encoded():
+    for sample in encoded(4):
         ids = torch.from_numpy(sample.token_ids).long()
         logs = model(input_ids=ids[None]).logits[0].log_softmax(-1)
         nats += [-logs[t - 1, ids[t]].item() for t in np.flatnonzero(sample.counted)]
@@ -222,7 +224,7 @@ def test_blocks_that_compute_again_give_the_same():
     tune_experts(plain, task(plain, settings=settings))
     assert_close(plain, again, atol=0)
     assert [dict(vars(layer)) for layer in again.model.layers] == state
-    assert len(calls) == 2 * 3  # forward, and again in the backward
+    assert len(calls) == 2 * 2  # forward, and again in the backward
 
 
 def test_steps_too_small_for_bfloat16_count_in_the_masters():
@@ -231,10 +233,12 @@ def test_steps_too_small_for_bfloat16_count_in_the_masters():
         for parameter in model.parameters():
             parameter.mul_(0.1)  # weights near 0.02
     before = copy.deepcopy(model.state_dict())
-    settings = ExpertTuningSettings(learning_rate=1e-6, batch_size=6, epochs=25)
+    settings = ExpertTuningSettings(learning_rate=1e-6, batch_size=6, epochs=12)
     kept, moved = {}, []
     for _ in range(2):
-        the_task = task(model, settings=settings, masters=kept)
+        the_task = task(
+            model, settings=settings, masters=masters_of(kept_masters(kept))
+        )
         kept = tune_experts(model, the_task).masters
         leaves = expert_leaves(model, the_task.banks, the_task.experts)
         share = [
@@ -244,7 +248,7 @@ def test_steps_too_small_for_bfloat16_count_in_the_masters():
             for slot, leaf in leaves.items()
         ]
         moved.append(torch.stack(share).mean().item())
-    assert moved[1] > moved[0] > 0.05
+    assert moved[1] > moved[0] > 0.03
     for slot, leaf in leaves.items():
         assert kept[leaf.name].dtype == torch.float32
         assert torch.equal(kept[leaf.name].bfloat16(), leaf.values)
@@ -252,7 +256,7 @@ def test_steps_too_small_for_bfloat16_count_in_the_masters():
             kept[leaf.name] - leaf.part_of(before[f"{slot.path}.{slot.tensor}"]).float()
         )
         # Adam's steps are of about the learning rate each.
-        assert 5e-6 < walked.abs().mean() < 6e-5
+        assert 5e-6 < walked.abs().mean() < 3e-5
 
 
 def test_masters_of_other_weights_are_refused():
@@ -283,6 +287,9 @@ def test_what_cannot_be_tuned_is_refused():
     )
     with pytest.raises(DataError, match="sample 'mute': no token counts"):
         tune_experts(model, task(model, samples=[silent]))
+    adapted = get_peft_model(tiny_moe("olmoe"), LoraConfig(target_modules=["q_proj"]))
+    with pytest.raises(ModelError, match="the model has an adapter: merge it into the"):
+        tune_whole(adapted, encoded(), SETTINGS, 0)
     half = tiny_moe("olmoe").half()
     with pytest.raises(ModelError, match="float16, in which small steps are lost"):
         tune_experts(half, task(half))
