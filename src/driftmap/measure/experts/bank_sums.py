@@ -206,17 +206,17 @@ class BankSums:
         has_bias: bool,
     ) -> None:
         """`G_b = sum_i (n_i / sum_j n_j) G_i`, one product per expert."""
-        D = rows.output_gradients
-        counted = torch.tensor(signal.num_counted, dtype=D.dtype, device=D.device)
-        share = (counted / counted.sum())[signal.sample]
-        scaled = D * share.repeat_interleave(length)[:, None]
+        device = rows.inputs.device
+        counted = torch.tensor(signal.num_counted, device=device).float()
+        share = (counted / counted.sum())[signal.sample].repeat_interleave(length)
         expert, first = _runs(rows)
-        whole = replace(rows, output_gradients=scaled, start=first, expert=expert)
+        whole = replace(rows, start=first, expert=expert, scale=share)
         found = reduced(whole, "out").absolute.sum(1)
         if has_bias:
-            each = torch.tensor(first, device=D.device).diff()
+            scaled = rows.output_gradients * share[:, None]
+            each = torch.tensor(first, device=device).diff()
             found += _row_sums(scaled, each).abs().sum(1)
-        self.batch[torch.tensor(expert, device=D.device)] += found
+        self.batch[torch.tensor(expert, device=device)] += found
 
     def _add(
         self,

@@ -30,12 +30,14 @@ class Segments:
         output_gradients: D.
         start: First row of each segment, and the number of rows at the end.
         expert: Expert of each segment, ascending.
+        scale: What each row of D is multiplied by; None for 1.
     """
 
     inputs: Float32[Tensor, "row in"]
     output_gradients: Float32[Tensor, "row out"]
     start: tuple[int, ...]
     expert: tuple[int, ...]
+    scale: Float32[Tensor, " row"] | None = None
 
     @property
     def on_processor(self) -> bool:
@@ -90,17 +92,18 @@ def in_blocks(
     rows: Segments, kept: Axis, *, square: bool = False, weight: WeightOf | None = None
 ) -> Sums:
     """`reduced`, segment by segment in blocks of output units."""
-    D, X, start = rows.output_gradients, rows.inputs, rows.start
+    X, start = rows.inputs, rows.start
+    num_rows = rows.output_gradients.shape[1]
     found = _zeros(rows, kept, square, weight)
     for expert, segments in _by_expert(rows):
         W = None if weight is None else weight(expert)
-        for block in _blocks(D.shape[1], X.shape[1]):
+        for block in _blocks(num_rows, X.shape[1]):
             product = X.new_empty(block.stop - block.start, X.shape[1])
             flat = product.view(-1)
             size = None if W is None else W[block].abs().reshape(-1)
             for s in segments:
                 own = slice(start[s], start[s + 1])
-                torch.mm(D[own, block].T, X[own], out=product)
+                torch.mm(_scaled(rows, own)[:, block].T, X[own], out=product)
                 if found.square is not None:
                     found.square[s] += torch.dot(flat, flat)
                 flat.abs_()
@@ -145,6 +148,7 @@ def squares(rows: Segments) -> Float32[Tensor, " segment"]:
     matrix.
     """
     D, X, start = rows.output_gradients, rows.inputs, rows.start
+    assert rows.scale is None, "lengths are of samples alone"
     found = X.new_zeros(len(rows.expert))
     a, b = D.shape[1], X.shape[1]
     if not rows.on_processor:
@@ -174,6 +178,12 @@ def squares_in_chunks(
         else:
             found[chunk] = torch.linalg.vector_norm(torch.bmm(D, X), dim=(1, 2)) ** 2
     return found.clamp_(min=0)
+
+
+def _scaled(rows: Segments, own: slice) -> Float32[Tensor, "row out"]:
+    """D of one segment; scaled here, it stays in the cache."""
+    D = rows.output_gradients[own]
+    return D if rows.scale is None else D * rows.scale[own, None]
 
 
 def _zeros(rows: Segments, kept: Axis, square: bool, weight: WeightOf | None) -> Sums:
@@ -227,4 +237,6 @@ def _padded(
     over = (index >= end[:, None]).to(rows.inputs.device)[..., None]
     index = index.clamp(max=len(rows.inputs) - 1).to(rows.inputs.device)
     D = rows.output_gradients[index].masked_fill_(over, 0)
+    if rows.scale is not None:
+        D *= rows.scale[index][..., None]
     return D.transpose(1, 2), rows.inputs[index].masked_fill_(over, 0)

@@ -1,5 +1,7 @@
 """Do all ways of forming and summing gradients give the same numbers?"""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -57,6 +59,15 @@ def test_sums_are_those_of_dense_gradients(way, kept, monkeypatch):
         assert float(found.square[n]) == pytest.approx(float((G**2).sum()), rel=1e-5)
         weighted = float(G.abs().sum()) * (EXPERTS[n] + 1)
         assert float(found.weighted[n]) == pytest.approx(weighted, rel=1e-5)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_rows_can_be_scaled_one_by_one(way):
+    made = rows()
+    scale = torch.linspace(0.5, 2.0, made.start[-1])
+    scaled = replace(made, output_gradients=made.output_gradients * scale[:, None])
+    found = WAYS[way](replace(made, scale=scale), "out").absolute
+    assert torch.allclose(found, WAYS[way](scaled, "out").absolute, rtol=1e-5)
 
 
 @pytest.mark.parametrize("way", WAYS)
