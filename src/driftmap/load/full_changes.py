@@ -14,6 +14,7 @@ from torch import Tensor
 
 from driftmap.core.errors import ModelError
 from driftmap.core.places import Site
+from driftmap.load.expert_files import FilePlace
 from driftmap.load.tensor_files import StoredTensor, stored_tensors
 from driftmap.signals.changes import DenseChange, MatrixChange
 
@@ -28,13 +29,17 @@ class StoredMatrices:
 
     Args:
         folder: Holds `model.safetensors`, or shards with their index.
+        places: Where files keep routers and experts (`file_places`).
 
     Raises:
         ModelError: There are no weights, only pickles, or a file is broken.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(
+        self, folder: Path, places: Mapping[str, FilePlace] | None = None
+    ) -> None:
         self.folder = folder
+        self.places = places or {}
         self.tensors: Mapping[str, StoredTensor] = {
             tensor.name: tensor for tensor in stored_tensors(folder)
         }
@@ -45,7 +50,8 @@ class StoredMatrices:
         Raises:
             ModelError: There is none, or one of another shape or a quantised type.
         """
-        name = f"{site.path}.weight"
+        place = self.places.get(site.key)
+        name = f"{site.path}.weight" if place is None else place.name
         stored = self.tensors.get(name) or self._alike(name)
         if stored is None:
             raise ModelError(
@@ -53,13 +59,8 @@ class StoredMatrices:
                 "a checkpoint of this model, saved with `save_pretrained`"
             )
         self.require_unrounded(stored)
-        rows = site.split.rows() if site.split is not None else range(site.num_rows)
-        shape = stored.shape[::-1] if site.transposed else stored.shape
-        fits = len(shape) == 2 and shape[1] == site.num_columns
-        if (
-            not fits
-            or rows[-1] >= shape[0]
-            or (site.split is None and shape != site.shape)
+        if not (
+            _fits(stored, site) if place is None else place.fits(stored, site.shape)
         ):
             raise ModelError(
                 f"{self.folder}: its {stored.name} is {list(stored.shape)}, while the "
@@ -84,6 +85,9 @@ class StoredMatrices:
     def blocks(self, site: Site) -> Iterator[tuple[slice, Float[Tensor, "row column"]]]:
         """Consecutive rows of a site, with their place in it, in the file's type."""
         stored = self.tensor_of(site)
+        if site.key in self.places:
+            yield slice(0, site.num_rows), self.places[site.key].read(stored)
+            return
         step = max(1, BLOCK_WEIGHTS // site.num_columns)
         with safe_open(stored.file, framework="pt") as opened:
             part = opened.get_slice(stored.name)
@@ -204,6 +208,14 @@ def half_types(stored: StoredMatrices, sites: Sequence[Site]) -> tuple[str, ...]
     names = {"BF16": "bfloat16", "F16": "float16"}
     found = {stored.tensor_of(site).dtype for site in sites}
     return tuple(names[dtype] for dtype in HALF if dtype in found)
+
+
+def _fits(stored: StoredTensor, site: Site) -> bool:
+    rows = site.split.rows() if site.split is not None else range(site.num_rows)
+    shape = stored.shape[::-1] if site.transposed else stored.shape
+    if len(shape) != 2 or shape[1] != site.num_columns or rows[-1] >= shape[0]:
+        return False
+    return site.split is not None or tuple(shape) == site.shape
 
 
 def _differs(before: StoredMatrices, after: StoredMatrices, site: Site) -> bool:

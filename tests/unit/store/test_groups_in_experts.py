@@ -25,4 +25,4 @@ def test_an_expert_s_matrix_comes_back_as_what_it_was(tmp_path):
     members = {site: np.array([1, 4]) for site in (*sites, router)}
     group = WeightGroup(name="g", members=members, origin=ORIGIN)
     save_group(tmp_path / "g.safetensors", group)
-    assert list(load_group(tmp_path / "g.safetensors").members) == [*sites, router]
+    assert list(load_group(tmp_path / "g.safetensors").members) == [router, *sites]

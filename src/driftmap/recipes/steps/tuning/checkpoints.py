@@ -20,6 +20,7 @@ from driftmap.core.places import Site
 from driftmap.load.adapters import read_adapter
 from driftmap.load.attach import attach_adapter
 from driftmap.load.checkpoint import find_folder
+from driftmap.load.expert_files import file_places
 from driftmap.load.full_changes import (
     FullChanges,
     JoinedChanges,
@@ -79,8 +80,10 @@ def changes_at(
         return _of_adapter(study, folders[step], folders.get(0))
     before, last = base_matrices(study), whole_model(folders[max(folders)])
     assert last is not None, "checkpoints of one run are of one kind"
-    tuned = moved_sites(before, StoredMatrices(last), study.loaded.layout.sites)
-    after = StoredMatrices(whole_model(folders[step]) or last)
+    places = before.places
+    last_matrices = StoredMatrices(last, places)
+    tuned = moved_sites(before, last_matrices, study.loaded.layout.sites)
+    after = StoredMatrices(whole_model(folders[step]) or last, places)
     return CheckpointChanges(
         by_site=FullChanges(before, after, tuned),
         half_types=half_types(after, tuned),
@@ -124,7 +127,9 @@ def nothing_moved(changes: Mapping[Site, MatrixChange]) -> Mapping[Site, LoraFac
 
 def base_matrices(study: Study) -> StoredMatrices:
     """The files of the model before tuning."""
-    return StoredMatrices(find_folder(study.loaded.identity.source))
+    loaded = study.loaded
+    places = file_places(loaded.model, loaded.layout.banks, loaded.layout.sites)
+    return StoredMatrices(find_folder(loaded.identity.source), places)
 
 
 def whole_model(folder: Path) -> Path | None:

@@ -33,7 +33,7 @@ def mobile_sites(study: Study, runs: Sequence[TrainingRun]) -> tuple[Site, ...]:
     """
     before, sites = base_matrices(study), study.loaded.layout.sites
     first = runs[0].last
-    tuned = moved_sites(before, StoredMatrices(first), sites)
+    tuned = moved_sites(before, StoredMatrices(first, before.places), sites)
     if not tuned:
         raise ModelError(
             f"{first}: no matrix of its blocks differs from {before.folder}; give "
@@ -41,14 +41,14 @@ def mobile_sites(study: Study, runs: Sequence[TrainingRun]) -> tuple[Site, ...]:
         )
     for run in runs:
         for folder in run.checkpoints.values():
-            stored = StoredMatrices(folder)
+            stored = StoredMatrices(folder, before.places)
             for site in sites:
                 stored.tensor_of(site)
             if folder == run.last and run is not runs[0]:
                 require_same_sites(
                     folder, moved_sites(before, stored, sites), first, tuned
                 )
-    others = other_parts(before, StoredMatrices(first), sites)
+    others = other_parts(before, StoredMatrices(first, before.places), sites)
     say_others(first, [str(part) for part in others])
     return tuned
 
