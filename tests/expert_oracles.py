@@ -11,7 +11,7 @@ from driftmap.signals.experts import ExpertGradients
 from tiny_batches import own_loss
 
 
-def one_by_one_experts(model, samples, implementation="eager"):
+def one_by_one_experts(model, samples, implementation="eager", banks=None):
     """Each sample's own gradient of every expert, by autograd on the model's own run.
 
     By bank, tensor and sample, as `[expert ...]`, laid out as the tensor is stored.
@@ -23,7 +23,7 @@ def one_by_one_experts(model, samples, implementation="eager"):
     found = {}
     for sample in samples:
         loss = own_loss(model, sample)
-        for bank in find_experts(model):
+        for bank in banks or find_experts(model):
             for tensor in bank.tensors:
                 found[bank.place.path, tensor.name, sample.id] = torch.stack(
                     _slices(model, bank, tensor, loss)

@@ -13,7 +13,7 @@ from tiny_batches import batched, tiny_samples
 from tiny_experts import tiny_moe
 
 SAMPLES = tiny_samples(7, 4, 9, 5)
-FAMILIES = ["olmoe", "mixtral", "qwen3_moe", "gpt_oss", "deepseek_v3"]
+FAMILIES = ["olmoe", "gpt_oss", "nemotron_h", "deepseek_v3", "gemma4_text", "dbrx"]
 
 
 @pytest.fixture(scope="module")
