@@ -57,7 +57,7 @@ def _whole(name: str, slices: list[TensorPlace]) -> TensorPlace:
     first = slices[0]
     return TensorPlace(
         name=name,
-        part=first.part,
+        part=first.part if first.expert is None else "expert",
         layer=first.layer if len({t.layer for t in slices}) == 1 else None,
         half=first.half if len({t.half for t in slices}) == 1 else None,
         num_weights=num_weights(slices),
