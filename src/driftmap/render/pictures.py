@@ -256,8 +256,7 @@ def _(chart: Mosaic, axes: Axes) -> None:
     if chart.is_log:
         bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda v, _: number(10**v)))
     if any(one.places for one in chart.marks):
-        axes.legend(frameon=False, fontsize=9, loc="upper left", ncols=2,
-                    bbox_to_anchor=(0.0, -0.14))  # fmt: skip
+        axes.figure.legend(frameon=False, fontsize=9, loc="outside lower left", ncols=2)
 
 
 def _label_some(chart: Mosaic, axes: Axes) -> None:

@@ -9,10 +9,12 @@ import subprocess
 import pytest
 
 from driftmap.render.drift_page import drift_page
+from driftmap.render.experts_page import experts_page
 from driftmap.render.html import html_of
 from driftmap.render.logs_page import logs_page
 from driftmap.render.page import figures_of
 from driftmap.render.similarity_page import similarity_page
+from made_expert_studies import study as experts_study
 from made_logs import logs_study
 from made_similarity import comparison
 from made_similarity import study as similarity_study
@@ -56,6 +58,7 @@ setTimeout(function () {
 PAGES = {
     "study": lambda: drift_page(study_of(num_layers=6)),
     "logs": lambda: logs_page(logs_study()),
+    "experts": lambda: experts_page(experts_study(size=(16, 64, 8), dense=(1,))),
     "similarity": lambda: similarity_page(similarity_study(comparison=comparison())),
 }
 

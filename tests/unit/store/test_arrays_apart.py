@@ -81,6 +81,24 @@ def test_the_words_name_the_arrays(tmp_path):
     }
 
 
+def test_the_bytes_are_pinned(tmp_path):
+    assert saved(tmp_path).read_bytes() == (
+        b'{\n  "kind": "driftmap.test",\n  "name": "a",\n  "other": null,\n'
+        b'  "scores": {\n    "array": "small.scores",\n    "axes": 2,\n'
+        b'    "dtype": "float64"\n  },\n  "version": 1\n}\n'
+    )
+    written = (tmp_path / "small.safetensors").read_bytes()
+    assert written[8 + written[0] :] == np.array([1.0, np.nan]).tobytes()
+    header = json.loads(written[8 : 8 + written[0]])
+    assert header["small.scores"] == {
+        "dtype": "F64", "shape": [1, 2], "data_offsets": [0, 16],
+    }  # fmt: skip
+    assert json.loads(header["__metadata__"]["driftmap"]) == {
+        "kind": "driftmap.test",
+        "version": 1,
+    }
+
+
 def test_arrays_of_another_shape_are_refused(tmp_path):
     file = saved(tmp_path)
     words = json.loads(file.read_text())
