@@ -14,7 +14,7 @@ def joined(products: PairProducts) -> PairProducts:
 
     A parameter stands where its first slice stood. It keeps a part, layer or half that
     all its slices share; a fused parameter of several parts is called by that of its
-    first slice.
+    first slice, one that holds experts is of part `expert`.
 
     Args:
         products: Of tensors and slices.

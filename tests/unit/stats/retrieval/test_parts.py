@@ -357,3 +357,16 @@ def test_what_does_not_fit_is_refused(case):
 def test_types_are_live():
     with pytest.raises(Exception, match="PairProducts"):
         study_pairs("products", MADE.truth, FAST, seed=0)
+
+
+def test_a_bank_whose_experts_are_joined_is_of_part_expert():
+    names = [f"b.0.experts.gate_up#expert.{n}.gate" for n in range(2)]
+    tensors = [TensorPlace(name=n, part="gate", expert=0) for n in names]
+    products = replace(
+        with_candidates(MADE.products, MADE.products.candidates),
+        tensors=(*tensors, *MADE.products.tensors[2:]),
+    )
+    whole = joined(products).tensors[0]
+    assert (whole.name, whole.part, whole.expert) == (
+        "b.0.experts.gate_up", "expert", None,
+    )  # fmt: skip
