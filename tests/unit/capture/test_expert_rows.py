@@ -23,6 +23,24 @@ FAMILIES = [
 ]  # fmt: skip
 
 
+def sized_moe(num_experts=8, num_chosen=2):
+    """Widths that the kernels of accelerators take in any dtype."""
+    torch.manual_seed(0)
+    config = OlmoeConfig(
+        vocab_size=40,
+        hidden_size=64,
+        intermediate_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_experts=num_experts,
+        num_experts_per_tok=num_chosen,
+        pad_token_id=0,
+        bos_token_id=1,
+        eos_token_id=2,
+    )
+    return OlmoeForCausalLM(config).eval()
+
+
 @pytest.fixture(scope="module")
 def olmoe():
     return tiny_moe("olmoe")
@@ -201,6 +219,13 @@ def test_one_sample_with_one_counted_token(olmoe):
     assert_same_gradients(found, one_by_one_experts(olmoe, samples))
 
 
+@pytest.mark.parametrize(("num_experts", "num_chosen"), [(1, 1), (3, 3)])
+def test_one_expert_or_all_of_them(num_experts, num_chosen):
+    model = sized_moe(num_experts, num_chosen)
+    found = shown_experts(model, batched(SAMPLES, 3))
+    assert_same_gradients(found, one_by_one_experts(model, SAMPLES))
+
+
 def test_work_says_how_far_it_is(olmoe):
     heard = []
 
@@ -288,24 +313,6 @@ def test_experts_of_other_processes_are_refused():
         show_experts(model, banks, batched(SAMPLES), lambda s: None)
 
 
-def gpu_moe():
-    """Widths that the kernels of accelerators take in any dtype."""
-    torch.manual_seed(0)
-    config = OlmoeConfig(
-        vocab_size=40,
-        hidden_size=64,
-        intermediate_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_experts=8,
-        num_experts_per_tok=2,
-        pad_token_id=0,
-        bos_token_id=1,
-        eos_token_id=2,
-    )
-    return OlmoeForCausalLM(config).eval()
-
-
 @pytest.mark.gpu
 @pytest.mark.skipif(
     not torch.cuda.is_available(), reason="needs a CUDA device; run pytest -m gpu"
@@ -313,7 +320,7 @@ def gpu_moe():
 @pytest.mark.parametrize("start", ["eager", "grouped_mm", "batched_mm", "sonicmoe"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_an_accelerator_shows_what_the_processor_shows(start, dtype):
-    model = gpu_moe().to(dtype)
+    model = sized_moe().to(dtype)
     wanted = shown_experts(model.float(), batched(SAMPLES))
     model = model.to("cuda", dtype)
     model.set_experts_implementation(start)
