@@ -108,7 +108,8 @@ def _views(
     """Views of experts under the names of files; none of those that are not there."""
     found: dict[ExpertPlace, Mapping[str, Tensor]] = {}
     for bank in banks:
-        own = [expert for expert in experts if expert in set(bank.experts)]
+        there = set(bank.experts)
+        own = [expert for expert in experts if expert in there]
         if own:
             pieces = hub_pieces(model, bank)
             for expert in own:
