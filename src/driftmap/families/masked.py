@@ -134,11 +134,12 @@ def module_entries(members: Mapping[Site, Entries]) -> dict[str, Entries]:
 
     Returns:
         Per module path that holds any: flat indices in its matrix `[out in]`,
-        ascending and unique.
+        ascending and unique. Routers and banks of experts, on which no adapter sits,
+        are left out.
     """
     found: dict[str, list[Entries]] = {}
     for site, index in members.items():
-        if index.size:
+        if index.size and site.tensor is None:
             rows, columns = np.divmod(index, site.num_columns)
             if site.split is not None:
                 rows = np.asarray(site.split.rows(), dtype=np.int64)[rows]

@@ -7,8 +7,9 @@ transpose, cut where it shares a module with other parts or with other experts.
 from collections.abc import Iterator
 from typing import Protocol, cast
 
+import numpy as np
 import torch
-from jaxtyping import Float, Float32
+from jaxtyping import Float, Float32, Int64
 from torch import Tensor, nn
 
 from driftmap.core.errors import FamilyError, ModelError
@@ -161,6 +162,35 @@ def site_parameter(module: nn.Module, site: Site) -> nn.Parameter:
     return base_module(_holder(module, site)).get_parameter(
         site.tensor.rpartition(".")[2]
     )
+
+
+def parameter_entries(
+    site: Site, index: Int64[np.ndarray, " _"]
+) -> Int64[np.ndarray, " _"]:
+    """Places of a router's or an expert's weights in the parameter that holds them.
+
+    Args:
+        site: A site that names its tensor.
+        index: Flat indices in the site's own matrix.
+
+    Returns:
+        Flat indices in the parameter as it is stored.
+
+    >>> site = Site(path="b.0.experts", layer=0, part="down", num_rows=2,
+    ...             num_columns=3, transposed=True, expert=1, tensor="down_proj")
+    >>> parameter_entries(site, np.array([0, 1])).tolist()
+    [6, 8]
+    """
+    blocks = site.split
+    num_rows = site.num_rows if blocks is None else blocks.stride * blocks.count
+    rows, columns = np.divmod(index, site.num_columns)
+    if blocks is not None:
+        rows = np.asarray(blocks.rows(), dtype=np.int64)[rows]
+    if site.transposed:
+        flat = columns * num_rows + rows
+    else:
+        flat = rows * site.num_columns + columns
+    return flat + (site.expert or 0) * num_rows * site.num_columns
 
 
 def _holder(module: nn.Module, site: Site) -> nn.Module:

@@ -85,7 +85,8 @@ def four_bit(model: nn.Module) -> Iterator[None]:
     """
     require_bitsandbytes()
     base = base_model(model)
-    paths = dict.fromkeys(site.path for site in find_layout(model).sites)
+    maps = [site for site in find_layout(model).sites if site.tensor is None]
+    paths = dict.fromkeys(site.path for site in maps)
     whole: dict[str, nn.Module] = {}
     homes: dict[str, torch.device] = {}
     try:

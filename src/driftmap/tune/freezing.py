@@ -19,6 +19,11 @@ from torch import Tensor, nn
 
 from driftmap.core.places import Site
 from driftmap.families.masked import Entries, mask_adapter, module_entries
+from driftmap.families.matrices import (
+    parameter_entries,
+    site_module,
+    site_parameter,
+)
 from driftmap.families.modules import base_module
 from driftmap.results.freezing import FreezingWay
 from driftmap.results.groups import FlatIndex
@@ -82,6 +87,11 @@ def hold_weights(
         weight = _stored_weight(model.get_submodule(path))
         flat = torch.from_numpy(_in_layout(index, weight, turned=path in turned))
         found.setdefault(id(weight), (weight, []))[1].append(flat)
+    for site, index in members.items():
+        if site.tensor is not None and index.size:
+            weight = site_parameter(site_module(model, site), site)
+            flat = torch.from_numpy(parameter_entries(site, index)).to(weight.device)
+            found.setdefault(id(weight), (weight, []))[1].append(flat)
     return tuple(
         _hold(weight, torch.cat(flats).unique()) for weight, flats in found.values()
     )

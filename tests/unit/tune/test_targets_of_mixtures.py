@@ -1,5 +1,6 @@
 """Which matrices of a mixture does an adapter sit on, and full tuning move?"""
 
+import numpy as np
 import peft
 import pytest
 import torch
@@ -7,7 +8,9 @@ from safetensors.torch import load_file, save_file
 
 from driftmap.core.errors import ModelError, UsageError
 from driftmap.families.discover import find_layout
+from driftmap.families.matrices import site_weight
 from driftmap.load.adapters import read_adapter
+from driftmap.tune.freezing import hold_weights
 from driftmap.tune.settings import TuningSettings
 from driftmap.tune.targets import tuned_sites
 from tiny_experts import tiny_moe
@@ -54,3 +57,25 @@ def test_an_adapter_on_a_router_is_refused(tmp_path):
     )
     with pytest.raises(ModelError, match=message):
         read_adapter(tmp_path, find_layout(tiny_moe("olmoe")).sites)
+
+
+@pytest.mark.parametrize("family", ["olmoe", "gpt_oss"])
+def test_frozen_weights_of_experts_are_held_one_by_one(family):
+    model = tiny_moe(family)
+    sites = find_layout(model).sites
+    ends = ("#expert.4.up", "#expert.2.down", ".q_proj")
+    members = {
+        site: np.array([3, 7, 20])
+        for site in sites
+        if site.key.endswith(ends) or site.part == "router"
+    }
+    before = {site: site_weight(model, site).clone() for site in sites}
+    holds = hold_weights(model, members)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += 1
+    for hold in holds:
+        hold.put_back()
+    for site in sites:
+        same = (site_weight(model, site) == before[site]).flatten().nonzero()
+        assert same.flatten().tolist() == list(members.get(site, ())), site.key
