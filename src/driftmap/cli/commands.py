@@ -21,6 +21,7 @@ from driftmap.recipes.demo import Demo
 from driftmap.recipes.drift import Drift
 from driftmap.recipes.drift_logs import DriftLogs
 from driftmap.recipes.evaluate import Evaluate
+from driftmap.recipes.experts import Experts
 from driftmap.recipes.freeze import Freeze
 from driftmap.recipes.index_append import IndexAppend
 from driftmap.recipes.index_build import IndexBuild
@@ -85,6 +86,7 @@ app.command(
     show=False,  # a person says `similarity --from-json`, a run.yaml says this
     help_epilogue="",
 )
+app.command(Experts, name="experts", sort_key=3)
 app.command(Evaluate, name="evaluate", sort_key=4)
 app.command(
     CheckJudge,

@@ -16,6 +16,7 @@ REPORT_STEPS: Mapping[str, str] = {
     "freeze": "freezing.reporting:freeze_report_step",
     "evaluate": "evaluating.reporting:evaluation_report_step",
     "check-judge": "evaluating.checking:check_report_step",
+    "experts": "experts.reporting:experts_report_step",
     "similarity": "similarity.reporting:similarity_report_step",
     "similarity-json": "similarity.reporting:similarity_report_step",
 }

@@ -1,0 +1,104 @@
+"""What do all steps of a study of experts share?"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from driftmap.families.expert_spec import ExpertBank
+from driftmap.load.encoding import encoded_sha256
+from driftmap.recipes.expert_options import (
+    ExpertCheckOptions,
+    ExpertKeptOptions,
+    ExpertTuningOptions,
+    IdentifyOptions,
+    ItemOptions,
+)
+from driftmap.recipes.steps import bench
+from driftmap.recipes.steps.experts.reading import ExpertData
+from driftmap.recipes.steps.experts.sides import Sides
+from driftmap.results.samples import EncodedSample
+from driftmap.signals.batch import Batch, Positions
+from driftmap.stats.experts.paired import Chance
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExpertPlan:
+    """What is asked of a study of experts.
+
+    Args:
+        items: Which requests, and the wanted answer.
+        identify: How experts are chosen.
+        tune: How they are tuned.
+        checks: What is tried to believe it or not.
+        kept: What is written down.
+    """
+
+    items: ItemOptions
+    identify: IdentifyOptions
+    tune: ExpertTuningOptions
+    checks: ExpertCheckOptions
+    kept: ExpertKeptOptions
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ExpertBench:
+    """The study, the model's banks, and every text as tokens.
+
+    Args:
+        study: Run folder, model and seed.
+        banks: Banks that can be chosen from, in model order.
+        data: What was read.
+        sides: The same as tokens.
+        plan: What is asked.
+    """
+
+    study: bench.Study
+    banks: tuple[ExpertBank, ...]
+    data: ExpertData
+    sides: Sides
+    plan: ExpertPlan
+
+    @property
+    def routers(self) -> tuple[str, ...]:
+        """Names of the routers' own parameters, in model order."""
+        return tuple(name for bank in self.banks for name in bank.router.parameters)
+
+    @property
+    def inputs(self) -> dict[str, object]:
+        """What every result of the study depends on."""
+        sides = self.sides
+        fed = (sides.unsafe, sides.safe, sides.asked, sides.benign)
+        return {
+            "model": self.study.loaded.identity.sha256,
+            "seed": self.study.seed,
+            "samples": encoded_sha256(*fed),
+        }
+
+    @property
+    def chance(self) -> Chance:
+        """What intervals over prompts take to be chance."""
+        items = (*self.sides.train, *self.sides.held_out)
+        return Chance(
+            seed=self.study.seed,
+            goal_of={item.id: item.goal for item in items if item.goal},
+            num_resamples=self.plan.identify.num_bootstrap,
+        )
+
+    def batches(
+        self, samples: Sequence[EncodedSample], positions: Positions = "response"
+    ) -> tuple[Batch, ...]:
+        """Pad samples into batches on the model's device."""
+        size = self.plan.tune.batch_size
+        loaded = self.study.loaded
+        return bench.batches_of(loaded, samples, size, positions=positions)
+
+    def routed_batches(self, samples: Sequence[EncodedSample]) -> tuple[Batch, ...]:
+        """The same, with the tokens observed whose routing counts."""
+        positions = self.plan.identify.positions
+        if positions != "prompt":
+            return self.batches(samples, positions)
+        whole = self.batches(samples, "all")
+        answers = self.batches(samples, "response")
+        return tuple(
+            replace(one, observed=one.observed & ~answer.observed & ~one.counted)
+            for one, answer in zip(whole, answers, strict=True)
+        )
