@@ -5,7 +5,7 @@ alone: nothing of the measures is used.
 """
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 
 import numpy as np
 import torch
@@ -184,6 +184,7 @@ def visits(world, bank, expert, sample):
     return world.visits.get((bank, expert, sample), [])
 
 
+@cache
 def gradient(world, bank, expert, sample):
     """A sample's gradient of every tensor of an expert, `[out in]`."""
     found = {}

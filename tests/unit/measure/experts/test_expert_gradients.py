@@ -188,6 +188,27 @@ def test_scaled_gradients_scale_scores():
         equal(folded(large).scores.scores[name], 7 * score)
 
 
+def test_renamed_experts_keep_their_scores():
+    made, order = world(bias=True), {0: 2, 1: 0, 2: 1, 3: 3}
+    tokens = tuple(replace(t, expert=order[t.expert]) for t in made.tokens)
+    weights = {(p, order[e]): held for (p, e), held in made.weights.items()}
+    turned = replace(made, tokens=tokens, weights=weights)
+    one, other = folded(made).scores, folded(turned).scores
+    places = [order[e] for e in range(4)]
+    for name, score in one.scores.items():
+        equal(other.scores[name][:, places], score, 1e-6)
+
+
+def test_repeated_samples_change_no_mean():
+    made = world()
+    again = tuple(replace(t, sample=t.sample + 6) for t in made.tokens)
+    double = replace(made, tokens=made.tokens + again, counted=made.counted * 2)
+    batches = [*BATCHES, *([n + 6 for n in batch] for batch in BATCHES)]
+    one, other = folded(made).scores, folded(double, batches).scores
+    for name, score in one.scores.items():
+        equal(other.scores[name], score, 1e-6)
+
+
 def test_an_expert_without_tokens_scores_exactly_zero():
     found = folded(world()).scores
     assert found.routed_tokens[:, 0, 3].sum() == 0

@@ -66,13 +66,13 @@ def test_a_difference_is_found_and_corrected():
 @pytest.mark.parametrize("paired", [False, True])
 def test_under_the_null_p_is_no_smaller_than_it_says(paired):
     alone, family = [], []
-    for seed in range(120):
+    for seed in range(80):
         a, b = drawn(seed, num=(6, 6))
         found = relabelled(sides(a, b, paired=paired), seed=seed, num_draws=99)
         alone += found.p.ravel().tolist()
         family.append(found.p_family.min())
-    assert np.mean(np.array(alone) <= 0.2) == pytest.approx(0.2, abs=0.06)
-    assert np.mean(np.array(family) <= 0.2) == pytest.approx(0.2, abs=0.1)
+    assert np.mean(np.array(alone) <= 0.2) == pytest.approx(0.2, abs=0.07)
+    assert np.mean(np.array(family) <= 0.2) == pytest.approx(0.2, abs=0.12)
 
 
 def test_what_does_not_vary_is_no_evidence_but_a_certain_difference_is():

@@ -104,13 +104,13 @@ def test_statistics_of_batches_cannot_be_drawn_again():
 def test_two_examples_by_hand():
     maps = np.array([[[1.0, 0.0]], [[0.0, 0.6]]])
     sampled = share_score("s", maps, np.array([0, 1]))
-    found = bootstrap(sampled, ChoiceRule(k=1), None, seed=0, num_resamples=1500)
+    found = bootstrap(sampled, ChoiceRule(k=1), None, seed=0, num_resamples=600)
     # aa and ab choose the first expert, bb the second: 3 to 1
-    assert found.frequency[0] == pytest.approx([0.75, 0.25], abs=0.04)
+    assert found.frequency[0] == pytest.approx([0.75, 0.25], abs=0.06)
     assert found.score.tolist() == [[0.5, 0.3]]
     assert (found.low[0, 0], found.high[0, 0]) == (0.0, 1.0)
     assert (found.rank_low[0, 1], found.rank_high[0, 1]) == (1.0, 2.0)
-    assert found.jaccard.estimate == pytest.approx(0.75, abs=0.03)
+    assert found.jaccard.estimate == pytest.approx(0.75, abs=0.06)
     assert found.num_clusters == 2
 
 
@@ -151,13 +151,13 @@ def test_equal_examples_leave_nothing_to_chance():
 def test_examples_of_one_goal_are_one_unit():
     maps = np.concatenate([examples(num=3)] * 2)
     apart = bootstrap(
-        share_score("s", maps, np.arange(6)), ChoiceRule(k=1), None, 0, 600
+        share_score("s", maps, np.arange(6)), ChoiceRule(k=1), None, 0, 300
     )
     together = bootstrap(
-        share_score("s", maps, np.arange(6) % 3), ChoiceRule(k=1), None, 0, 600
+        share_score("s", maps, np.arange(6) % 3), ChoiceRule(k=1), None, 0, 300
     )
     widths = [(found.high - found.low).mean() for found in (apart, together)]
-    assert widths[1] / widths[0] == pytest.approx(np.sqrt(2), rel=0.2)
+    assert widths[1] / widths[0] == pytest.approx(np.sqrt(2), rel=0.25)
 
 
 def test_a_bank_with_fewer_experts_keeps_its_gap():
@@ -185,14 +185,14 @@ def test_halves_are_disjoint_and_as_large_as_can_be():
 
 def test_blind_halves_overlap_as_chance_says():
     points = []
-    for seed in range(25):
+    for seed in range(16):
         maps = np.random.default_rng(seed).normal(size=(12, 4, 32))
         sampled = share_score("s", maps, np.arange(12))
         found = split_halves(sampled, ChoiceRule(k=13), None, seed=0, num_splits=4)
         points.append(found.full)
     assert points[0].chance == pytest.approx(13 / (2 * 128 - 13))
     seen = np.mean([point.jaccard.estimate for point in points])
-    assert seen == pytest.approx(points[0].chance, abs=0.015)
+    assert seen == pytest.approx(points[0].chance, abs=0.02)
     assert np.mean([p.tau.estimate for p in points]) == pytest.approx(0.0, abs=0.03)
 
 
