@@ -52,9 +52,12 @@ def maps_section(findings: ExpertFindings) -> Section:
     later = [one for one in findings.identified if one.round != first]
     nodes: list[Node] = [Paragraph(text=_size(findings.facts))]
     nodes += [_map(findings.facts, one) for one in now]
+    chosen = [one for one in now if one.group.experts]
     nodes.append(_along_depth(findings.facts, now))
-    nodes += [_ranks(findings.facts, one) for one in now if one.intervals is not None]
-    nodes += [_table(findings, one) for one in now]
+    nodes += [
+        _ranks(findings.facts, one) for one in chosen if one.intervals is not None
+    ]
+    nodes += [_table(findings, one) for one in chosen]
     if later:
         nodes.append(
             Folded(

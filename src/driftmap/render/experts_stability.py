@@ -9,6 +9,7 @@ from driftmap.render.page import Figure, Folded, Grid, Node, Paragraph, Section
 from driftmap.render.wording import number
 from driftmap.results.expert_evidence import Agreement, PairAgreement
 from driftmap.results.expert_study import ExpertFindings, Identified
+from driftmap.results.statistics import Interval
 
 MOST_PAIRS = 10
 """Pairs of methods that are all shown at once."""
@@ -120,10 +121,7 @@ def _row(one: Identified) -> tuple[str, ...]:
     batches = one.batch_jaccard
     return (
         method_name(one.group.method),
-        "–"
-        if full is None
-        else f"{full.jaccard.estimate:.2f} ({full.jaccard.low:.2f} to "
-        f"{full.jaccard.high:.2f})",
+        "–" if full is None else _written(full.jaccard),
         "–" if full is None else f"{full.chance:.2f}",
         "–" if intervals is None else f"{intervals.jaccard.estimate:.2f}",
         firm,
@@ -173,6 +171,13 @@ def _tables(found: Agreement) -> Iterator[Node]:
     )
 
 
+def _written(value: Interval) -> str:
+    """An estimate, with its interval where anything was drawn anew."""
+    if not value.num:
+        return f"{value.estimate:.2f}"
+    return f"{value.estimate:.2f} ({value.low:.2f} to {value.high:.2f})"
+
+
 def _pairs(pairs: Sequence[PairAgreement]) -> Grid:
     return Grid(
         caption="Pairs of methods. `tau`: Kendall's rank correlation over all "
@@ -184,13 +189,9 @@ def _pairs(pairs: Sequence[PairAgreement]) -> Grid:
             (
                 f"`{pair.left}`",
                 f"`{pair.right}`",
-                f"{pair.jaccard.estimate:.2f} ({pair.jaccard.low:.2f} to "
-                f"{pair.jaccard.high:.2f})",
+                _written(pair.jaccard),
                 f"{pair.chance:.2f}",
-                "–"
-                if pair.tau is None
-                else f"{pair.tau.estimate:.2f} ({pair.tau.low:.2f} to "
-                f"{pair.tau.high:.2f})",
+                "–" if pair.tau is None else _written(pair.tau),
                 several(sum(pair.shared_by_bank), "expert"),
                 f"{sum(pair.chance_by_bank):.1f}",
             )

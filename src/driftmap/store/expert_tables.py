@@ -5,6 +5,7 @@ where a number was not made, and 0 as a rank where no token came.
 """
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from driftmap.results.expert_effects import ExpertEffect
 from driftmap.results.expert_study import ExpertFacts, ExpertFindings, Identified
 from driftmap.results.experts import ExpertMap
 from driftmap.results.table import Table
+from driftmap.store.tables import save_table
 
 EXPERT_TABLE = "tables/experts.parquet"
 """Where a run keeps it."""
@@ -34,6 +36,21 @@ def expert_table(findings: ExpertFindings) -> Table:
         {name for one in findings.identified for name in one.maps} - {*NAMED}
     )
     return Table.joined([_of_one(findings, one, others) for one in findings.identified])
+
+
+def save_expert_table(folder: Path, findings: ExpertFindings) -> None:
+    """Write `tables/experts.parquet`.
+
+    Args:
+        folder: Of the run, or of the step that makes it.
+        findings: All that the run found out.
+
+    Raises:
+        StoreError: The disk refuses.
+    """
+    file = folder / EXPERT_TABLE
+    file.parent.mkdir(exist_ok=True)
+    save_table(file, expert_table(findings))
 
 
 def _of_one(findings: ExpertFindings, one: Identified, others: list[str]) -> Table:

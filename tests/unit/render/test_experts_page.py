@@ -294,3 +294,18 @@ def test_many_pairs_of_methods_are_folded():
     )
     said = text(agreement=replace(made, methods=names, pairs=pairs))
     assert "* Pairs of other methods (10) *" in said
+
+
+def test_overlaps_that_nothing_was_drawn_for_have_no_interval():
+    made = findings().agreement
+    pair = replace(made.pairs[0], jaccard=replace(made.pairs[0].jaccard, num=0))
+    said = text(agreement=replace(made, pairs=(pair,)))
+    assert "`mean_example_abs` `risk_difference` 0.23 0.09 0.31 (0.23 to 0.39)" in said
+
+
+def test_a_method_that_chooses_nobody_still_has_its_map():
+    one = findings().identified[0]
+    nobody = replace(one, group=replace(one.group, experts=(), scores=()))
+    shown = charts(identified=(nobody, findings().identified[1]), effects=None)
+    assert "map-gradient-round-1" in shown
+    assert "ranks-gradient" not in shown

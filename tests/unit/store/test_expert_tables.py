@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from driftmap.store.expert_tables import expert_table
-from driftmap.store.tables import load_table, save_table
+from driftmap.store.expert_tables import EXPERT_TABLE, expert_table, save_expert_table
+from driftmap.store.tables import load_table
 from made_expert_studies import banks, findings
 
 COLUMNS = {
@@ -78,7 +78,7 @@ def test_what_was_not_made_is_nan_and_the_file_keeps_it(tmp_path):
     table = expert_table(made)
     for name in ("ablation_estimate", "ablation_effect", "weight_drift", "contrast"):
         assert np.isnan(table[name]).all()
-    save_table(tmp_path / "experts.parquet", table)
-    back = load_table(tmp_path / "experts.parquet")
+    save_expert_table(tmp_path, made)
+    back = load_table(tmp_path / EXPERT_TABLE)
     for name in COLUMNS:
         np.testing.assert_array_equal(back[name], table[name])

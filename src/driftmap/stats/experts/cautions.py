@@ -129,9 +129,14 @@ def _of_shape(method: str, shape: GroupShape | None) -> Iterator[Caution]:
 
 
 def _disagreeing(agreement: Agreement, ranked: set[str]) -> Iterator[Caution]:
-    """Of methods that chose a group: other statistics are only shown."""
+    """Of methods that chose a group: other statistics are only shown.
+
+    Without resampling there is no interval, and the overlap itself is read.
+    """
     for pair in agreement.pairs:
-        if {pair.left, pair.right} <= ranked and pair.jaccard.low <= pair.chance:
+        overlap = pair.jaccard
+        low = overlap.low if overlap.num else overlap.estimate
+        if {pair.left, pair.right} <= ranked and low <= pair.chance:
             yield _caution(
                 "methods-disagree",
                 pair.jaccard.estimate,

@@ -88,6 +88,16 @@ def test_methods_that_agree_by_chance_are_named():
     assert "`mean_example_abs` and `risk_difference` choose groups" in found[0].sentence
 
 
+@pytest.mark.parametrize(("overlap", "expected"), [(0.2, 0), (0.09, 1)])
+def test_an_overlap_without_interval_is_read_as_it_is(overlap, expected):
+    made = findings().agreement
+    known = replace(around(overlap, 0.0, 0), low=0.0, high=1.0)
+    pair = replace(made.pairs[0], jaccard=known)
+    both = (ranking(), replace(findings().identified[1], halves=None, shape=None))
+    of = Agreement(methods=made.methods, pairs=(pair,))
+    assert names(found=both, agreement=of).count("methods-disagree") == expected
+
+
 def test_statistics_that_chose_no_group_may_disagree_in_silence():
     made = findings().agreement
     pair = replace(made.pairs[0], jaccard=around(0.15, 0.1))
