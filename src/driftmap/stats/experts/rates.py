@@ -8,10 +8,9 @@ import numpy as np
 from jaxtyping import Float64, Int64
 
 from driftmap.core.errors import MeasureError
-from driftmap.results.expert_evidence import ExpertFlags
 from driftmap.results.expert_usage import Pool, RiskDifference
 from driftmap.results.experts import ExpertMap, RoutingCounts
-from driftmap.stats.experts.sampled import SampledScore, Side, share_score
+from driftmap.stats.experts.sampled import SampledScore, Side, share_score, there
 
 
 def rates(counts: RoutingCounts, pool: Pool = "example") -> ExpertMap:
@@ -25,7 +24,7 @@ def rates(counts: RoutingCounts, pool: Pool = "example") -> ExpertMap:
         rate = counts.chosen.sum(axis=0) / counts.tokens.sum()
     else:
         rate = (counts.chosen / counts.tokens[:, None, None]).mean(axis=0)
-    return np.where(_there(counts), rate, np.nan)
+    return np.where(there(counts.banks), rate, np.nan)
 
 
 def risk_difference(
@@ -87,13 +86,7 @@ def gate_share_score(
     return SampledScore(name="gate_share", own=side)
 
 
-def _there(counts: RoutingCounts) -> ExpertFlags:
-    """Experts that there are."""
-    sizes = np.array([bank.num_experts for bank in counts.banks])
-    return np.arange(counts.chosen.shape[2]) < sizes[:, None]
-
-
 def _known(
     values: Float64[np.ndarray, "example bank expert"], counts: RoutingCounts
 ) -> Float64[np.ndarray, "example bank expert"]:
-    return np.where(_there(counts), values, np.nan)
+    return np.where(there(counts.banks), values, np.nan)

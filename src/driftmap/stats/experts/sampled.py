@@ -11,7 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Float64, Int64
 
+from driftmap.core.places import BankPlace
 from driftmap.core.seeds import child_seed
+from driftmap.results.expert_evidence import ExpertFlags
 from driftmap.results.expert_usage import Pool
 from driftmap.results.experts import ExpertMap, ExpertScores, RoutingCounts
 
@@ -168,11 +170,17 @@ def cluster_numbers(keys: Sequence[str]) -> Int64[np.ndarray, " example"]:
     return np.array([number.setdefault(key, len(number)) for key in keys], np.int64)
 
 
+def there(banks: Sequence[BankPlace]) -> ExpertFlags:
+    """True where there is an expert: banks may have fewer than the largest has."""
+    sizes = np.array([bank.num_experts for bank in banks])
+    return np.arange(sizes.max()) < sizes[:, None]
+
+
 def _rate_side(
     counts: RoutingCounts, pool: Pool, clusters: Int64[np.ndarray, " example"]
 ) -> Side:
     tokens = counts.tokens[:, None, None].astype(np.float64)
-    chosen = counts.chosen.astype(np.float64)
+    chosen = np.where(there(counts.banks), counts.chosen, np.nan)
     if pool == "token":
         return Side(values=chosen, sizes=tokens, clusters=clusters)
     return Side(values=chosen / tokens, clusters=clusters)

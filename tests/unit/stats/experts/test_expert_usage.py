@@ -19,6 +19,7 @@ from driftmap.stats.experts.rates import (
     risk_difference,
     token_share_score,
 )
+from driftmap.stats.experts.sampled import risk_score
 from driftmap.stats.experts.selection import choose
 from driftmap.stats.experts.usage import (
     co_activation,
@@ -101,6 +102,10 @@ def test_a_smaller_bank_keeps_its_gap():
         assert np.isnan(score).sum() == 1
     gate = gate_share_score(small, np.arange(5)).score
     assert np.isnan(gate).sum() == 1
+    for pool in ("example", "token"):
+        risk = risk_score(small, small, pool, np.arange(5)).score
+        assert np.isnan(risk[1, 5])
+        assert np.isnan(risk).sum() == 1
 
 
 def test_weights_of_nothing_have_no_shares():
