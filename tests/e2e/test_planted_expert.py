@@ -20,7 +20,7 @@ from driftmap.stats.experts.effects import estimate_check
 from driftmap.stats.experts.selection import choose
 from planted_expert import REFUSAL, Planted, planted_expert, prompts_of
 
-SEEDS = (0, 1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(2, 6)))
+SEEDS = (0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 6)))
 
 
 @pytest.fixture(scope="module", params=SEEDS)
