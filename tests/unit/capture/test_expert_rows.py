@@ -46,15 +46,14 @@ def olmoe():
     return tiny_moe("olmoe")
 
 
-@pytest.mark.parametrize("side", ["left", "right"])
 @pytest.mark.parametrize("name", FAMILIES)
-def test_every_family_equals_one_backward_per_sample(name, side):
+def test_every_family_equals_one_backward_per_sample(name):
     model = tiny_moe(name)
-    found = shown_experts(model, batched(SAMPLES, 3, side=side))
+    found = shown_experts(model, batched(SAMPLES, 3, side="left"))
     assert_same_gradients(found, one_by_one_experts(model, SAMPLES))
 
 
-@pytest.mark.parametrize("name", FAMILIES[:5])
+@pytest.mark.parametrize("name", FAMILIES[2:5])
 def test_float64_differs_by_rounding_alone(name):
     model = tiny_moe(name).double()
     found = shown_experts(model, batched(SAMPLES, extra=3))
