@@ -79,10 +79,12 @@ def matched_scores(
         name: What the number is called.
         values: One number per expert, not the one that chose them.
         chosen: The group.
-        matched: What was drawn beside it.
+        matched: What was drawn beside it; where nothing is left to draw, p is 1.
     """
     seen = float(values[chosen[:, 0], chosen[:, 1]].mean())
     groups = matched.groups
+    if not groups.shape[1]:
+        return MatchedScores(name=name, seen=seen, drawn=(), p_value=1.0)
     drawn = values[groups[..., 0], groups[..., 1]].mean(axis=1)
     return MatchedScores(
         name=name,

@@ -25,7 +25,9 @@ Observations = Float64[np.ndarray, "cluster tested"]
 Others = Float64[np.ndarray, "other tested"]
 
 
-def relabelled(sampled: SampledScore, seed: int, num_draws: int = 9999) -> ExpertTests:
+def relabelled(
+    sampled: SampledScore, seed: int, num_draws: int = 9999
+) -> ExpertTests | None:
     """Test every expert's difference between two sides, one-sided: own is higher.
 
     Paired sides are exchanged inside pairs; others are mixed and dealt out anew.
@@ -35,9 +37,11 @@ def relabelled(sampled: SampledScore, seed: int, num_draws: int = 9999) -> Exper
         seed: The run's seed.
         num_draws: Relabellings; corrected tests of M experts need about M / .05.
 
+    Returns:
+        None where a side has fewer than two clusters, and so no spread.
+
     Raises:
-        MeasureError: A side has fewer than two clusters, or the score is no difference
-            of means.
+        MeasureError: The score is no difference of means.
     """
     if sampled.against is None or sampled.own.sizes is not None:
         raise MeasureError(
@@ -46,12 +50,8 @@ def relabelled(sampled: SampledScore, seed: int, num_draws: int = 9999) -> Exper
         )
     own, known = _observations(sampled.own)
     against, _ = _observations(sampled.against)
-    num = min(len(own), len(against))
-    if num < 2:
-        raise MeasureError(
-            f"{sampled.name}: {num} independent examples on one side have no spread; "
-            "give at least 2"
-        )
+    if min(len(own), len(against)) < 2:
+        return None
     rng = np.random.default_rng(child_seed(seed, "expert labels"))
     if sampled.paired:
         found = _paired(own - against, num_draws, rng)

@@ -105,12 +105,11 @@ def test_clusters_are_one_observation():
     assert np.array_equal(one.p, two.p)
 
 
-def test_what_has_no_second_side_or_no_spread_is_refused():
+def test_what_has_no_second_side_or_no_spread_is_no_test():
     a, b = drawn(6)
     with pytest.raises(MeasureError, match="only a difference of two means"):
         relabelled(share_score("s", a, np.arange(len(a))), seed=0)
-    with pytest.raises(MeasureError, match="1 independent examples on one side"):
-        relabelled(sides(a, b[:1]), seed=0)
+    assert relabelled(sides(a, b[:1]), seed=0) is None
     ratio = SampledScore(
         name="r", own=Side(values=a, sizes=a, clusters=np.arange(len(a))),
         against=Side(values=b, clusters=np.arange(len(b))),

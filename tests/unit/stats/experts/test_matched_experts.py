@@ -75,3 +75,11 @@ def test_a_group_stands_beside_its_draws():
     assert seen.drawn == (0.0,) * 99
     assert seen.p_value == pytest.approx(0.01)
     assert matched_scores("none", values * 0, chosen, found).p_value == 1.0
+
+
+def test_all_experts_have_nothing_beside_them():
+    chosen = np.array([[0, e] for e in range(4)])
+    found = matched_experts(np.array([[5, 6, 7, 8]]), chosen, seed=0, draws=3)
+    assert found.groups.shape == (3, 0, 2)
+    seen = matched_scores("any", np.ones((1, 4)), chosen, found)
+    assert (seen.seen, seen.drawn, seen.p_value) == (1.0, (), 1.0)
