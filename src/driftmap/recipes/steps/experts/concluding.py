@@ -34,6 +34,7 @@ from driftmap.stats.experts.arms import compare_arms
 from driftmap.stats.experts.cautions import expert_cautions
 from driftmap.stats.experts.verdict import expert_verdict
 from driftmap.store.arrays_apart import save_apart
+from driftmap.store.expert_tables import save_expert_table
 from driftmap.store.plain import save_json
 
 
@@ -71,6 +72,7 @@ def conclude(bench: ExpertBench, measured: Measured) -> Path:
 
     def make(folder: Path) -> None:
         save_apart(folder, FINDINGS, found, FINDINGS_KIND)
+        save_expert_table(folder, found)
         for own in measured.methods:
             method = own.tuned.plan.method
             several = len(measured.methods) > 1
