@@ -149,6 +149,8 @@ def _find_blocks(decoder: nn.Module, path: str, config: _Config) -> list[_Block]
                 lists[list_path] = members
     num_layers = getattr(config, "num_hidden_layers", None)
     chosen = [members for members in lists.values() if len(members) == num_layers]
+    if not chosen:  # a layer of longcat_flash is two to its configuration
+        chosen = [one for one in lists.values() if any(map(_named_experts, one))]
     if len(chosen) != 1:
         found = ", ".join(f"{name} ({len(lists[name])})" for name in lists) or "none"
         raise FamilyError(

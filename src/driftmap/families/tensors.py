@@ -171,7 +171,8 @@ def _use_of(mixture: BankTensors, path: str, module: nn.Module, name: str) -> Te
 def _use(path: str, module: nn.Module, name: str) -> TensorUse:
     if isinstance(module, nn.Embedding) and name == "weight":
         return TensorUse(path=path, kind="table")
-    if is_linear_map(module) and name in ("weight", "bias"):
+    answers = not type(module).__name__.endswith("Router")  # with what it maps to
+    if is_linear_map(module) and answers and name in ("weight", "bias"):
         return TensorUse(path=path, kind="linear" if name == "weight" else "bias")
     if is_norm(module) and name in ("weight", "bias"):
         neutral = neutral_weight(module)

@@ -5,6 +5,7 @@ from driftmap.core.errors import FamilyError
 from driftmap.families.discover import find_layout
 from driftmap.families.expert_tensors import expert_views
 from driftmap.families.matrices import effective_weight, set_site_weight, site_weight
+from driftmap.families.tensors import find_tensors
 from tiny_experts import tiny_moe
 
 KINDS = ("olmoe", "mixtral", "gpt_oss", "deepseek_v3")
@@ -64,3 +65,13 @@ def test_a_site_of_another_model_is_refused():
     )
     with pytest.raises(FamilyError, match=message):
         site_weight(tiny_moe("gpt_oss"), site)
+
+
+def test_banks_that_no_one_else_can_run_stop_nothing():
+    layout = find_layout(tiny_moe("longcat_flash"))
+    assert layout.blocks == ("model.layers.0",)
+    assert {site.part for site in layout.sites} == {"gate", "up", "down"}
+    assert "model.layers.0.mlp.experts.down_proj" in layout.uncovered
+    kinds = {rule.name: rule.kind for rule in find_tensors(tiny_moe("llama4_text"))}
+    assert kinds["model.layers.0.feed_forward.router.weight"] == "other"
+    assert kinds["model.layers.0.feed_forward.experts.down_proj"] == "other"
