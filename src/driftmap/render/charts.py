@@ -226,7 +226,8 @@ class Mosaic:
         value_title: What they are, with their unit.
         middle: Colours run both ways from here; None for pale to full, from the lowest
             to the highest.
-        is_log: Colours follow the logarithm; what is not above 0 is left empty.
+        is_log: Colours follow the logarithm, down to a hundredth of the highest; 0 is
+            as pale as that. With a `middle`, what is not above 0 is left empty.
         marks: Tiles that stand out.
         empty_row: What is written into rows without a number.
         line_before: Column before which a line is drawn; None for none.
@@ -248,7 +249,17 @@ class Mosaic:
         """What colours follow: the values or their logarithms to base 10."""
         if not self.is_log:
             return [list(row) for row in self.values]
-        return [[log10(v) if v > 0 else nan for v in row] for row in self.values]
+        logs = [[log10(v) if v > 0 else nan for v in row] for row in self.values]
+        if self.middle is not None:
+            return logs
+        floor = max((v for row in logs for v in row if isfinite(v)), default=0.0) - 2
+        return [
+            [
+                max(shade, floor) if v > 0 else (floor if v == 0 else nan)
+                for shade, v in zip(shades, row, strict=True)
+            ]
+            for shades, row in zip(logs, self.values, strict=True)
+        ]
 
     def ends(self) -> tuple[float, float]:
         """Shades at which colours are palest and fullest."""

@@ -148,11 +148,12 @@ def _map(facts: ExpertFacts, found: Identified) -> Figure:
         + (
             "Orange: unsafe text is sent here more often than safe text; blue: less. "
             if group.method == "routing"
-            else "Each shade darker (on a dark page, lighter) is a constant factor. "
+            else "Shades follow the logarithm; the faintest is a hundredth of the "
+            "highest score, or less. "
         )
         + "Black dots: the chosen ones. Look at a whole row before you believe a "
         "single tile: a row that is strong as a whole is depth, not a special expert.",
-        chart=expert_mosaic(facts, found.score, title, marks, is_log=True),
+        chart=expert_mosaic(facts, found.score, "score", marks, is_log=True),
     )
 
 

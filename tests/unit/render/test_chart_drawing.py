@@ -218,12 +218,12 @@ def test_a_mosaic_marks_tiles_and_writes_into_empty_rows():
 
 
 def test_a_mosaic_over_a_logarithm_keeps_its_numbers():
-    chart = mosaic(((0.001, 0.0), (NAN, 10.0)), is_log=True, marks=())
+    chart = mosaic(((0.001, 0.0), (NAN, 10.0), (1.0, 1.0)), is_log=True, marks=())
     heat = plotly_spec(chart)["data"][0]
-    assert heat["z"] == [[-3.0, None], [None, 1.0]]
-    assert heat["customdata"] == [["0.001", "0"], ["–", "10"]]
-    assert (heat["zmin"], heat["zmax"]) == (-3.0, 1.0)
-    assert heat["colorbar"]["ticktext"][0] == "0.001"
+    assert heat["z"] == [[-1.0, -1.0], [None, 1.0], [0.0, 0.0]]
+    assert heat["customdata"] == [["0.001", "0"], ["–", "10"], ["1", "1"]]
+    assert (heat["zmin"], heat["zmax"]) == (-1.0, 1.0)
+    assert heat["colorbar"]["ticktext"] == ["0.1", "0.316", "1", "3.16", "10"]
 
 
 def test_a_mosaic_with_a_middle_is_as_strong_on_both_sides():
