@@ -138,9 +138,13 @@ def _dose(curves: Sequence[DoseCurve], action: Action, outcome: OutcomeName) -> 
     return Figure(
         name=f"dose-{action}-{outcome.replace('_', '-')}",
         title=f"Ever more of each ranking {ACTIONS[action]}: {READ[outcome]}",
-        reading="Change against the untouched model, bands 95 % over prompts. A "
-        "ranking that finds what carries refusal moves further from 0, with fewer "
-        "experts, than matched random ones.",
+        reading="Change against the untouched model, bands 95 % over prompts. "
+        + (
+            "Higher is worse: this is what the same costs elsewhere."
+            if outcome == "benign_nats"
+            else "A ranking that finds what carries refusal moves further from 0, with "
+            "fewer experts, than matched random ones."
+        ),
         chart=Lines(
             x_title="experts",
             y_title=f"change of {READ[outcome]}",
