@@ -41,15 +41,19 @@ def compare_arms(
         for left in tuned
         if left.kind == "method"
         for right in tuned
-        if right is not left and (right.kind != "method" or _first(tuned, left, right))
+        if right is not left and _stand_together(tuned, left, right)
         for found in _contrasts(left, right, chance)
     ]
     return arms, tuple(contrasts)
 
 
-def _first(arms: Sequence[ArmValues], left: ArmValues, right: ArmValues) -> bool:
-    """Two chosen arms are compared once."""
-    return [*arms].index(left) < [*arms].index(right)
+def _stand_together(
+    arms: Sequence[ArmValues], left: ArmValues, right: ArmValues
+) -> bool:
+    """Two chosen arms are compared once, and random ones with whom they match."""
+    if right.kind == "method":
+        return [*arms].index(left) < [*arms].index(right)
+    return right.kind != "random" or right.method == left.method
 
 
 def _arm(one: ArmValues, base: ArmValues | None, chance: Chance) -> Arm:

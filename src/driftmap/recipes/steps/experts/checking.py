@@ -1,15 +1,23 @@
 """Does refusal change when chosen experts are taken out of the untouched model?"""
 
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import torch
 from peft import PeftModel
 from transformers import PreTrainedModel
 
 from driftmap.capture.expert_estimate import estimate_ablation
-from driftmap.core.progress import phase
+from driftmap.core.errors import FamilyError
+from driftmap.core.places import ExpertPlace
+from driftmap.core.progress import phase, say
 from driftmap.evaluate.refusal_odds import OutcomeSamples, opening_ids
+from driftmap.families.expert_routing import find_law, see_routing
+from driftmap.families.routing_law import RoutingLaw
 from driftmap.recipes.steps.experts.acting import Readings, Subject
 from driftmap.recipes.steps.experts.bench import ExpertBench
 from driftmap.recipes.steps.experts.effects import (
@@ -22,13 +30,16 @@ from driftmap.recipes.steps.experts.effects import (
 )
 from driftmap.recipes.steps.experts.identifying import Chosen, rule_of
 from driftmap.recipes.steps.experts.readings import prompt_of
-from driftmap.results.expert_effects import AblationEstimate, ExpertEffects
+from driftmap.results.expert_effects import AblationEstimate, Action, ExpertEffects
 from driftmap.stats.experts.selection import choose, members
 from driftmap.store.arrays_apart import load_apart, save_apart
 from driftmap.store.steps import StepFolders
 
 EFFECTS_KIND = "effects of experts"
 STEP = "effects"
+
+
+_Groups = Sequence[tuple[ExpertPlace, ...]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -93,7 +104,42 @@ def subject_of(bench: ExpertBench) -> Subject:
             benign=sides.benign,
         ),
         batch_size=bench.plan.tune.batch_size,
+        laws=_laws(bench),
     )
+
+
+def _laws(bench: ExpertBench) -> dict[str, RoutingLaw]:
+    """The laws of the routers that have a known one, by path of the bank."""
+    model, samples = bench.study.loaded.model, bench.sides.unsafe
+    device = bench.study.loaded.device
+    seen = [
+        see_routing(model, bench.banks, torch.from_numpy(ids).long()[None].to(device))
+        for ids in (samples[0].token_ids, samples[-1].token_ids)
+    ]
+    laws: dict[str, RoutingLaw] = {}
+    for bank in bench.banks:
+        path = bank.place.path
+        with suppress(FamilyError):
+            laws[path] = find_law(model, bank, seen[0][path], seen[1][path])
+    return laws
+
+
+def _actions(
+    bench: ExpertBench, subject: Subject, chosen: _Groups
+) -> tuple[Action, ...]:
+    """What can be done to these groups: re-routing needs a law, and room for others."""
+    if any(bank.place.path not in subject.laws for bank in bench.banks):
+        say("routers without a known law: experts are taken away, not re-routed")
+        return ("ablate",)
+    room = {b.place.path: b.place for b in bench.banks}
+    counts = [Counter(expert.path for expert in group) for group in chosen]
+    many = [(room[path], n) for count in counts for path, n in count.items()]
+    actions: list[Action] = ["ablate"]
+    if all(n <= place.num_experts - place.num_chosen for place, n in many):
+        actions.append("suppress")
+    if all(n <= place.num_chosen for place, n in many):
+        actions.append("promote")
+    return tuple(actions)
 
 
 def _effects(bench: ExpertBench, chosen: tuple[Chosen, ...], work: Path) -> Checked:
@@ -105,7 +151,8 @@ def _effects(bench: ExpertBench, chosen: tuple[Chosen, ...], work: Path) -> Chec
         draws=bench.plan.checks.ablation_draws,
         chance=bench.chance,
     )
-    groups = group_effects(readings, rankings, matching)
+    actions = _actions(bench, subject, [ranking.group for ranking in rankings])
+    groups = group_effects(readings, rankings, matching, actions)
     k = max((ranking.size for ranking in rankings), default=0)
     doses = dose_curves(readings, rankings, matching, (0, k // 4, k // 2, k, 2 * k))
     best = bench.plan.checks.ablate_best

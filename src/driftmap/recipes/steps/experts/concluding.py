@@ -9,7 +9,7 @@ import numpy as np
 from driftmap.recipes.steps.experts.arms import MethodArm
 from driftmap.recipes.steps.experts.bench import ExpertBench
 from driftmap.recipes.steps.experts.checking import Checked
-from driftmap.recipes.steps.experts.identifying import Chosen, rule_of
+from driftmap.recipes.steps.experts.identifying import Chosen, kept_arrays, rule_of
 from driftmap.recipes.steps.experts.metadata import METADATA_KIND, training_metadata
 from driftmap.recipes.steps.experts.moving import Moved
 from driftmap.recipes.steps.experts.reporting import (
@@ -17,6 +17,7 @@ from driftmap.recipes.steps.experts.reporting import (
     FINDINGS_KIND,
     experts_report_step,
 )
+from driftmap.recipes.steps.experts.scoring import sampled_again
 from driftmap.recipes.steps.experts.using import Use
 from driftmap.recipes.steps.pages import REPORT
 from driftmap.results.expert_effects import TradeOffPoint
@@ -188,12 +189,15 @@ def _agreement(bench: ExpertBench, measured: Measured) -> Agreement | None:
         rule = rule_of(bench, found.group.method)
         unvisited = found.routed_tokens == 0
         maps = {found.group.statistic: found.score, **found.maps}
+        method = found.group.method
+        sampled = sampled_again(bench, method, kept_arrays(bench, found))
         methods += [
             Method(
                 name=name,
                 score=score,
                 rule=replace(rule, only_positive=name == "risk_difference"),
                 unvisited=unvisited,
+                sampled=sampled.get(name),
             )
             for name, score in maps.items()
             if not np.isnan(score).all()
@@ -202,6 +206,6 @@ def _agreement(bench: ExpertBench, measured: Measured) -> Agreement | None:
     if estimate is not None and methods:
         rule = replace(methods[0].rule, only_positive=False)
         methods.append(
-            Method(name="ablation estimate", score=np.abs(estimate.change), rule=rule)
+            Method(name="ablation estimate", score=-estimate.change, rule=rule)
         )
     return agreement(methods, seed, resamples) if len(methods) > 1 else None

@@ -26,7 +26,7 @@ from driftmap.stats.experts.relabelling import relabelled
 from driftmap.stats.experts.resampling import bootstrap, split_halves
 from driftmap.stats.experts.selection import choose, group_shape, members
 from driftmap.store.arrays_apart import load_apart, save_apart
-from driftmap.store.codec import save_tensors
+from driftmap.store.codec import open_tensors, save_tensors
 from driftmap.store.plain import save_json
 from driftmap.store.steps import StepOutcome
 
@@ -90,6 +90,25 @@ def identify_step(
         bench.study.run.path / "scores", name, Identified, IDENTIFIED_KIND
     )
     return Chosen(identified=kept, step=step)
+
+
+def kept_arrays(bench: ExpertBench, found: Identified) -> dict[str, np.ndarray]:
+    """What the scores of a finished choice are made of, as the run kept it."""
+    name = f"{found.group.method}.identify.{found.round}.experts.safetensors"
+    statistics = (found.group.statistic, *found.maps)
+    wanted = {f"example.{one}": ("float32", 3) for one in statistics}
+    for side in ("unsafe", "safe"):
+        wanted |= {
+            f"{side}.tokens": ("int64", 1),
+            f"{side}.chosen": ("int64", 3),
+            f"{side}.gate": ("float64", 3),
+        }
+    with open_tensors(bench.study.run.path / "scores" / name, SCORES_KIND) as file:
+        return {
+            key: file.read(key, dtype, axes)
+            for key, (dtype, axes) in wanted.items()
+            if key in file
+        }
 
 
 def rule_of(bench: ExpertBench, method: str) -> ChoiceRule:

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 
 import numpy as np
 from torch import Tensor
@@ -14,6 +13,7 @@ from driftmap.families.expert_tensors import stored_views
 from driftmap.measure.experts.gradients import (
     STATISTICS,
     ExpertScoreFold,
+    Statistic,
 )
 from driftmap.measure.experts.passes import ABS_OF_SUM, with_abs_of_sum
 from driftmap.measure.experts.routing import RoutingFold
@@ -28,7 +28,6 @@ from driftmap.results.expert_evidence import (
 from driftmap.results.expert_usage import RiskDifference
 from driftmap.results.experts import ExpertMap, RoutingCounts
 from driftmap.results.samples import EncodedSample
-from driftmap.stats.experts.likeness import jaccard
 from driftmap.stats.experts.rates import (
     gate_share_score,
     risk_difference,
@@ -40,8 +39,14 @@ from driftmap.stats.experts.sampled import (
     contrast_score,
     gradient_score,
     risk_score,
+    share_score,
 )
-from driftmap.stats.experts.selection import choose
+from driftmap.stats.experts.selection import batch_overlaps, choose
+
+_REPORTED: tuple[Statistic, ...] = (
+    "mean_example_abs", "mean_batch_abs", "mean_example_norm", "per_token",
+)  # fmt: skip
+"""Statistics that stand side by side in every report."""
 
 _BEST = 4
 """How many times more experts than are chosen a second pass sums up."""
@@ -79,8 +84,7 @@ class Scored:
         """Overlap of what each two consecutive batches would choose."""
         if self.batches is None:
             return ()
-        groups = [choose(one, rule) for one in self.batches.astype(np.float64)]
-        return tuple(jaccard(a, b) for a, b in pairwise(groups))
+        return batch_overlaps(self.batches, rule, self.unvisited)
 
 
 def by_gradient(bench: ExpertBench) -> Scored:
@@ -169,7 +173,7 @@ def _pass(bench: ExpertBench, samples: Sequence[EncodedSample]) -> ExpertPass:
     def slices(place: BankPlace, expert: int) -> Mapping[str, Tensor]:
         return stored_views(model, banks[place.path], expert)
 
-    fold = ExpertScoreFold(bench.banks, STATISTICS, slices)
+    fold = ExpertScoreFold(bench.banks, _statistics(bench), slices)
     show_experts(model, bench.banks, bench.batches(samples), fold.take)
     if all(bank.switchable for bank in bench.banks):
         return fold.result()
@@ -177,6 +181,12 @@ def _pass(bench: ExpertBench, samples: Sequence[EncodedSample]) -> ExpertPass:
     batches = bench.batches(samples, "all")
     show_routing(model, bench.banks, batches, whole.take)
     return fold.result(whole.result().chosen)
+
+
+def _statistics(bench: ExpertBench) -> tuple[Statistic, ...]:
+    """What is reported, and what was asked for: each costs time in every segment."""
+    asked = {*_REPORTED, bench.plan.identify.statistic}
+    return tuple(name for name in STATISTICS if name in asked)
 
 
 def _with_sum(bench: ExpertBench, found: ExpertPass) -> ExpertPass:
@@ -199,3 +209,44 @@ def _arrays_of(found: ExpertPass) -> dict[str, np.ndarray]:
     }
     arrays |= {f"example.{name}": maps for name, maps in scores.examples.items()}
     return arrays | {"routed_tokens": scores.routed_tokens}
+
+
+def sampled_again(
+    bench: ExpertBench, method: str, arrays: Mapping[str, np.ndarray]
+) -> dict[str, SampledScore]:
+    """What the scores of a finished choice are made of, from what the run kept.
+
+    Args:
+        bench: The study.
+        method: How experts were chosen.
+        arrays: From `Scored.arrays`.
+
+    Returns:
+        By the score's column; none of scores that are no means over examples.
+    """
+    clusters = cluster_numbers([item.cluster for item in bench.sides.train])
+    if method == "gradient":
+        head = "example."
+        named = {
+            n.removeprefix(head): a for n, a in arrays.items() if n.startswith(head)
+        }
+        return {n: share_score(n, a, clusters) for n, a in named.items()}
+    unsafe, safe = (_counts_again(bench, arrays, side) for side in ("unsafe", "safe"))
+    scores = (
+        risk_score(unsafe, safe, bench.plan.identify.pool, clusters),
+        token_share_score(unsafe, clusters),
+        gate_share_score(unsafe, clusters),
+    )
+    return {score.name: score for score in scores}
+
+
+def _counts_again(
+    bench: ExpertBench, arrays: Mapping[str, np.ndarray], side: str
+) -> RoutingCounts:
+    return RoutingCounts(
+        banks=tuple(bank.place for bank in bench.banks),
+        sample_ids=tuple(item.id for item in bench.sides.train),
+        tokens=arrays[f"{side}.tokens"],
+        chosen=arrays[f"{side}.chosen"],
+        gate=arrays[f"{side}.gate"],
+    )

@@ -18,7 +18,6 @@ from driftmap.results.expert_study import TuningRound
 from driftmap.results.expert_tuning import (
     KeptSlice,
     ModelSlices,
-    RouterLog,
     RoutingReference,
 )
 from driftmap.results.expert_views import ArmKind
@@ -26,21 +25,32 @@ from driftmap.results.experts import ExpertGroup
 from driftmap.results.plain import from_plain
 from driftmap.store.expert_slices import (
     EXPERTS_FILE,
+    MASTERS_FILE,
     ROUTERS_FILE,
+    load_masters,
     load_slices,
+    save_masters,
     save_slices,
 )
 from driftmap.store.plain import load_json, save_json
 from driftmap.store.steps import StepOutcome
 from driftmap.tune.expert_settings import ExpertTuningSettings, RouterSettings
 from driftmap.tune.experts import ExpertTask, tune_experts
+from driftmap.tune.masters import KeptMasters
 from driftmap.tune.routers import (
+    Aligned,
     RouterTask,
     align_routers,
     routing_divergence,
     routing_reference,
 )
-from driftmap.tune.slices import put_slices, take_experts, take_routers
+from driftmap.tune.slices import (
+    kept_masters,
+    masters_of,
+    put_slices,
+    take_experts,
+    take_routers,
+)
 
 ROUND_KIND = "round of expert tuning"
 ROUND_FILE = "round.json"
@@ -120,9 +130,10 @@ class Aligning:
         found = routing_divergence(self.model, self.task, self.reference, samples)
         return tuple(found.values())
 
-    def align(self, seed: int) -> RouterLog:
+    def align(self, seed: int, masters: KeptMasters) -> Aligned:
         """Train the routers for a round."""
-        return align_routers(self.model, self.task, self.reference, seed).log
+        model, task, reference = self.model, self.task, self.reference
+        return align_routers(model, task, reference, seed, masters)
 
 
 def tuned_arm(
@@ -184,9 +195,12 @@ def _round_step(bench: ExpertBench, tuning: _Round, keys: Sequence[str]) -> Step
     def make(folder: Path) -> None:
         home = folder / plan.folder / f"round_{number}"
         home.mkdir(parents=True)
+        before = bench.study.run.path / plan.folder / f"round_{number - 1}"
+        masters = masters_of(load_masters(before / MASTERS_FILE))
         with phase(f"{plan.name}, round {number}"):
-            done = _tuned(bench, tuning)
+            done, masters = _tuned(bench, tuning, masters)
         save_json(home / ROUND_FILE, done, ROUND_KIND)
+        save_masters(home / MASTERS_FILE, kept_masters(masters))
         _save(bench, home, tuning)
 
     inputs = {
@@ -200,8 +214,10 @@ def _round_step(bench: ExpertBench, tuning: _Round, keys: Sequence[str]) -> Step
     return bench.study.run.step(f"{plan.name}.tune.{number}", inputs, make)
 
 
-def _tuned(bench: ExpertBench, tuning: _Round) -> TuningRound:
-    """Tune the experts, then align the routers."""
+def _tuned(
+    bench: ExpertBench, tuning: _Round, masters: KeptMasters
+) -> tuple[TuningRound, KeptMasters]:
+    """Tune the experts, then align the routers; what narrow weights lost is kept."""
     model, tune, aligning = bench.study.loaded.model, bench.plan.tune, tuning.aligning
     seed = child_seed(bench.study.seed, "expert round", tuning.number)
     experts = routers = nats = None
@@ -212,13 +228,16 @@ def _tuned(bench: ExpertBench, tuning: _Round) -> TuningRound:
             samples=bench.sides.unsafe,
             settings=expert_settings(bench),
             seed=seed,
+            masters=masters,
         )
-        experts = tune_experts(model, task).log
+        tuned = tune_experts(model, task)
+        experts, masters = tuned.log, tuned.masters
     if aligning is not None:
         before = _mean(aligning.nats())
-        routers = aligning.align(child_seed(seed, "routers"))
+        aligned = aligning.align(child_seed(seed, "routers"), masters)
+        routers, masters = aligned.log, aligned.masters
         nats = (before, _mean(aligning.nats()))
-    return TuningRound(
+    done = TuningRound(
         round=tuning.number,
         method=tuning.plan.name,
         experts=experts,
@@ -226,6 +245,7 @@ def _tuned(bench: ExpertBench, tuning: _Round) -> TuningRound:
         unsafe_nats=nats,
         safe_nats=_mean(aligning.nats(safe=True)) if aligning is not None else None,
     )
+    return done, masters
 
 
 def expert_settings(bench: ExpertBench) -> ExpertTuningSettings:
