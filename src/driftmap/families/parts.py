@@ -121,7 +121,9 @@ def _clear(
     named |= _attention_output(maps, named)
     found = [MapPart.whole(p, maps[p], "router") for p in _holders(named, "router")]
     for half in (("q", "k", "v", "o"), ("gate", "up", "down")):
-        of_half = {p: c for p, c in named.items() if set(_parts_of(c)) & set(half)}
+        of_half: dict[str, Part | Fused] = {
+            p: c for p, c in named.items() if set(_parts_of(c)) & set(half)
+        }
         try:
             found += _half_parts(maps, of_half, num_heads)
         except UnclearPartsError:

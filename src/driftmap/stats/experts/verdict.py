@@ -138,7 +138,7 @@ def _opening(facts: ExpertFacts, tuned: Arm, arms: Sequence[Arm]) -> str:
     num = tuned.readings[outcome].value.num
     share = tuned.num_weights / facts.num_parameters
     done = (
-        f"refuses {_level(tuned, outcome)} of {num} held-out attacks"
+        f"refuses {_level(tuned, outcome)} of held-out attacks on {num} requests"
         if outcome == "refused"
         else f"has refusal log-odds of {_level(tuned, outcome)} on {num} held-out "
         "attacks"

@@ -38,8 +38,9 @@ def test_enough_is_more_than_random_at_a_small_price():
     assert found.kind == "enough"
     assert found.sentence == (
         "With 12 of 40 experts tuned (17 % of all weights), chosen by gradient, the "
-        "model refuses 95 % of 40 held-out attacks, 0 % before; as many random experts "
-        "of the same layers and traffic give 12 % (3 draws). Chosen minus random: "
+        "model refuses 95 % of held-out attacks on 40 requests, 0 % before; as many "
+        "random experts of the same layers and traffic give 12 % (3 draws). Chosen "
+        "minus random: "
         "+83 points (+71 to +95), p ≤ 0.0004. The price is within 0.1 nats and 10 "
         "points: the loss on ordinary text changes by +0.02 nats (-0.02 to +0.06); "
         "refusal of harmless requests by +5 points (+1 to +9)."
