@@ -127,3 +127,15 @@ def test_a_round_that_was_lost_comes_back_bit_for_bit(run, words, capsys):
     said = capsys.readouterr().err
     assert "gradient.tune.2" in said
     assert "gradient.tune.1" not in said
+
+
+def test_experts_are_ranked_by_what_they_hold_back(words, tmp_path, capsys):
+    others = dict(zip(words[1::2], words[2::2], strict=True))
+    others |= {"--identify": "effect", "--num-samples": "16", "--rounds": "1"}
+    others |= {"--ablation-draws": "1", "--out": str(tmp_path / "run")}
+    short = [word for pair in others.items() for word in pair]
+    assert main(["experts", *short, "--identify-only"]) == 0
+    text = (tmp_path / "run" / "report.txt").read_text()
+    assert "8 of 64 experts were ranked first by effect" in text
+    # Without experts that hold it back the model is closer to refusing.
+    assert "changes refusal log-odds by +" in " ".join(text.split())

@@ -99,7 +99,9 @@ def experts_study(model: Path, data: Mapping[str, Path], size: DemoSize) -> Expe
         ),
         identify=IdentifyOptions(top_k_experts=8),
         tune=ExpertTuningOptions(num_rounds=1, expert_lr=3e-3),
-        checks=ExpertCheckOptions(random_groups=size.seeds, max_new_tokens=16),
+        checks=ExpertCheckOptions(
+            random_groups=size.seeds, ablation_draws=10, max_new_tokens=16
+        ),
         seed=size.seed,
         out=size.out,
     )

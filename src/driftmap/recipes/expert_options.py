@@ -15,8 +15,8 @@ TUNE = section("Tuning", 5)
 CHECKS = section("Believe it or not", 6)
 KEPT = section("What is kept", 9)
 
-Method = Literal["gradient", "routing"]
-METHODS: tuple[Method, ...] = ("gradient", "routing")
+Method = Literal["gradient", "routing", "effect"]
+METHODS: tuple[Method, ...] = ("gradient", "routing", "effect")
 
 Statistic = Literal[
     "mean_example_abs", "mean_batch_abs", "abs_of_sum", "mean_example_norm",
@@ -89,7 +89,8 @@ class IdentifyOptions:
 
     identify: str = "gradient"
     """What ranks experts: `gradient`, which weights the loss would move; `routing`,
-    which experts serve unsafe text more than safe text; or both, as in
+    which experts serve unsafe text more than safe text; `effect`, without which experts
+    the model would refuse more, as one backward foresees; or several, as in
     `gradient,routing`, side by side with equal tuning (names with commas)."""
 
     top_k_experts: int = 100

@@ -19,6 +19,9 @@ from driftmap.results.samples import EncodedSample
 from driftmap.signals.batch import Batch, Positions
 from driftmap.stats.experts.paired import Chance
 
+READ_AT_ONCE = 4
+"""Batches of training that a pass without gradients reads together, in less memory."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExpertPlan:
@@ -72,6 +75,11 @@ class ExpertBench:
             "seed": self.study.seed,
             "samples": encoded_sha256(*fed),
         }
+
+    @property
+    def read_size(self) -> int:
+        """Samples that are read at once where no gradient is held."""
+        return READ_AT_ONCE * self.plan.tune.batch_size
 
     @property
     def chance(self) -> Chance:

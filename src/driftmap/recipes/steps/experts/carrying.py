@@ -126,7 +126,7 @@ def _rounds(own: ExpertBench) -> Rounds:
         own.sides,
         own.data.harmless,
         plan.checks.max_new_tokens,
-        plan.tune.batch_size,
+        own.read_size,
     )
     states = ModelStates(loaded.model, own.banks)
     return Rounds(bench=own, states=states, aligning=aligning, questions=questions)

@@ -103,7 +103,7 @@ def subject_of(bench: ExpertBench) -> Subject:
             answers=sides.gave_in,
             benign=sides.benign,
         ),
-        batch_size=bench.plan.tune.batch_size,
+        batch_size=bench.read_size,
         laws=_laws(bench),
     )
 

@@ -17,7 +17,7 @@ from driftmap.recipes.steps.experts.reporting import (
     FINDINGS_KIND,
     experts_report_step,
 )
-from driftmap.recipes.steps.experts.scoring import sampled_again
+from driftmap.recipes.steps.experts.scoring import ESTIMATE, sampled_again
 from driftmap.recipes.steps.experts.using import Use
 from driftmap.recipes.steps.pages import REPORT
 from driftmap.results.expert_effects import TradeOffPoint
@@ -195,7 +195,7 @@ def _agreement(bench: ExpertBench, measured: Measured) -> Agreement | None:
             Method(
                 name=name,
                 score=score,
-                rule=replace(rule, only_positive=name == "risk_difference"),
+                rule=replace(rule, only_positive=name in ("risk_difference", ESTIMATE)),
                 unvisited=unvisited,
                 sampled=sampled.get(name),
             )
@@ -203,9 +203,8 @@ def _agreement(bench: ExpertBench, measured: Measured) -> Agreement | None:
             if not np.isnan(score).all()
         ]
     estimate = measured.checks.estimate
-    if estimate is not None and methods:
-        rule = replace(methods[0].rule, only_positive=False)
-        methods.append(
-            Method(name="ablation estimate", score=-estimate.change, rule=rule)
-        )
+    known = {method.name for method in methods}
+    if estimate is not None and methods and ESTIMATE not in known:
+        rule = replace(methods[0].rule, only_positive=True)
+        methods.append(Method(name=ESTIMATE, score=estimate.change, rule=rule))
     return agreement(methods, seed, resamples) if len(methods) > 1 else None

@@ -12,11 +12,7 @@ import numpy as np
 
 from driftmap.core.progress import phase
 from driftmap.recipes.steps.experts.bench import ExpertBench
-from driftmap.recipes.steps.experts.scoring import (
-    Scored,
-    by_gradient,
-    by_routing,
-)
+from driftmap.recipes.steps.experts.scoring import RANKED_BY, Scored
 from driftmap.results.expert_evidence import ChoiceRule, MatchedScores
 from driftmap.results.expert_evidence import Chosen as ChosenRows
 from driftmap.results.expert_study import Identified
@@ -66,7 +62,7 @@ def identify_step(
 
     def make(folder: Path) -> None:
         with phase(f"choose experts by {method}, round {number}"):
-            scored = (by_gradient if method == "gradient" else by_routing)(bench)
+            scored = RANKED_BY[method](bench)
         identified = _identified(bench, method, number, scored)
         _save(folder, identified, scored, name)
 
@@ -120,7 +116,7 @@ def rule_of(bench: ExpertBench, method: str) -> ChoiceRule:
         selection=identify.selection,
         normalise=identify.normalise,
         p=identify.top_p,
-        only_positive=method == "routing" or identify.contrast != "none",
+        only_positive=method != "gradient" or identify.contrast != "none",
     )
 
 

@@ -67,6 +67,7 @@ def _strategy(method: str, tune: ExpertTuningOptions) -> str:
     known: Mapping[str, str] = {
         "gradient": "gradient_based_identification",
         "routing": "alternating_optimization",
+        "effect": "effect_based_identification",
     }
     return known[method]
 

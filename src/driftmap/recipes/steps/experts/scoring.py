@@ -1,14 +1,16 @@
 """What do gradients, and what does routing, say of every expert?"""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from torch import Tensor
 
+from driftmap.capture.expert_estimate import estimate_ablation
 from driftmap.capture.expert_rows import show_experts
 from driftmap.capture.routing import show_routing
 from driftmap.core.places import BankPlace
+from driftmap.evaluate.refusal_odds import opening_ids
 from driftmap.families.expert_tensors import stored_views
 from driftmap.measure.experts.gradients import (
     STATISTICS,
@@ -19,6 +21,7 @@ from driftmap.measure.experts.passes import ABS_OF_SUM, with_abs_of_sum
 from driftmap.measure.experts.routing import RoutingFold
 from driftmap.measure.experts.sums import ExpertSumFold
 from driftmap.recipes.steps.experts.bench import ExpertBench
+from driftmap.recipes.steps.experts.readings import prompt_of
 from driftmap.results.expert_evidence import (
     ChoiceRule,
     ExpertCounts,
@@ -47,6 +50,8 @@ _REPORTED: tuple[Statistic, ...] = (
     "mean_example_abs", "mean_batch_abs", "mean_example_norm", "per_token",
 )  # fmt: skip
 """Statistics that stand side by side in every report."""
+
+ESTIMATE = "ablation_estimate"
 
 _BEST = 4
 """How many times more experts than are chosen a second pass sums up."""
@@ -155,6 +160,36 @@ def by_routing(bench: ExpertBench) -> Scored:
     )
 
 
+def by_effect(bench: ExpertBench) -> Scored:
+    """Rank by how much more the model would refuse without an expert, foreseen."""
+    model, unsafe = bench.study.loaded.model, bench.sides.unsafe
+    prompts = [prompt_of(one) for one in unsafe]
+    batches = bench.batches(prompts, "all")
+    found = estimate_ablation(model, bench.banks, batches, opening_ids(unsafe))
+    whole = RoutingFold([bank.place for bank in bench.banks])
+    show_routing(model, bench.banks, batches, whole.take)
+    routed = whole.result().chosen.sum(axis=0)
+    clusters = cluster_numbers([item.cluster for item in bench.sides.train])
+    return Scored(
+        statistic=ESTIMATE,
+        score=found.change,
+        unvisited=routed == 0,
+        routed_tokens=routed,
+        sampled=share_score(ESTIMATE, found.examples, clusters),
+        maps={},
+        others={"routed_tokens": routed.astype(np.float64)},
+        arrays={f"example.{ESTIMATE}": found.examples},
+    )
+
+
+RANKED_BY: Mapping[str, Callable[[ExpertBench], Scored]] = {
+    "gradient": by_gradient,
+    "routing": by_routing,
+    "effect": by_effect,
+}
+"""How each method ranks experts."""
+
+
 def routing_counts(
     bench: ExpertBench, samples: Sequence[EncodedSample]
 ) -> RoutingCounts:
@@ -225,7 +260,7 @@ def sampled_again(
         By the score's column; none of scores that are no means over examples.
     """
     clusters = cluster_numbers([item.cluster for item in bench.sides.train])
-    if method == "gradient":
+    if method != "routing":
         head = "example."
         named = {
             n.removeprefix(head): a for n, a in arrays.items() if n.startswith(head)
