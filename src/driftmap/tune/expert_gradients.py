@@ -13,10 +13,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from driftmap.families.expert_forward import BankCall, is_standard
+from driftmap.families.expert_forward import BankCall
 from driftmap.families.expert_spec import ExpertBank
-from driftmap.families.expert_switch import CallOf, running_experts
-from driftmap.families.expert_tensors import bank_module
+from driftmap.families.expert_switch import CallOf, running_experts, runs_on_rows
 from driftmap.families.grouped_maps import ExpertRows
 from driftmap.signals.batch import Batch
 from driftmap.tune.expert_leaves import Leaf, Slot
@@ -46,7 +45,7 @@ def gradients_of_experts(
     Yields:
         What must be told of each batch.
     """
-    if all(_runs_on_rows(model, bank) for bank in banks):
+    if all(runs_on_rows(model, bank) for bank in banks):
         given = _from_rows(model, banks, leaves, take)
     else:
         given = gradients_of_parameters(tuple(leaves.values()), take)
@@ -161,11 +160,6 @@ def _of_bank(
         }
         for tensor in bank.tensors
     }
-
-
-def _runs_on_rows(model: nn.Module, bank: ExpertBank) -> bool:
-    module = bank_module(model, bank)
-    return bank.switchable and bank.told_choice and is_standard(module)
 
 
 def _ignore(batch: Batch) -> None:
