@@ -15,7 +15,8 @@ import torch
 from jaxtyping import Int
 from torch import Tensor, nn
 
-from driftmap.core.errors import MeasureError
+from driftmap.capture.bank_turns import BankTurns
+from driftmap.capture.expert_visits import require_finite_rows
 from driftmap.core.places import BankPlace
 from driftmap.families.expert_forward import BankCall
 from driftmap.families.expert_switch import running_experts
@@ -85,8 +86,7 @@ class RowSignals:
         self._anchor = torch.zeros((), requires_grad=True)
         self._batch: Batch | None = None
         self._segments: dict[str, Segments] = {}
-        self._ran: set[str] = set()
-        self._shown: dict[str, int] = {}
+        self._turns = BankTurns(bank.path for bank in banks)
 
     @contextmanager
     def attached(self) -> Iterator[None]:
@@ -99,8 +99,7 @@ class RowSignals:
         """Make ready for a batch."""
         self._batch = batch
         self._segments = {}
-        self._ran = set()
-        self._shown = {}
+        self._turns.begin()
 
     def finish(self) -> None:
         """Require that every bank has shown both of its maps.
@@ -108,28 +107,13 @@ class RowSignals:
         Raises:
             MeasureError: One ran by another way than ours, or no gradient came back.
         """
-        for bank in self._banks:
-            if bank.path not in self._ran:
-                raise MeasureError(
-                    f"{bank.path}: the model never ran this bank in the way it was "
-                    "told to; leave the bank out"
-                )
-            if self._shown.get(bank.path, 0) < 2:
-                raise MeasureError(
-                    f"{bank.path}: no gradient came back to this bank; does the model "
-                    "detach its hidden states or run without gradients?"
-                )
+        self._turns.finish()
         self._segments = {}
         self._batch = None
 
     def _call(self, bank: BankPlace) -> BankCall:
         assert self._batch is not None
-        if bank.path in self._ran:
-            raise MeasureError(
-                f"{bank.path}: the model runs this bank more than once in a pass; "
-                "leave the bank out"
-            )
-        self._ran.add(bank.path)
+        self._turns.run(bank.path)
         return BankCall(
             receive=partial(self._receive, bank),
             anchor=self._anchor,
@@ -150,9 +134,8 @@ class RowSignals:
             self._segments[bank.path] = segments_of(rows, len(batch.sample_ids))
         own = self._segments[bank.path]
         for what, values in (("input", inputs), ("gradient", gradients)):
-            _require_finite(values, what, bank, batch, rows)
-        self._shown[bank.path] = self._shown.get(bank.path, 0) + 1
-        if self._shown[bank.path] == 2:
+            require_finite_rows(values, rows, batch.sample_ids, bank.path, what)
+        if self._turns.show(bank.path):
             del self._segments[bank.path]
         self._take(
             ExpertSignal(
@@ -168,20 +151,4 @@ class RowSignals:
                 inputs=inputs,
                 output_gradients=gradients,
             )
-        )
-
-
-def _require_finite(
-    values: Tensor, what: str, bank: BankPlace, batch: Batch, rows: ExpertRows
-) -> None:
-    low, high = values.aminmax()
-    if bool(torch.isfinite(high - low)):
-        return
-    broken = (~torch.isfinite(values)).any(dim=1)
-    if bool(broken.any()):
-        length = batch.real.shape[1]
-        sample = batch.sample_ids[int(rows.token[broken][0]) // length]
-        raise MeasureError(
-            f"{bank.path}: the {what} of sample {sample} is not finite; are the "
-            "weights damaged, or is the dtype too narrow?"
         )

@@ -11,9 +11,9 @@ from functools import partial
 
 from torch import Tensor, nn
 
+from driftmap.capture.bank_turns import BankTurns
 from driftmap.capture.expert_visits import Visits, require_finite_rows, visits_of
 from driftmap.capture.taps import Emit, Wanted, rows_of
-from driftmap.core.errors import MeasureError
 from driftmap.core.places import Site
 from driftmap.families.expert_forward import BankCall
 from driftmap.families.expert_switch import running_experts
@@ -49,8 +49,7 @@ class ExpertTaps:
             of_bank = self._sites.setdefault(site.path, {})
             of_bank.setdefault((site.tensor, site.expert), []).append(site)
         self._batch: Batch | None = None
-        self._ran: set[str] = set()
-        self._shown: dict[str, int] = {}
+        self._turns = BankTurns(self._sites)
         self._visits: tuple[ExpertRows, list[Visits]] | None = None
 
     @contextmanager
@@ -63,7 +62,7 @@ class ExpertTaps:
     def forward(self, batch: Batch, run: Callable[[], Tensor]) -> Tensor:
         """Do the forward pass of one batch and return what `run` returns."""
         self._batch = batch
-        self._ran, self._shown = set(), {}
+        self._turns.begin()
         return run()
 
     def finish(self) -> None:
@@ -72,27 +71,12 @@ class ExpertTaps:
         Raises:
             MeasureError: One ran by another way than ours, or no gradient came back.
         """
-        for path in self._sites:
-            if path not in self._ran:
-                raise MeasureError(
-                    f"{path}: the model never ran this bank in the way it was told "
-                    "to; leave its experts out"
-                )
-            if self._shown.get(path, 0) < _MAPS:
-                raise MeasureError(
-                    f"{path}: no gradient came back to this bank; does the model "
-                    "detach its hidden states or run without gradients?"
-                )
+        self._turns.finish()
         self._batch = self._visits = None
 
     def _call(self, path: str) -> BankCall:
         assert self._batch is not None
-        if path in self._ran and not self._wanted.backward:
-            raise MeasureError(
-                f"{path}: the model runs this bank more than once in a pass; leave its "
-                "experts out"
-            )
-        self._ran.add(path)
+        self._turns.run(path, may_repeat=self._wanted.backward)
         return BankCall(
             receive=partial(self._receive, path) if self._wanted.backward else None,
             see=None if self._wanted.backward else partial(self._see, path),
@@ -116,12 +100,7 @@ class ExpertTaps:
     ) -> None:
         batch = self._batch
         assert batch is not None
-        self._shown[path] = self._shown.get(path, 0) + 1
-        if self._shown[path] > _MAPS:
-            raise MeasureError(
-                f"{path}: the model runs this bank more than once in a pass; leave its "
-                "experts out"
-            )
+        self._turns.show(path)
         for values, what in zip(shown, ("input", "gradient"), strict=True):
             if values is not None:
                 require_finite_rows(values, rows, batch.sample_ids, path, what)
@@ -181,10 +160,6 @@ class ExpertTaps:
             outputs=outputs,
             input_gradients=at_inputs,
         )
-
-
-_MAPS = 2
-"""Maps of a bank: into its experts, and out of them (count)."""
 
 
 def _without_calls(site: Site, batch: Batch, samples: Sequence[int]) -> SiteSignal:

@@ -12,8 +12,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from driftmap.capture.bank_turns import BankTurns
 from driftmap.capture.expert_visits import Visits, require_finite_rows, visits_of
-from driftmap.core.errors import MeasureError
 from driftmap.core.places import RowBlocks
 from driftmap.families.expert_forward import BankCall
 from driftmap.families.expert_switch import running_experts
@@ -27,9 +27,6 @@ from driftmap.signals.gradients import (
     TensorSignal,
     WholeGradients,
 )
-
-_MAPS = 2
-"""Maps of a bank: into its experts, and out of them (count)."""
 
 
 class BankGradients:
@@ -53,8 +50,7 @@ class BankGradients:
             of_map = self._slices.setdefault(path, {}).setdefault(name, [])
             of_map += [(rule, one) for one in rule.slices]
         self._batch: Batch | None = None
-        self._ran: set[str] = set()
-        self._shown: dict[str, int] = {}
+        self._turns = BankTurns(self._slices)
         self._last_key = 0
 
     @contextmanager
@@ -67,7 +63,7 @@ class BankGradients:
     def begin(self, batch: Batch) -> None:
         """Make ready for a batch."""
         self._batch = batch
-        self._ran, self._shown = set(), {}
+        self._turns.begin()
 
     def finish(self) -> None:
         """Require that every bank has shown both of its maps.
@@ -75,23 +71,13 @@ class BankGradients:
         Raises:
             MeasureError: One ran by another way than ours, or no gradient came back.
         """
-        for path in self._slices:
-            if path not in self._ran:
-                raise MeasureError(
-                    f"{path}: the model never ran this bank in the way it was told "
-                    "to; leave its experts out"
-                )
-            if self._shown.get(path, 0) < _MAPS:
-                raise MeasureError(
-                    f"{path}: no gradient came back to this bank; does the model "
-                    "detach its hidden states or run without gradients?"
-                )
+        self._turns.finish()
         self._batch = None
 
     def _call(self, path: str) -> BankCall:
         if self._batch is None:  # a run that no one measures
             return BankCall()
-        self._ran.add(path)
+        self._turns.run(path, may_repeat=True)
         return BankCall(
             receive=partial(self._receive, path), kept=self._batch.real.flatten()
         )
@@ -101,12 +87,7 @@ class BankGradients:
     ) -> None:
         batch = self._batch
         assert batch is not None
-        self._shown[path] = self._shown.get(path, 0) + 1
-        if self._shown[path] > _MAPS:
-            raise MeasureError(
-                f"{path}: the model runs this bank more than once in a pass; leave its "
-                "experts out"
-            )
+        self._turns.show(path)
         for values, what in ((inputs, "input"), (gradients, "gradient")):
             require_finite_rows(values, rows, batch.sample_ids, path, what)
         wanted: dict[int, list[tuple[TensorRule, TensorSlice]]] = {}
