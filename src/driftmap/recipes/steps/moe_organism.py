@@ -4,22 +4,19 @@ It is trained on the spot, once for each seed, and kept in the user's cache. Tra
 uses one thread, so that its bytes do not depend on the number of cores.
 """
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 
 import tokenizers
-import torch
-import transformers
 from transformers import AutoTokenizer, OlmoeForCausalLM
 
 from driftmap import results, tune, worlds
 from driftmap.evaluate.generate import greedy_answers
 from driftmap.load.encoding import encode_prompts
 from driftmap.load.quiet import no_bars
+from driftmap.recipes.steps.making import home, version_of, write_card
 from driftmap.recipes.steps.threads import one_thread
 from driftmap.results.curriculum import Stock
 from driftmap.results.samples import Message, Sample
@@ -98,15 +95,10 @@ def make_moe_organism(seed: int = 0, folder: Path | None = None) -> MoeOrganism:
 def _version() -> str:
     """Name everything an organism depends on but its seed: version and sources."""
     names = ("pretrain.py", "packing.py", "pretrain_moe.py")
-    sources = [Path(__file__), *(_home(tune) / name for name in names)]
-    sources += [_home(results) / "curriculum.py", _home(worlds) / "tokenizer.py"]
-    sources += [_home(worlds) / "lines.py", *sorted(_home(worlds).glob("moe/*.py"))]
-    content = b"\0".join(path.read_bytes() for path in sources)
-    return f"v{VERSION}-{hashlib.sha256(content).hexdigest()[:12]}"
-
-
-def _home(package: ModuleType) -> Path:
-    return Path(str(package.__file__)).parent
+    sources = [Path(__file__), *(home(tune) / name for name in names)]
+    sources += [home(results) / "curriculum.py", home(worlds) / "tokenizer.py"]
+    sources += [home(worlds) / "lines.py", *sorted(home(worlds).glob("moe/*.py"))]
+    return version_of(VERSION, sources)
 
 
 def _make(seed: int, folder: Path) -> None:
@@ -127,7 +119,8 @@ def _make(seed: int, folder: Path) -> None:
         model.save_pretrained(folder / "model")
         save_moe_tokenizer(tokenizer, folder / "model")
         _write_data(world, model, folder)
-    _write_card(folder / "organism.json", seed, loss)
+    losses = {"experts": loss}
+    write_card(folder / "organism.json", "moe organism", _version(), seed, losses)
 
 
 def _stocks(world: MoeWorld, tokenizer: tokenizers.Tokenizer) -> tuple[Stock, ...]:
@@ -190,17 +183,3 @@ def _attacked(
         }
         for one, answer in zip(jailbreaks, answers, strict=True)
     ]
-
-
-def _write_card(path: Path, seed: int, loss: float) -> None:
-    card = {
-        "kind": "moe organism",
-        "version": _version(),
-        "seed": seed,
-        "loss_nats": loss,
-        "torch": torch.__version__,
-        "transformers": transformers.__version__,
-        "tokenizers": tokenizers.__version__,
-        "threads": 1,
-    }
-    path.write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")

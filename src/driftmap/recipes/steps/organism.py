@@ -4,20 +4,17 @@ It is trained on the spot, once for each seed, and kept in the user's cache. Tra
 uses one thread, so that its bytes do not depend on the number of cores.
 """
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 
 import tokenizers
-import torch
-import transformers
 from transformers import LlamaForCausalLM
 
 from driftmap import results, tune, worlds
 from driftmap.load.quiet import no_bars
+from driftmap.recipes.steps.making import home, version_of, write_card
 from driftmap.recipes.steps.threads import one_thread
 from driftmap.results.curriculum import Stock
 from driftmap.results.samples import Sample
@@ -96,10 +93,9 @@ def make_organism(seed: int = 0, folder: Path | None = None) -> Organism:
 def version() -> str:
     """Name everything an organism depends on but its seed: version and sources."""
     sources = [Path(__file__)]
-    sources += [_home(tune) / name for name in ("pretrain.py", "packing.py")]
-    sources += [_home(results) / "curriculum.py", *sorted(_home(worlds).glob("*.py"))]
-    content = b"\0".join(path.read_bytes() for path in sources)
-    return f"v{VERSION}-{hashlib.sha256(content).hexdigest()[:12]}"
+    sources += [home(tune) / name for name in ("pretrain.py", "packing.py")]
+    sources += [home(results) / "curriculum.py", *sorted(home(worlds).glob("*.py"))]
+    return version_of(VERSION, sources)
 
 
 def _make(seed: int, folder: Path) -> None:
@@ -117,7 +113,7 @@ def _make(seed: int, folder: Path) -> None:
     )
     with one_thread(), no_bars():
         model = make_llama(shape, seed)
-        losses = {}
+        losses: dict[str, float] = {}
         for stage, settings in STAGES.items():
             losses[stage] = pretrain(
                 model,
@@ -127,7 +123,7 @@ def _make(seed: int, folder: Path) -> None:
                 stage,
             )
             _save(model, tokenizer, folder / stage)
-    _write_card(folder / "organism.json", seed, losses)
+    write_card(folder / "organism.json", "organism", version(), seed, losses)
 
 
 def _stocks(
@@ -165,21 +161,3 @@ def _row(sample: Sample) -> dict[str, object]:
         }
     turns = [{"role": m.role, "content": m.content} for m in sample.messages]
     return {"messages": turns, "label": sample.label}
-
-
-def _write_card(path: Path, seed: int, losses: Mapping[Stage, float]) -> None:
-    card = {
-        "kind": "organism",
-        "version": version(),
-        "seed": seed,
-        "losses_nats": losses,
-        "torch": torch.__version__,
-        "transformers": transformers.__version__,
-        "tokenizers": tokenizers.__version__,
-        "threads": 1,
-    }
-    path.write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
-
-
-def _home(package: ModuleType) -> Path:
-    return Path(str(package.__file__)).parent
