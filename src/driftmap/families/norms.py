@@ -95,8 +95,8 @@ def _answer(
     try:
         with torch.no_grad():
             given = bare(rows)
-    except (RuntimeError, TypeError, ValueError):  # it takes other inputs
-        return None
+    except (AttributeError, RuntimeError, TypeError, ValueError):
+        return None  # it takes other inputs, or more of them
     return given if isinstance(given, Tensor) and given.shape == rows.shape else None
 
 

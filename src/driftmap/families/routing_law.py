@@ -93,6 +93,31 @@ class RoutingLaw:
     num_kept_groups: int = 1
     group_score: GroupScore = "top_two"
 
+    @property
+    def in_words(self) -> str:
+        """The rule as a sentence's end.
+
+        >>> RoutingLaw(
+        ...     score="softmax", ranking="softmax", renormalised=True, scale=1.0,
+        ...     num_chosen=2,
+        ... ).in_words
+        'the 2 largest softmax values, made to sum to 1'
+        """
+        said = [f"the {self.num_chosen} largest {self.ranking} values"]
+        if self.biased:
+            said.append("with a bias for the choice alone")
+        if self.num_kept_groups < self.num_groups:
+            said.append(
+                f"of the best {self.num_kept_groups} of {self.num_groups} groups"
+            )
+        if self.score != self.ranking:
+            said.append(f"weighted by {self.score}")
+        if self.renormalised:
+            said.append("made to sum to 1")
+        if self.scale != 1:
+            said.append(f"times {self.scale:g}")
+        return ", ".join(said)
+
     def selection(
         self,
         logits: Float[Tensor, "token expert"],

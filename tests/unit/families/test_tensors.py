@@ -97,6 +97,17 @@ class MeanNorm(nn.Module):
         return self.weight * (hidden - hidden.mean(0, keepdim=True))
 
 
+class GatedNorm(LlamaRMSNorm):
+    """Takes a second input, and reaches into it."""
+
+    def forward(self, hidden_states, gate=None):
+        return super().forward(hidden_states) * gate.to(torch.float32)
+
+
+def test_a_norm_that_takes_more_is_not_known():
+    assert neutral_weight(GatedNorm(6)) is None
+
+
 @pytest.mark.parametrize("norm", [SquaredNorm(16), MeanNorm()])
 def test_a_norm_of_another_form_is_of_no_known_kind(norm):
     model = tiny_llama()

@@ -36,7 +36,7 @@ from driftmap.stats.experts.selection import members, places
 from driftmap.store.plain import load_json, save_json
 from driftmap.tune.experts import tune_whole
 
-READINGS_KIND = "outcomes of one model"
+READINGS_KIND = "driftmap.outcomes"
 BASE, FULL = "base", "full"
 
 

@@ -35,7 +35,7 @@ from driftmap.stats.experts.selection import choose, members
 from driftmap.store.arrays_apart import load_apart, save_apart
 from driftmap.store.steps import StepFolders
 
-EFFECTS_KIND = "effects of experts"
+EFFECTS_KIND = "driftmap.expert_effects"
 STEP = "effects"
 
 
@@ -104,11 +104,11 @@ def subject_of(bench: ExpertBench) -> Subject:
             benign=sides.benign,
         ),
         batch_size=bench.read_size,
-        laws=_laws(bench),
+        laws=laws_of(bench),
     )
 
 
-def _laws(bench: ExpertBench) -> dict[str, RoutingLaw]:
+def laws_of(bench: ExpertBench) -> dict[str, RoutingLaw]:
     """The laws of the routers that have a known one, by path of the bank."""
     model, samples = bench.study.loaded.model, bench.sides.unsafe
     device = bench.study.loaded.device

@@ -8,7 +8,7 @@ import numpy as np
 
 from driftmap.recipes.steps.experts.arms import MethodArm
 from driftmap.recipes.steps.experts.bench import ExpertBench
-from driftmap.recipes.steps.experts.checking import Checked
+from driftmap.recipes.steps.experts.checking import Checked, laws_of
 from driftmap.recipes.steps.experts.identifying import Chosen, kept_arrays, rule_of
 from driftmap.recipes.steps.experts.metadata import METADATA_KIND, training_metadata
 from driftmap.recipes.steps.experts.moving import Moved
@@ -159,7 +159,16 @@ def _facts(bench: ExpertBench) -> ExpertFacts:
         num_layers=len(bench.study.loaded.layout.blocks),
         num_parameters=sum(one.numel() for one in model.parameters()),
         num_shared=sum(len(bank.shared) for bank in bench.banks),
+        routing_law=_law_in_words(bench),
     )
+
+
+def _law_in_words(bench: ExpertBench) -> str:
+    """How routers choose; several laws where layers differ, nothing where unknown."""
+    laws = laws_of(bench)
+    if len(laws) < len(bench.banks):
+        return ""
+    return "; or ".join(dict.fromkeys(law.in_words for law in laws.values()))
 
 
 def _items(bench: ExpertBench) -> ItemsKept:

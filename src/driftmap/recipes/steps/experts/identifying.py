@@ -26,9 +26,9 @@ from driftmap.store.codec import open_tensors, save_tensors
 from driftmap.store.plain import save_json
 from driftmap.store.steps import StepOutcome
 
-IDENTIFIED_KIND = "identified experts"
-GROUP_KIND = "experts"
-SCORES_KIND = "scores of experts"
+IDENTIFIED_KIND = "driftmap.identified_experts"
+GROUP_KIND = "driftmap.expert_group"
+SCORES_KIND = "driftmap.expert_scores"
 
 MATCHED_DRAWS = 200
 """Matched random groups beside the chosen one (count)."""

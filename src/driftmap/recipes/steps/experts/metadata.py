@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from driftmap.recipes.expert_options import ExpertTuningOptions, IdentifyOptions
 from driftmap.results.expert_study import ExpertFindings, Identified, TuningRound
 
-METADATA_KIND = "training metadata"
+METADATA_KIND = "driftmap.training_metadata"
 
 
 def training_metadata(

@@ -28,7 +28,7 @@ from driftmap.stats.experts.selection import places
 from driftmap.stats.experts.usage import routing_drift
 from driftmap.store.arrays_apart import load_apart, save_apart
 
-MOVED_KIND = "what tuning of experts moved"
+MOVED_KIND = "driftmap.experts_moved"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

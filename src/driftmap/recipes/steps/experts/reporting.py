@@ -12,7 +12,7 @@ from driftmap.store.run_dir import RunDir
 from driftmap.store.steps import StepOutcome
 
 FINDINGS = "findings"
-FINDINGS_KIND = "findings on experts"
+FINDINGS_KIND = "driftmap.experts"
 
 
 def experts_report_step(run: RunDir) -> StepOutcome:

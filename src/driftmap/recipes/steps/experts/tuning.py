@@ -52,7 +52,7 @@ from driftmap.tune.slices import (
     take_routers,
 )
 
-ROUND_KIND = "round of expert tuning"
+ROUND_KIND = "driftmap.expert_round"
 ROUND_FILE = "round.json"
 
 ChooseGroup = Callable[[int, Sequence[str]], ExpertGroup]

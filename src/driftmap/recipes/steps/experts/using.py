@@ -28,7 +28,7 @@ from driftmap.stats.experts.selection import places
 from driftmap.stats.experts.usage import co_activation, vocabulary_use
 from driftmap.store.arrays_apart import load_apart, save_apart
 
-USE_KIND = "use of experts"
+USE_KIND = "driftmap.expert_use"
 STEP = "tokens"
 
 _SHOWN = 4
