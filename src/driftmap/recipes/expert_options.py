@@ -58,7 +58,7 @@ class ItemOptions:
     one sentence the ranking is partly about that sentence (name)."""
 
     safe_response_file: Path | None = None
-    """Refusals, one a line, for `--safe-response file` (path)."""
+    """Refusals, one a line, for `--safe-response file` (path); by default none."""
 
     loss_on: Literal["response", "sequence"] = "response"
     """Tokens whose loss is taken: those of the `response`, or the prompt's as well
@@ -106,8 +106,8 @@ class IdentifyOptions:
     hold `--top-p` of its scores (name)."""
 
     top_p: float | None = None
-    """Share of a layer's scores that `--selection top_p` reaches (0 to 1); published
-    are 0.2 of token shares and 0.1 of gates."""
+    """Share of a layer's scores that `--selection top_p` reaches (0 to 1), by default
+    none; published are 0.2 of token shares and 0.1 of gates."""
 
     normalise: Literal["none", "layer"] = "none"
     """Rank scores as they are, or divided by their layer's mean (name)."""
