@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from driftmap.core.errors import MeasureError
 from driftmap.core.places import ExpertPlace
 from driftmap.core.progress import phase
 from driftmap.core.seeds import child_seed
@@ -154,6 +155,8 @@ def tuned_arm(
     folder = bench.study.run.path / plan.folder
     for number in range(1, bench.plan.tune.num_rounds + 1):
         group = plan.choose(number, keys)
+        if not (group.experts or aligning):
+            raise _nothing_to_tune(plan, number)
         states.remember(group.experts, bench.routers if aligning else ())
         groups.append(group)
         tuning = _Round(
@@ -186,6 +189,14 @@ class _Round:
 def _union(groups: Sequence[ExpertGroup]) -> tuple[ExpertPlace, ...]:
     chosen = [expert for group in groups for expert in group.experts]
     return tuple(dict.fromkeys(chosen))
+
+
+def _nothing_to_tune(plan: ArmPlan, number: int) -> MeasureError:
+    return MeasureError(
+        f"{plan.name}, round {number}: no expert can be chosen, since none scores above "
+        "0, and routers are left alone; rank in another way (--identify) or compare "
+        "other texts (--texts)"
+    )
 
 
 def _round_step(bench: ExpertBench, tuning: _Round, keys: Sequence[str]) -> StepOutcome:
