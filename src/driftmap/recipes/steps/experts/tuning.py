@@ -193,9 +193,9 @@ def _union(groups: Sequence[ExpertGroup]) -> tuple[ExpertPlace, ...]:
 
 def _nothing_to_tune(plan: ArmPlan, number: int) -> MeasureError:
     return MeasureError(
-        f"{plan.name}, round {number}: no expert can be chosen, since none scores above "
-        "0, and routers are left alone; rank in another way (--identify) or compare "
-        "other texts (--texts)"
+        f"{plan.name}, round {number}: no expert can be chosen, since none scores "
+        "above 0, and routers are left alone; rank in another way (--identify) or "
+        "compare other texts (--texts)"
     )
 
 
