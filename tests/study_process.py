@@ -18,6 +18,8 @@ def start(words: Sequence[str], told: Path) -> int:
     child = os.fork()
     if child == 0:
         code = 99
+        # A shell that starts tests in the background lets them ignore interruptions.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         try:
             with told.open("a") as file:
                 os.dup2(file.fileno(), 1)
