@@ -23,8 +23,9 @@ from driftmap.core.units import format_bytes
 
 SAMPLES = 8
 LIBRARIES = ("dattri", "bergson")
-ALIKE = 1e-4
-"""Largest difference, as a share of the largest product."""
+ALIKE = 1e-3
+"""Largest difference, as a share of the largest product: what one float32 sum over all
+weights may err by, as one of the libraries takes it."""
 
 
 def ours():

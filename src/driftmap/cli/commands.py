@@ -180,7 +180,7 @@ def meant(words: Sequence[str]) -> list[str]:
     """Find the command behind the words, where an option makes another one of it.
 
     Drift logs are a study of their own, and so are a check of judges and products of
-    gradients that were computed elsewhere.
+    gradients that were computed elsewhere. `experts` takes the names of published runs.
 
     Raises:
         UsageError: Options of the study of a model stand beside `--drift-logs`.
@@ -191,10 +191,14 @@ def meant(words: Sequence[str]) -> list[str]:
     ['check-judge', '--labelled=x.csv']
     >>> meant(["similarity", "--from-json=results", "--seed", "1"])
     ['similarity-json', '--from-json=results', '--seed', '1']
+    >>> meant(["experts", "--model_name", "m", "--output_dir=o"])
+    ['experts', '--model', 'm', '--output_dir=o']
     >>> meant(["drift", "--model=m"])
     ['drift', '--model=m']
     """
     flags = [word.partition("=")[0] for word in words if re.match("--?[a-z]", word)]
+    if words[:1] == ["experts"]:
+        return [re.sub("^--model[-_]name(?==|$)", "--model", word) for word in words]
     if words[:1] == ["evaluate"] and "--check-judge" in words:
         return ["check-judge", *(w for w in words[1:] if w != "--check-judge")]
     if words[:1] == ["similarity"] and "--from-json" in flags:
