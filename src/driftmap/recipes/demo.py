@@ -61,7 +61,10 @@ class Demo:
             from driftmap.recipes.steps.paired_world import make_pairs
 
             pairs = make_pairs(self.seed)
-            found = similarity_study(organism.aligned, pairs, self._size()).run()
+            others = (pairs["reworded"], pairs["paraphrased"])
+            found = similarity_study(
+                organism.aligned, pairs["originals"], others, self._size()
+            ).run()
         else:
             found = drift_study(organism.aligned, organism.data, self._size()).run()
         return Path(found)

@@ -1,6 +1,6 @@
 """Which settings let the built-in models show something within minutes?"""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,13 +71,13 @@ def drift_study(model: Path, data: Mapping[str, Path], size: DemoSize) -> Drift:
 
 
 def similarity_study(
-    model: Path, pairs: Mapping[str, Path], size: DemoSize
+    model: Path, originals: Path, others: Sequence[Path], size: DemoSize
 ) -> Similarity:
     """Settings under which layers tell other words from other requests."""
     return Similarity(
         source=ModelSource(model=str(model), device="cpu"),
-        data=str(pairs["originals"]),
-        queries=(str(pairs["reworded"]), str(pairs["paraphrased"])),
+        data=str(originals),
+        queries=tuple(map(str, others)),
         samples=SampleOptions(num_samples=size.num_samples),
         seed=size.seed,
         out=size.out,

@@ -24,8 +24,8 @@ def test_each_study_takes_its_size_and_its_files():
     drift = drift_study(Path("m"), files(*named, "questions"), SIZE)
     assert drift.testing.seeds == 2
     assert drift.evaluation.held_out == ("harmless_test.jsonl", "questions.jsonl")
-    pairs = files("originals", "reworded", "paraphrased")
-    similar = similarity_study(Path("m"), pairs, SIZE)
+    others = (Path("reworded.jsonl"), Path("paraphrased.jsonl"))
+    similar = similarity_study(Path("m"), Path("originals.jsonl"), others, SIZE)
     assert similar.queries == ("reworded.jsonl", "paraphrased.jsonl")
     data = files("unsafe", "unsafe_test", "benign", "harmless_wrapped")
     experts = experts_study(Path("m"), data, SIZE)
