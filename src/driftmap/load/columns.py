@@ -6,17 +6,34 @@ the shapes know; a source that has none of them is read by its own columns.
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
+from typing import Protocol
 
 from driftmap.core.errors import UsageError
 from driftmap.load.formats.known import SHAPES
-from driftmap.load.formats.shape import LABEL_COLUMNS, Shape
+from driftmap.load.formats.shape import LABEL_COLUMNS
 
 LABEL = LABEL_COLUMNS[0]
 AS_THEY_ARE: Mapping[str, str] = MappingProxyType({})
 """Every source is read by its own columns."""
 
 
-def parse_columns(text: str, shapes: Sequence[Shape] = SHAPES) -> Mapping[str, str]:
+class HasColumns(Protocol):
+    """What is needed of a shape to know what its columns are called."""
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """Columns that must be there."""
+        ...
+
+    @property
+    def takes(self) -> frozenset[str]:
+        """Columns that are read as well where they are there."""
+        ...
+
+
+def parse_columns(
+    text: str, shapes: Sequence[HasColumns] = SHAPES
+) -> Mapping[str, str]:
     """Read what `--columns` says.
 
     Args:
@@ -82,7 +99,7 @@ def columns_to_take(
     return named | {own: own for own in labels if own not in named.values()}
 
 
-def _must_be_known(target: str, shapes: Sequence[Shape]) -> None:
+def _must_be_known(target: str, shapes: Sequence[HasColumns]) -> None:
     known = {name for shape in shapes for name in shape.needs | shape.takes} | {LABEL}
     if target not in known:
         raise UsageError(
