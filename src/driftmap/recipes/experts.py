@@ -8,6 +8,8 @@ from cyclopts import Parameter
 
 from driftmap.core.progress import phase
 from driftmap.load.source import ModelSource
+from driftmap.recipes.engine_options import FREE as FREE_ENGINE
+from driftmap.recipes.engine_options import Engine, EngineOptions
 from driftmap.recipes.expert_options import (
     FREE,
     REDOES,
@@ -35,6 +37,9 @@ class Experts:
     whether to believe it: the same tuning of random experts of like traffic, experts
     taken away, old and new parts exchanged, what harmless requests pay. Changed experts
     are kept as slices that `driftmap slices` applies, reverts and merges.
+
+    `--workers`, `--engine` and `--partition` share out the samples that the first
+    choice of experts is read from; what follows tunes one model, in this process.
     """
 
     source: Annotated[ModelSource, MODEL]
@@ -54,6 +59,8 @@ class Experts:
 
     kept: Kept = field(default_factory=ExpertKeptOptions)
 
+    engine: Engine = field(default_factory=EngineOptions)
+
     seed: Annotated[int, RUN] = 0
     """The one seed behind every draw: order, resamples, random experts (integer)."""
 
@@ -62,21 +69,25 @@ class Experts:
     )
     """Run folder; one with the same settings is resumed (path)."""
 
-    def run(self) -> Path:
+    def run(self) -> Path | str:
         """Do all that is not done yet.
 
         Returns:
-            The report.
+            The report; of a part the run folder, with `--print-slurm` the script.
         """
-        from driftmap.recipes.steps import beforehand
+        from driftmap.recipes.steps import beforehand, submitting
         from driftmap.recipes.steps.experts.reading import read_all
 
+        if self.engine.print_slurm:
+            return submitting.slurm_script(self, "experts", self.engine)
         read = read_all(self.data, self.items, self.identify, self.tune)
-        beforehand.require_folder(asdict(self), "experts", (*FREE, *REDOES))
+        free = (*FREE, *FREE_ENGINE, *REDOES)
+        beforehand.require_folder(asdict(self), "experts", free)
         with phase("load the model"):
             from driftmap.load.model import load_model
-            from driftmap.recipes.steps.experts import carrying
+            from driftmap.recipes.steps.experts import carrying, sharing
 
+            shared = sharing.planned_experts(self.source, self.engine, self.out)
             loaded = load_model(self.source)
         plan = carrying.ExpertPlan(
             items=self.items,
@@ -85,4 +96,4 @@ class Experts:
             checks=self.checks,
             kept=self.kept,
         )
-        return carrying.carry_out(loaded, read, plan, asdict(self))
+        return carrying.carry_out(loaded, read, plan, asdict(self), shared)

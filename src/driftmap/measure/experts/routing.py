@@ -101,6 +101,18 @@ class RoutingFold:
         )
 
 
+def joined_counts(parts: Sequence[RoutingCounts]) -> RoutingCounts:
+    """Put counts of disjoint samples of the same banks side by side, in their order."""
+    assert len({part.banks for part in parts}) == 1, "counts are of the same banks"
+    return RoutingCounts(
+        banks=parts[0].banks,
+        sample_ids=tuple(name for part in parts for name in part.sample_ids),
+        tokens=np.concatenate([part.tokens for part in parts]),
+        chosen=np.concatenate([part.chosen for part in parts]),
+        gate=np.concatenate([part.gate for part in parts]),
+    )
+
+
 class RoutingKeeper:
     """Keep where every observed token was sent.
 

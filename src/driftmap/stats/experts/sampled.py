@@ -70,7 +70,7 @@ class SampledScore:
         return min(side.num_clusters for side in self._sides)
 
     def drawn(
-        self, own: Counts, against: Counts | None = None
+        self, own: Counts, against: Float64[np.ndarray, "draw other"] | None = None
     ) -> Float64[np.ndarray, "draw bank expert"]:
         """Score of every draw.
 

@@ -1,8 +1,9 @@
 """What do all steps of a study of experts share?"""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
+from driftmap.evaluate.refusal_odds import opening_ids
 from driftmap.families.expert_spec import ExpertBank
 from driftmap.load.encoding import encoded_sha256
 from driftmap.recipes.expert_options import (
@@ -13,8 +14,9 @@ from driftmap.recipes.expert_options import (
     ItemOptions,
 )
 from driftmap.recipes.steps import bench
+from driftmap.recipes.steps.experts.passes import ExpertReader, Passed, PassName
 from driftmap.recipes.steps.experts.reading import ExpertData
-from driftmap.recipes.steps.experts.sides import Sides
+from driftmap.recipes.steps.experts.sides import Sides, prompt_of
 from driftmap.results.samples import EncodedSample
 from driftmap.signals.batch import Batch, Positions
 from driftmap.stats.experts.paired import Chance
@@ -69,7 +71,7 @@ class ExpertBench:
     def inputs(self) -> dict[str, object]:
         """What every result of the study depends on."""
         sides = self.sides
-        fed = (sides.unsafe, sides.safe, sides.asked, sides.benign)
+        fed = (sides.unsafe, sides.safe, sides.unsafe_text, sides.asked, sides.benign)
         return {
             "model": self.study.loaded.identity.sha256,
             "seed": self.study.seed,
@@ -101,12 +103,34 @@ class ExpertBench:
 
     def routed_batches(self, samples: Sequence[EncodedSample]) -> tuple[Batch, ...]:
         """The same, with the tokens observed whose routing counts."""
-        positions = self.plan.identify.positions
-        if positions != "prompt":
-            return self.batches(samples, positions)
-        whole = self.batches(samples, "all")
-        answers = self.batches(samples, "response")
-        return tuple(
-            replace(one, observed=one.observed & ~answer.observed & ~one.counted)
-            for one, answer in zip(whole, answers, strict=True)
+        return self.reader.routed_batches(samples, 0)
+
+    @property
+    def reader(self) -> ExpertReader:
+        """Reads what samples say of every expert, as the model now is."""
+        return ExpertReader(
+            loaded=self.study.loaded,
+            banks=self.banks,
+            identify=self.plan.identify,
+            batch_size=self.plan.tune.batch_size,
+            first_ids=opening_ids(self.sides.unsafe),
         )
+
+    @property
+    def passes(self) -> dict[PassName, tuple[EncodedSample, ...]]:
+        """Samples of every pass that the methods rank experts by."""
+        sides, methods = self.sides, self.plan.identify.methods
+        found: dict[PassName, tuple[EncodedSample, ...]] = {}
+        if "gradient" in methods:
+            found["unsafe"] = sides.unsafe
+            found |= {"contrast": sides.contrast} if sides.contrast else {}
+        if "routing" in methods:
+            found |= {"unsafe text": sides.unsafe_text, "safe text": sides.safe_text}
+        if "effect" in methods:
+            found["prompts"] = tuple(map(prompt_of, sides.unsafe))
+        return found
+
+    @property
+    def passed(self) -> Passed:
+        """What these passes leave when they are read in this process."""
+        return Passed(read=lambda name: self.reader.read(name, self.passes[name]))

@@ -9,6 +9,7 @@ from driftmap.core.errors import UsageError
 from driftmap.core.progress import phase
 from driftmap.families.experts import find_experts
 from driftmap.load.model import LoadedModel
+from driftmap.recipes.engine_options import FREE as FREE_ENGINE
 from driftmap.recipes.expert_options import FREE, REDOES
 from driftmap.recipes.steps import bench
 from driftmap.recipes.steps.experts.arms import (
@@ -27,6 +28,7 @@ from driftmap.recipes.steps.experts.keeping import base_slices_step, final_model
 from driftmap.recipes.steps.experts.moving import Moved, moved_step
 from driftmap.recipes.steps.experts.reading import ExpertData
 from driftmap.recipes.steps.experts.readings import questions_of
+from driftmap.recipes.steps.experts.sharing import ExpertSharing
 from driftmap.recipes.steps.experts.sides import encode_sides
 from driftmap.recipes.steps.experts.sizes import trade_off_points
 from driftmap.recipes.steps.experts.states import ModelStates
@@ -42,6 +44,7 @@ def carry_out(
     data: ExpertData,
     plan: ExpertPlan,
     settings: Mapping[str, object],
+    sharing: ExpertSharing | None,
 ) -> Path:
     """Do all steps that are not done yet.
 
@@ -50,9 +53,10 @@ def carry_out(
         data: What was read.
         plan: What is asked.
         settings: The resolved recipe.
+        sharing: Where samples are read for the first choice; None for here.
 
     Returns:
-        The report.
+        The report; of a part, the run folder.
 
     Raises:
         UsageError: There is an adapter, or fewer experts than are asked for.
@@ -67,12 +71,21 @@ def carry_out(
     _require_enough(sum(bank.place.num_experts for bank in banks), plan)
     sides = encode_sides(loaded, data, plan.items, plan.identify)
     out = Path(str(settings["out"]))
-    with bench.opened(loaded, out, settings, KIND, FREE, REDOES) as study:
+    with bench.opened(
+        loaded, out, settings, KIND, (*FREE, *FREE_ENGINE), REDOES
+    ) as study:
         study.run.note_inputs(dict(data.sha256))
         own = ExpertBench(study=study, banks=banks, data=data, sides=sides, plan=plan)
+        if sharing and sharing.is_part:
+            sharing.make(own)
+            return out
+        passed = sharing.passed(own) if sharing else None
         first = tuple(
-            identify_step(own, method, 1, ()) for method in plan.identify.methods
+            identify_step(own, method, 1, (), passed)
+            for method in plan.identify.methods
         )
+        if sharing:
+            sharing.finish()
         if plan.identify.identify_only:
             use = use_step(own, first[0])
             return conclude(

@@ -29,7 +29,7 @@ from driftmap.recipes.steps.experts.effects import (
     single_effects,
 )
 from driftmap.recipes.steps.experts.identifying import Chosen, rule_of
-from driftmap.recipes.steps.experts.readings import prompt_of
+from driftmap.recipes.steps.experts.sides import prompt_of
 from driftmap.results.expert_effects import AblationEstimate, Action, ExpertEffects
 from driftmap.stats.experts.selection import choose, members
 from driftmap.store.arrays_apart import load_apart, save_apart

@@ -12,6 +12,7 @@ import numpy as np
 
 from driftmap.core.progress import phase
 from driftmap.recipes.steps.experts.bench import ExpertBench
+from driftmap.recipes.steps.experts.passes import Passed
 from driftmap.recipes.steps.experts.scoring import RANKED_BY, Scored
 from driftmap.results.expert_evidence import ChoiceRule, MatchedScores
 from driftmap.results.expert_evidence import Chosen as ChosenRows
@@ -48,7 +49,11 @@ class Chosen:
 
 
 def identify_step(
-    bench: ExpertBench, method: str, number: int, before: Sequence[str]
+    bench: ExpertBench,
+    method: str,
+    number: int,
+    before: Sequence[str],
+    passed: Passed | None = None,
 ) -> Chosen:
     """Choose experts unless it is done: `scores/...`, `groups/...`.
 
@@ -57,12 +62,13 @@ def identify_step(
         method: `gradient` or `routing`.
         number: The round, from 1.
         before: Keys of the steps that made the model what it is.
+        passed: What passes over the samples left; by default they are read here.
     """
     name = f"{method}.identify.{number}"
 
     def make(folder: Path) -> None:
         with phase(f"choose experts by {method}, round {number}"):
-            scored = RANKED_BY[method](bench)
+            scored = RANKED_BY[method](bench, passed or bench.passed)
         identified = _identified(bench, method, number, scored)
         _save(folder, identified, scored, name)
 

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 from peft import PeftModel
 from transformers import PreTrainedModel
 
@@ -16,7 +15,7 @@ from driftmap.evaluate.refusal_odds import (
 )
 from driftmap.load.encoding import encode_prompts
 from driftmap.load.model import LoadedModel
-from driftmap.recipes.steps.experts.sides import Sides
+from driftmap.recipes.steps.experts.sides import Sides, prompt_of
 from driftmap.results.expert_readings import PromptValues
 from driftmap.results.expert_views import ArmOutcome
 from driftmap.results.samples import EncodedSample, Sample
@@ -75,17 +74,6 @@ def questions_of(
         harmless=encode_prompts(harmless, loaded.tokenizer) if harmless else (),
         max_new_tokens=max_new_tokens,
         batch_size=batch_size,
-    )
-
-
-def prompt_of(sample: EncodedSample) -> EncodedSample:
-    """The same up to where the answer begins."""
-    ids = sample.token_ids[: sample.prompt_length]
-    return EncodedSample(
-        sample_id=sample.sample_id,
-        token_ids=ids,
-        counted=np.zeros(len(ids), bool),
-        prompt_length=len(ids),
     )
 
 

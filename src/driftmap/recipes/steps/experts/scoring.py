@@ -1,27 +1,15 @@
 """What do gradients, and what does routing, say of every expert?"""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
-from torch import Tensor
 
-from driftmap.capture.expert_estimate import estimate_ablation
 from driftmap.capture.expert_rows import show_experts
-from driftmap.capture.routing import show_routing
-from driftmap.core.places import BankPlace
-from driftmap.evaluate.refusal_odds import opening_ids
-from driftmap.families.expert_tensors import stored_views
-from driftmap.measure.experts.gradients import (
-    STATISTICS,
-    ExpertScoreFold,
-    Statistic,
-)
 from driftmap.measure.experts.passes import ABS_OF_SUM, with_abs_of_sum
-from driftmap.measure.experts.routing import RoutingFold
 from driftmap.measure.experts.sums import ExpertSumFold
 from driftmap.recipes.steps.experts.bench import ExpertBench
-from driftmap.recipes.steps.experts.readings import prompt_of
+from driftmap.recipes.steps.experts.passes import Passed
 from driftmap.results.expert_evidence import (
     ChoiceRule,
     ExpertCounts,
@@ -30,7 +18,6 @@ from driftmap.results.expert_evidence import (
 )
 from driftmap.results.expert_usage import RiskDifference
 from driftmap.results.experts import ExpertMap, RoutingCounts
-from driftmap.results.samples import EncodedSample
 from driftmap.stats.experts.rates import (
     gate_share_score,
     risk_difference,
@@ -45,11 +32,6 @@ from driftmap.stats.experts.sampled import (
     share_score,
 )
 from driftmap.stats.experts.selection import batch_overlaps, choose
-
-_REPORTED: tuple[Statistic, ...] = (
-    "mean_example_abs", "mean_batch_abs", "mean_example_norm", "per_token",
-)  # fmt: skip
-"""Statistics that stand side by side in every report."""
 
 ESTIMATE = "ablation_estimate"
 
@@ -92,10 +74,10 @@ class Scored:
         return batch_overlaps(self.batches, rule, self.unvisited)
 
 
-def by_gradient(bench: ExpertBench) -> Scored:
+def by_gradient(bench: ExpertBench, passed: Passed) -> Scored:
     """Rank by what the loss of a refusal would move."""
     identify = bench.plan.identify
-    found = _pass(bench, bench.sides.unsafe)
+    found = passed.gradients("unsafe")
     if identify.statistic == ABS_OF_SUM:
         found = _with_sum(bench, found)
     clusters = cluster_numbers([item.cluster for item in bench.sides.train])
@@ -104,7 +86,7 @@ def by_gradient(bench: ExpertBench) -> Scored:
     maps = {n: m for n, m in found.scores.scores.items() if n != identify.statistic}
     arrays = _arrays_of(found)
     if bench.sides.contrast:
-        against = _pass(bench, bench.sides.contrast)
+        against = passed.gradients("contrast")
         other = against.scores.scores[identify.statistic]
         maps |= {"unsafe": score, "contrast": other}
         score = score - other
@@ -127,11 +109,11 @@ def by_gradient(bench: ExpertBench) -> Scored:
     )
 
 
-def by_routing(bench: ExpertBench) -> Scored:
+def by_routing(bench: ExpertBench, passed: Passed) -> Scored:
     """Rank by how much more unsafe text is sent to an expert than safe text."""
     pool = bench.plan.identify.pool
-    unsafe = routing_counts(bench, bench.sides.unsafe_text)
-    safe = routing_counts(bench, bench.sides.safe_text)
+    unsafe = passed.counts("unsafe text")
+    safe = passed.counts("safe text")
     clusters = cluster_numbers([item.cluster for item in bench.sides.train])
     sampled = risk_score(unsafe, safe, pool, clusters)
     routed = unsafe.chosen.sum(axis=0)
@@ -160,15 +142,11 @@ def by_routing(bench: ExpertBench) -> Scored:
     )
 
 
-def by_effect(bench: ExpertBench) -> Scored:
+def by_effect(bench: ExpertBench, passed: Passed) -> Scored:
     """Rank by how much more the model would refuse without an expert, foreseen."""
-    model, unsafe = bench.study.loaded.model, bench.sides.unsafe
-    prompts = [prompt_of(one) for one in unsafe]
-    batches = bench.batches(prompts, "all")
-    found = estimate_ablation(model, bench.banks, batches, opening_ids(unsafe))
-    whole = RoutingFold([bank.place for bank in bench.banks])
-    show_routing(model, bench.banks, batches, whole.take)
-    routed = whole.result().chosen.sum(axis=0)
+    foreseen = passed.foreseen("prompts")
+    found = foreseen.estimate
+    routed = foreseen.routing.chosen.sum(axis=0)
     clusters = cluster_numbers([item.cluster for item in bench.sides.train])
     return Scored(
         statistic=ESTIMATE,
@@ -182,46 +160,12 @@ def by_effect(bench: ExpertBench) -> Scored:
     )
 
 
-RANKED_BY: Mapping[str, Callable[[ExpertBench], Scored]] = {
+RANKED_BY: Mapping[str, Callable[[ExpertBench, Passed], Scored]] = {
     "gradient": by_gradient,
     "routing": by_routing,
     "effect": by_effect,
 }
 """How each method ranks experts."""
-
-
-def routing_counts(
-    bench: ExpertBench, samples: Sequence[EncodedSample]
-) -> RoutingCounts:
-    """Where the observed tokens of some samples are sent now."""
-    fold = RoutingFold([bank.place for bank in bench.banks])
-    model, batches = bench.study.loaded.model, bench.routed_batches(samples)
-    show_routing(model, bench.banks, batches, fold.take)
-    return fold.result()
-
-
-def _pass(bench: ExpertBench, samples: Sequence[EncodedSample]) -> ExpertPass:
-    """Score every expert on some samples, in one pass."""
-    model = bench.study.loaded.model
-    banks = {bank.place.path: bank for bank in bench.banks}
-
-    def slices(place: BankPlace, expert: int) -> Mapping[str, Tensor]:
-        return stored_views(model, banks[place.path], expert)
-
-    fold = ExpertScoreFold(bench.banks, _statistics(bench), slices)
-    show_experts(model, bench.banks, bench.batches(samples), fold.take)
-    if all(bank.switchable for bank in bench.banks):
-        return fold.result()
-    whole = RoutingFold([bank.place for bank in bench.banks])
-    batches = bench.batches(samples, "all")
-    show_routing(model, bench.banks, batches, whole.take)
-    return fold.result(whole.result().chosen)
-
-
-def _statistics(bench: ExpertBench) -> tuple[Statistic, ...]:
-    """What is reported, and what was asked for: each costs time in every segment."""
-    asked = {*_REPORTED, bench.plan.identify.statistic}
-    return tuple(name for name in STATISTICS if name in asked)
 
 
 def _with_sum(bench: ExpertBench, found: ExpertPass) -> ExpertPass:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 from transformers import PreTrainedModel
 
 from driftmap.core.errors import DataError
@@ -102,6 +103,17 @@ def encode_sides(
         texts=texts,
         dropped=(*unsafe.dropped, *asked.dropped),
         cut=(*unsafe.cut, *asked.cut),
+    )
+
+
+def prompt_of(sample: EncodedSample) -> EncodedSample:
+    """The same up to where the answer begins."""
+    ids = sample.token_ids[: sample.prompt_length]
+    return EncodedSample(
+        sample_id=sample.sample_id,
+        token_ids=ids,
+        counted=np.zeros(len(ids), bool),
+        prompt_length=len(ids),
     )
 
 
