@@ -6,7 +6,7 @@ the shapes know; a source that has none of them is read by its own columns.
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from driftmap.core.errors import UsageError
 from driftmap.load.formats.known import SHAPES
@@ -17,6 +17,7 @@ AS_THEY_ARE: Mapping[str, str] = MappingProxyType({})
 """Every source is read by its own columns."""
 
 
+@runtime_checkable
 class HasColumns(Protocol):
     """What is needed of a shape to know what its columns are called."""
 
