@@ -117,7 +117,8 @@ class RoleEffects:
     Args:
         kind: What was put back.
         window: As of the grids.
-        cells: By role, then layer; roles that no fact has are left out.
+        cells: By role, then layer; roles that fewer than two subjects have are left
+            out.
         best: The best layer of each role.
         total_effect: Mean TE with its interval over subjects.
         control_effect: Mean TE of the same noise on an equally long span outside the
