@@ -87,12 +87,7 @@ def test_roles_cover_the_subject_and_all_after_it(data):
         (
             [[[0.1]]],
             [0.1],
-            "fact f, hidden: 1 rows are no cells of a prompt of 2 tokens",
-        ),
-        (
-            np.zeros((2, 1, 2)),
-            [0.1],
-            "2 rows of 2 draws beside 1 corrupted runs are no",
+            "fact f, hidden: 1 rows are no cells of a prompt",
         ),
         ([[[0.1]], [[np.inf]]], [0.1], "an outcome is not finite; are the weights"),
         ([[[0.1]], [[0.1]]], [np.nan], "an outcome is not finite; are the weights"),
