@@ -15,6 +15,8 @@ from markupsafe import Markup, escape
 from plotly.offline import get_plotlyjs
 
 from driftmap.render.charts import height_of, least_width_of
+from driftmap.render.coloured import visible
+from driftmap.render.coloured_html import holds_coloured, spelled
 from driftmap.render.page import Node, Page, figures_of
 from driftmap.render.plotly_charts import Spec, plotly_spec
 from driftmap.render.wording import unmarked
@@ -36,10 +38,12 @@ def html_of(page: Page) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {"inline": inline, "unmarked": unmarked}
+    environment.filters |= {"spelled": spelled, "visible": visible}
     figures = figures_of(page)
     return environment.get_template("page.html.jinja").render(
         page=page,
         kind_of=_kind_of,
+        has_coloured=holds_coloured(page),
         height_of=height_of,
         least_width_of=least_width_of,
         chart_library=get_plotlyjs() if figures else "",

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from driftmap.render.charts import Chart
+from driftmap.render.coloured import ColouredTexts
 
 CalloutKind = Literal["verdict", "blocking", "caution", "note"]
 
@@ -128,7 +129,17 @@ class Folded:
 
 
 Node: TypeAlias = (
-    Paragraph | Callout | Facts | Terms | Grid | Figure | Row | Beside | Shaded | Folded
+    Paragraph
+    | Callout
+    | Facts
+    | Terms
+    | Grid
+    | Figure
+    | Row
+    | Beside
+    | Shaded
+    | ColouredTexts
+    | Folded
 )
 
 

@@ -18,6 +18,8 @@ from driftmap.render.charts import (
     Ranges,
     Shades,
 )
+from driftmap.render.coloured import ColouredTexts
+from driftmap.render.coloured_text import terminal_text
 from driftmap.render.page import (
     Beside,
     Callout,
@@ -115,6 +117,12 @@ def _(node: Shaded) -> str:
     )
     lines = [line for text in told.splitlines() for line in _quoted(text)]
     return "\n".join([f"| {node.title} ({node.note}; tenths in brackets)", *lines])
+
+
+@_text.register
+def _(node: ColouredTexts) -> str:
+    caption = [_wrapped(node.caption)] if node.caption else []
+    return "\n".join([*caption, terminal_text(node)])
 
 
 @_text.register
