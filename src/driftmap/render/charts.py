@@ -5,6 +5,13 @@ from dataclasses import dataclass
 from math import isfinite, log, log10, nan
 from typing import Literal, TypeAlias
 
+from driftmap.render.token_charts import (
+    Bars,
+    TokenMap,
+    height_of_tokens,
+    width_of_tokens,
+)
+
 Numbers: TypeAlias = Sequence[float]
 
 PALETTE = {
@@ -32,6 +39,9 @@ PALETTE = {
     "layer": "#2f9e44",
     "match": "#d9480f",
     "background": "#1c7ed6",
+    "restored hidden": "#7048e8",
+    "restored mlp": "#2f9e44",
+    "restored attn": "#e03131",
 }
 """Colour of each role of a group, and of each part, legible on white and near-black."""
 
@@ -309,7 +319,18 @@ class Histogram:
     chance_name: str
 
 
-Chart: TypeAlias = Lines | Points | Boxes | Cells | Shades | Mosaic | Ranges | Histogram
+Chart: TypeAlias = (
+    Lines
+    | Points
+    | Boxes
+    | Cells
+    | Shades
+    | Mosaic
+    | Ranges
+    | Histogram
+    | TokenMap
+    | Bars
+)
 
 
 def height_of(chart: Chart) -> int:
@@ -318,10 +339,10 @@ def height_of(chart: Chart) -> int:
     >>> height_of(Boxes(x_title="drift", boxes=[]))
     240
     """
-    if isinstance(chart, Cells | Shades):
-        return max(260, 130 + 24 * len(chart.y_labels))
-    if isinstance(chart, Mosaic):
-        return max(320, 150 + tile_height(len(chart.y_labels)) * len(chart.y_labels))
+    if isinstance(chart, TokenMap | Bars):
+        return height_of_tokens(chart)
+    if isinstance(chart, Cells | Shades | Mosaic):
+        return _matrix_height(chart)
     if isinstance(chart, Ranges):
         return max(220, 120 + 38 * len(chart.names))
     if isinstance(chart, Boxes):
@@ -332,12 +353,21 @@ def height_of(chart: Chart) -> int:
     return 360 + 16 * max(0, len(names) - 4)
 
 
+def _matrix_height(chart: Cells | Shades | Mosaic) -> int:
+    rows = len(chart.y_labels)
+    if isinstance(chart, Mosaic):
+        return max(320, 150 + tile_height(rows) * rows)
+    return max(260, 130 + 24 * rows)
+
+
 def least_width_of(chart: Chart) -> int:
     """Width below which a chart had better be scrolled, in pixels; 0 for none.
 
     >>> least_width_of(Boxes(x_title="drift", boxes=[]))
     0
     """
+    if isinstance(chart, TokenMap | Bars):
+        return width_of_tokens(chart)
     return 110 + 6 * len(chart.x_labels) if isinstance(chart, Mosaic) else 0
 
 

@@ -8,7 +8,7 @@ with `<` escaped, so that no text can end the script it stands in.
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
@@ -17,7 +17,7 @@ from plotly.offline import get_plotlyjs
 from driftmap.render.charts import height_of, least_width_of
 from driftmap.render.coloured import visible
 from driftmap.render.coloured_html import holds_coloured, spelled
-from driftmap.render.page import Node, Page, figures_of
+from driftmap.render.page import Figure, Node, Page, Picker, charted
 from driftmap.render.plotly_charts import Spec, plotly_spec
 from driftmap.render.wording import unmarked
 
@@ -39,15 +39,15 @@ def html_of(page: Page) -> str:
     )
     environment.filters |= {"inline": inline, "unmarked": unmarked}
     environment.filters |= {"spelled": spelled, "visible": visible}
-    figures = figures_of(page)
+    nodes = charted(page)
     return environment.get_template("page.html.jinja").render(
         page=page,
         kind_of=_kind_of,
         has_coloured=holds_coloured(page),
         height_of=height_of,
         least_width_of=least_width_of,
-        chart_library=get_plotlyjs() if figures else "",
-        chart_data=_script_json({f.name: plotly_spec(f.chart) for f in figures}),
+        chart_library=get_plotlyjs() if nodes else "",
+        chart_data=_script_json({k: v for node in nodes for k, v in _specs(node)}),
     )
 
 
@@ -58,6 +58,20 @@ def inline(text: str) -> Markup:
     '<code>matched</code> &lt; 1'
     """
     return Markup(_NAME.sub(r"<code>\1</code>", str(escape(text))))
+
+
+def _specs(node: Figure | Picker) -> Iterator[tuple[str, Spec]]:
+    """What is drawn, by name; charts to choose from have a number behind theirs."""
+    if isinstance(node, Figure):
+        yield node.name, plotly_spec(node.chart)
+        return
+    for number, chart in enumerate(node.charts):
+        beside: Spec = {
+            "height": height_of(chart),
+            "least": least_width_of(chart),
+            "note": unmarked(node.notes[number]) if node.notes else "",
+        }
+        yield f"{node.name}/{number}", plotly_spec(chart) | beside
 
 
 def _kind_of(node: Node) -> str:

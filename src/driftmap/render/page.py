@@ -7,6 +7,7 @@ files.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Literal, TypeAlias
 
 from driftmap.render.charts import Chart
@@ -69,6 +70,69 @@ class Figure:
     title: str
     reading: str
     chart: Chart
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choices:
+    """One thing to choose, such as a layer, and what there is of it; 1 or more."""
+
+    name: str
+    options: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Picker:
+    """One of several charts, chosen on the page.
+
+    The text and the picture hold the chart that is shown first: a picture of each of a
+    thousand heads would help nobody.
+
+    Args:
+        name: File name of the picture without ending.
+        title: What the charts show.
+        reading: How to read them.
+        choices: What is chosen from, such as layers and heads.
+        charts: One for each combination of options; those of the last choice lie next
+            to each other.
+        notes: A sentence about each chart; empty for none.
+        first: Number of the chart that is shown first.
+    """
+
+    name: str
+    title: str
+    reading: str
+    choices: Sequence[Choices]
+    charts: Sequence[Chart]
+    notes: Sequence[str] = ()
+    first: int = 0
+
+    def __post_init__(self) -> None:
+        """There is one chart for each combination."""
+        num = prod(len(one.options) for one in self.choices)
+        assert len(self.charts) == num, f"{len(self.charts)} charts for {num} choices"
+        assert len(self.notes) in (0, num), f"{len(self.notes)} notes for {num} choices"
+
+    def chosen(self) -> list[int]:
+        """The option of each choice that is shown first."""
+        left, chosen = self.first, []
+        for one in reversed(self.choices):
+            left, option = divmod(left, len(one.options))
+            chosen.append(option)
+        return chosen[::-1]
+
+    def shown_first(self) -> Figure:
+        """The chart that is shown first, as a figure that says which it is."""
+        which = ", ".join(
+            f"{one.name} {one.options[option]}"
+            for one, option in zip(self.choices, self.chosen(), strict=True)
+        )
+        note = f"{self.notes[self.first]} " if self.notes else ""
+        return Figure(
+            name=self.name,
+            title=f"{self.title} ({which})",
+            reading=f"{note}{self.reading}",
+            chart=self.charts[self.first],
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,6 +199,7 @@ Node: TypeAlias = (
     | Terms
     | Grid
     | Figure
+    | Picker
     | Row
     | Beside
     | Shaded
@@ -163,12 +228,19 @@ class Page:
 
 
 def figures_of(page: Page) -> list[Figure]:
-    """All figures of a page, in order, also the folded ones."""
+    """All figures of a page, in order, also the folded ones; of a picker the first."""
+    return [
+        one.shown_first() if isinstance(one, Picker) else one for one in charted(page)
+    ]
+
+
+def charted(page: Page) -> list[Figure | Picker]:
+    """All nodes of a page that hold charts, in order."""
     return [f for section in page.sections for n in section.nodes for f in _figures(n)]
 
 
-def _figures(node: Node) -> Iterator[Figure]:
-    if isinstance(node, Figure):
+def _figures(node: Node) -> Iterator[Figure | Picker]:
+    if isinstance(node, Figure | Picker):
         yield node
     elif isinstance(node, Row):
         yield from node.figures

@@ -1,6 +1,7 @@
 """How is a chart drawn for a paper or a slide: PNG and SVG?"""
 
 import textwrap
+import warnings
 from collections.abc import Sequence
 from functools import singledispatch
 from pathlib import Path
@@ -36,6 +37,8 @@ from driftmap.render.charts import (
     label_step,
 )
 from driftmap.render.page import Figure
+from driftmap.render.pictures_tokens import draw_bars, draw_token_map
+from driftmap.render.token_charts import Bars, TokenMap
 from driftmap.render.wording import number, ratio, ratio_ticks, share, unmarked
 
 STYLE = {
@@ -70,9 +73,14 @@ def save_pictures(figures: Sequence[Figure], folder: Path) -> None:
     """Write `NAME.png` and `NAME.svg` for each figure.
 
     The bytes depend on the figures alone: neither file holds a date. Both are
-    written by their own canvas, because `savefig` would draw everything twice.
+    written by their own canvas, because `savefig` would draw everything twice. Signs
+    that the one font does not have, as in Chinese tokens, become boxes.
     """
-    with mpl.rc_context(STYLE):  # pyright: ignore[reportArgumentType]
+    with (
+        mpl.rc_context(STYLE),  # pyright: ignore[reportArgumentType]
+        warnings.catch_warnings(),
+    ):
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
         for figure in figures:
             drawing = _drawing(figure)
             path = str(folder / figure.name)
@@ -257,6 +265,16 @@ def _(chart: Mosaic, axes: Axes) -> None:
         bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda v, _: number(10**v)))
     if any(one.places for one in chart.marks):
         axes.figure.legend(frameon=False, fontsize=9, loc="outside lower left", ncols=2)
+
+
+@_draw.register
+def _(chart: TokenMap, axes: Axes) -> None:
+    draw_token_map(chart, axes)
+
+
+@_draw.register
+def _(chart: Bars, axes: Axes) -> None:
+    draw_bars(chart, axes)
 
 
 def _label_some(chart: Mosaic, axes: Axes) -> None:

@@ -31,6 +31,8 @@ from driftmap.render.charts import (
 )
 from driftmap.render.plotly_mosaic import mosaic
 from driftmap.render.plotly_parts import Spec, axis, finite, label
+from driftmap.render.plotly_tokens import bars, token_map
+from driftmap.render.token_charts import Bars, TokenMap
 from driftmap.render.wording import number, ratio, ratio_ticks, share
 
 SEQUENTIAL = [[0.0, "#f1f3f5"], [1.0, "#1c7ed6"]]
@@ -212,6 +214,16 @@ def _(chart: Shades) -> tuple[list[Spec], Spec]:
 @_draw.register
 def _(chart: Mosaic) -> tuple[list[Spec], Spec]:
     return mosaic(chart)
+
+
+@_draw.register
+def _(chart: TokenMap) -> tuple[list[Spec], Spec]:
+    return token_map(chart)
+
+
+@_draw.register
+def _(chart: Bars) -> tuple[list[Spec], Spec]:
+    return bars(chart)
 
 
 def _matrix(chart: Cells | Shades, heat: Spec) -> tuple[list[Spec], Spec]:

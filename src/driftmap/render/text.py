@@ -30,10 +30,12 @@ from driftmap.render.page import (
     Node,
     Page,
     Paragraph,
+    Picker,
     Row,
     Shaded,
     Terms,
 )
+from driftmap.render.token_charts import Bars, TokenMap
 from driftmap.render.wording import number, share
 
 WIDTH = 88
@@ -96,6 +98,13 @@ def _(node: Grid) -> str:
 def _(node: Figure) -> str:
     title = _wrapped(f"Figure: {node.title}")
     return f"{title}\n{_wrapped(node.reading)}\n{_numbers(node.chart)}"
+
+
+@_text.register
+def _(node: Picker) -> str:
+    num = len(node.charts)
+    others = f"\n  (the page shows any of {num})" if num > 1 else ""
+    return _text(node.shown_first()) + others
 
 
 @_text.register
@@ -238,6 +247,49 @@ def _(chart: Mosaic) -> str:
             _wrapped(f"  {chart.y_title} {name}: {told or chart.empty_row}", "    ")
         )
     return "\n".join(lines)
+
+
+@_numbers.register
+def _(chart: TokenMap) -> str:
+    """All numbers of a narrow map; of a wide one the three highest of each row."""
+    names, columns = chart.row_labels(), chart.column_labels()
+    rows = list(zip(names, chart.values, strict=True))
+    if not chart.is_written:
+        return "\n".join(
+            _wrapped(f"  {name}: {_highest(columns, row)}", "    ")
+            for name, row in rows
+        )
+    first = max(len(name) for name in ("", chart.y_title, *names)) + 2
+    lines = [(chart.y_title, columns)] + [
+        (name, list(map(share, r))) for name, r in rows
+    ]
+    return "\n".join(
+        f"  {name:<{first}}" + "".join(f"{cell[:7]:>8}" for cell in cells)
+        for name, cells in lines
+    )
+
+
+@_numbers.register
+def _(chart: Bars) -> str:
+    return "\n".join(
+        _wrapped(
+            f"  {bar.name}: "
+            + ", ".join(
+                f"{name} -> {number(value)}"
+                for name, value in _spread(
+                    list(zip(chart.x_labels, bar.values, strict=True)), MOST_POINTS
+                )
+            ),
+            "    ",
+        )
+        for bar in chart.bars
+    )
+
+
+def _highest(names: Sequence[str], values: Sequence[float]) -> str:
+    seen = [(v, n) for n, v in enumerate(values) if isfinite(v)]
+    seen.sort(key=lambda one: (-one[0], one[1]))
+    return ", ".join(f"{names[n]} {number(v)}" for v, n in seen[:3]) or "–"
 
 
 def _sparse(line: Line) -> list[tuple[float, float]]:

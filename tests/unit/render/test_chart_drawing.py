@@ -30,6 +30,7 @@ from driftmap.render.charts import (
 from driftmap.render.page import Figure
 from driftmap.render.pictures import save_pictures
 from driftmap.render.plotly_charts import plotly_spec
+from driftmap.render.token_charts import Bar, Bars, TokenMap
 
 NAN = math.nan
 
@@ -101,6 +102,31 @@ def ranges():
     )  # fmt: skip
 
 
+def token_map(values=((0.1, NAN), (0.9, 0.2), (1.4, -0.3)), **options):
+    kept = {
+        "tokens": ["<b>", " the", "日\n"][: len(values)],
+        "x_labels": [str(n) for n in range(len(values[0]))],
+        "x_title": "layer",
+        "values": values,
+        "value_title": "p",
+        "hue": "hidden",
+        "ends": (0.1, 0.9),
+        "starred": (1,),
+    }
+    return TokenMap(**kept | options)
+
+
+def bars():
+    plain = Bar(
+        name="<b>", values=[0.2, NAN], lows=[0.1, NAN], highs=[0.4, NAN],
+        role="restored hidden",
+    )  # fmt: skip
+    return Bars(
+        x_labels=["0", "1"], x_title="layer", y_title="effect",
+        bars=[plain, Bar(name="severed", values=[-0.1, 0.0])],
+    )  # fmt: skip
+
+
 def histogram(observed=1.3):
     return Histogram(
         x_title="ratio", edges=[0.9, 1.0, 1.1], counts=[4, 6], observed=observed,
@@ -131,6 +157,11 @@ CHARTS = {
     "empty mosaic": mosaic(((NAN, NAN),), marks=()),
     "ranges": ranges(),
     "histogram": histogram(),
+    "tokens": token_map(),
+    "wide tokens": token_map(((0.5,) * 40,)),
+    "tokens by tokens": token_map(hue="difference", x_labels=["a", "long <i>"]),
+    "no tokens": token_map(((NAN,),), ends=(0.3, 0.3)),
+    "bars": bars(),
 }  # fmt: skip
 
 
@@ -240,6 +271,51 @@ def test_a_mosaic_has_colours_for_a_dark_page():
     light, dark = heat["colorscale"], heat["meta"]["dark"]
     assert luminance(rgb(light[0][1])) > 0.7
     assert luminance(rgb(dark[0][1])) < 0.05
+
+
+def test_tokens_run_downwards_and_may_repeat():
+    spec = plotly_spec(token_map(tokens=[" a", " a", " a"]))
+    (heat,), layout = spec["data"], spec["layout"]
+    assert heat["z"] == [[0.1, None], [0.9, 0.2], [1.4, -0.3]]
+    assert layout["yaxis"]["range"] == [2.5, -0.5]
+    assert layout["yaxis"]["ticktext"] == ["a", "a *", "a"]
+    assert (heat["zmin"], heat["zmax"]) == (0.1, 0.9)
+    assert heat["meta"]["rows"] == ["a", "a *", "a"]
+
+
+def test_tokens_are_shown_without_markup_and_with_unseen_signs_seen():
+    chart = token_map(tokens=["<b>", " \n", "x\x00" + 40 * "y"])
+    assert chart.row_labels() == [
+        "<b>",
+        "⏎ *",
+        "x\N{REPLACEMENT CHARACTER}" + 19 * "y" + "…",
+    ]
+    spec = plotly_spec(chart)
+    assert spec["layout"]["yaxis"]["ticktext"][0] == "&lt;b&gt;"
+    assert spec["data"][0]["meta"]["rows"][0] == "&lt;b&gt;"
+
+
+def test_colours_of_tokens_run_equally_far_both_ways():
+    assert token_map(hue="honesty", ends=None).scale() == (-1.4, 1.4)
+    assert token_map(ends=None).scale() == (-0.3, 1.4)
+    assert token_map(ends=(0.9, 0.1)).scale() == (0.1, 0.9)
+    low, high = token_map(((0.0,),), ends=(0.0, 0.0)).scale()
+    assert low < 0 < high
+
+
+def test_narrow_maps_hold_their_numbers_and_wide_ones_do_not():
+    narrow = plotly_spec(token_map())["data"][0]
+    assert narrow["text"] == [["0.10", ""], ["0.90", "0.20"], ["1.40", "-0.30"]]
+    assert "text" not in plotly_spec(CHARTS["wide tokens"])["data"][0]
+
+
+def test_bars_have_intervals_and_gaps():
+    plain, severed = plotly_spec(bars())["data"]
+    assert (plain["name"], plain["y"]) == ("&lt;b&gt;", [0.2, None])
+    assert plain["error_y"]["array"] == [pytest.approx(0.2), None]
+    assert plain["error_y"]["arrayminus"] == [pytest.approx(0.1), None]
+    assert plain["customdata"][0] == "0.2 (0.1 to 0.4)"
+    assert "error_y" not in severed
 
 
 def test_the_observed_ratio_is_never_at_the_edge():

@@ -9,12 +9,14 @@ from driftmap.render.charts import Histogram, Line, Lines, Ranges
 from driftmap.render.html import html_of, inline
 from driftmap.render.page import (
     Callout,
+    Choices,
     Facts,
     Figure,
     Folded,
     Grid,
     Page,
     Paragraph,
+    Picker,
     Row,
     Section,
     Terms,
@@ -37,6 +39,21 @@ def figure_of(name="curve", title="A curve", line="a"):
         lines=[Line(name=line, x=[0, 1], y=[0.0, 0.5])],
     )
     return Figure(name=name, title=title, reading="Higher is more.", chart=chart)
+
+
+def picker_of(notes=("a.", "b.", "c.", "d.", "e.", "f."), first=4):
+    charts = [
+        Lines(x_title="step", y_title=f"{n}", lines=[Line(name="a", x=[0], y=[n])])
+        for n in range(6)
+    ]
+    return Picker(
+        name="heads", title="Heads", reading="Read rows.",
+        choices=[
+            Choices(name="layer", options=["0", "<b>", "2"]),
+            Choices(name="head", options=["0", "1"]),
+        ],
+        charts=charts, notes=notes, first=first,
+    )  # fmt: skip
 
 
 class Tags(HTMLParser):
@@ -106,6 +123,38 @@ def test_charts_as_text():
     text = text_of(page_of(*nodes))
     assert "  a: 1.5 (1.25 to 1.75)\n  b: 1\n" in text
     assert "  observed: 2; chance: 0.5 to 1.5\n" in text
+
+
+def test_text_and_picture_hold_the_chart_that_is_shown_first():
+    page = page_of(Folded(summary="More", nodes=[picker_of()]))
+    (figure,) = figures_of(page)
+    assert (figure.name, figure.title) == ("heads", "Heads (layer 2, head 0)")
+    assert figure.chart.y_title == "4"
+    assert (
+        "Figure: Heads (layer 2, head 0)\ne. Read rows.\n  a: 0 -> 4\n"
+        "  (the page shows any of 6)\n" in text_of(page)
+    )
+
+
+@pytest.mark.parametrize("first", range(6))
+def test_a_picker_knows_which_options_are_shown(first):
+    picker = picker_of(first=first)
+    layer, head = picker.chosen()
+    assert layer * 2 + head == first
+    assert 0 <= head < 2
+
+
+def test_the_document_holds_every_chart_of_a_picker_and_its_note():
+    document = Tags(html_of(page_of(picker_of())))
+    data = json.loads(document.scripts[1])
+    assert [data[f"heads/{n}"]["note"] for n in range(6)] == [
+        "a.", "b.", "c.", "d.", "e.", "f.",
+    ]  # fmt: skip
+    assert data["heads/5"]["layout"]["yaxis"]["title"]["text"] == "5"
+    assert [tag for tag, _ in document.found].count("select") == 2
+    chosen = [a for tag, a in document.found if tag == "option" and "selected" in a]
+    assert len(chosen) == 2
+    assert "<b>" not in html_of(page_of(picker_of())).split("<script>")[0]
 
 
 def test_long_lines_are_thinned_in_text_but_keep_their_ends():

@@ -26,7 +26,16 @@
   }
   function dataOf(name) {
     return charts[name].data.map(function (trace) {
-      return isDark() && trace.meta ? Object.assign({}, trace, { colorscale: trace.meta.dark }) : trace;
+      if (!trace.meta) { return trace; }
+      var drawnTrace = Object.assign({}, trace);
+      if (isDark()) { drawnTrace.colorscale = trace.meta.dark; }
+      if (trace.meta.rows) { drawnTrace.customdata = namesOf(trace.meta); }
+      return drawnTrace;
+    });
+  }
+  function namesOf(meta) {
+    return meta.rows.map(function (row) {
+      return meta.columns.map(function (column) { return [row, column]; });
     });
   }
   function draw(node) {
@@ -41,6 +50,24 @@
     });
   }
   function redraw() { drawn.forEach(function (node) { if (isShown(node)) { draw(node); } else { drawn.delete(node); } }); }
+  function pickerOf(figure) {
+    var selects = Array.from(figure.querySelectorAll(".choices select"));
+    var node = figure.querySelector(".chart");
+    function pick() {
+      var number = selects.reduce(function (sum, select) {
+        return sum * select.options.length + select.selectedIndex;
+      }, 0);
+      var name = figure.dataset.picker + "/" + number;
+      node.dataset.chart = name;
+      node.style.height = charts[name].height + "px";
+      node.style.minWidth = charts[name].least + "px";
+      figure.querySelector(".picked").textContent = charts[name].note;
+      if (drawn.has(node)) { draw(node); }
+    }
+    selects.forEach(function (select) { select.addEventListener("change", pick); });
+    figure.querySelector(".choices").hidden = false;
+    pick();
+  }
   var opened = [];
   function toPaper() {
     document.documentElement.classList.add("paper");
@@ -55,6 +82,7 @@
     opened = [];
     redraw();
   }
+  document.querySelectorAll(".picker").forEach(pickerOf);
   drawNew();
   document.querySelectorAll("details").forEach(function (node) { node.addEventListener("toggle", drawNew); });
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
