@@ -62,7 +62,7 @@
       node.style.height = charts[name].height + "px";
       node.style.minWidth = charts[name].least + "px";
       figure.querySelector(".picked").textContent = charts[name].note;
-      if (drawn.has(node)) { draw(node); }
+      if (drawn.has(node)) { draw(node); Plotly.Plots.resize(node); }
     }
     selects.forEach(function (select) { select.addEventListener("change", pick); });
     figure.querySelector(".choices").hidden = false;
