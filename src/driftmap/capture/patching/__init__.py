@@ -1,0 +1,1 @@
+"""Run a model on a corrupted prompt with single states put back."""
