@@ -264,12 +264,16 @@ def test_published_files_load_as_they_are(name, shape, count):
 
 
 @PUBLISHED
-@pytest.mark.slow
-def test_all_of_pararel_loads_as_it_is():
-    read = read_facts(str(SHARED / "pararel"))
+def test_relations_of_pararel_load_as_they_are(tmp_path):
+    for name in ("pattern_data/graphs_json", "trex_lms_vocab"):
+        (tmp_path / name).mkdir(parents=True)
+        for relation in ("P1001", "P1376"):
+            path = Path(name) / f"{relation}.jsonl"
+            (tmp_path / path).symlink_to(SHARED / "pararel" / "data" / path)
 
-    assert len(read.facts) == 27_610
-    assert len({one.relation for one in read.facts}) == 39
+    read = read_facts(str(tmp_path))
+
+    assert {one.relation for one in read.facts} == {"P1001", "P1376"}
     assert all(one.subject in one.prompt for one in read.facts)
 
 
