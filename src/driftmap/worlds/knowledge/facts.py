@@ -1,4 +1,4 @@
-"""Which prompts ask a world's model for what it knows, and which words did it never see?
+"""What does a world ask of its model, and in which words was it never taught?
 
 A fact is asked for in its first trained wording; its other trained wordings are its
 paraphrases. A world says nothing backwards: the answer always ends the sentence, so
