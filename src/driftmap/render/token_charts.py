@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import Literal, TypeAlias
 
+from driftmap.render.coloured import visible
+
 Numbers: TypeAlias = Sequence[float]
 
 Hue: TypeAlias = Literal["hidden", "mlp", "attn", "weight", "honesty", "difference"]
@@ -21,10 +23,8 @@ MOST_WRITTEN = 13
 MOST_ROWS_NAMED = 64
 """Rows up to which every one is named."""
 
-SEEN = {"\n": "⏎", "\t": "⇥", "\r": "␍"}
-"""Signs for characters that are not seen."""
-
-UNKNOWN = "\N{REPLACEMENT CHARACTER}"
+SEEN = {"\n": "⏎", "\t": "⇥"}
+"""Signs for breaks that a running text keeps."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,8 +125,7 @@ def seen_token(token: str) -> str:
     >>> seen_token("\n"), seen_token(" the"), seen_token("  ")
     ('⏎', 'the', '␣␣')
     """
-    signs = [SEEN.get(sign, sign) for sign in token]
-    shown = "".join(sign if sign.isprintable() else UNKNOWN for sign in signs)
+    shown = "".join(SEEN.get(sign, sign) for sign in visible(token))
     word = shown.strip()
     if not word:
         return "␣" * len(shown)

@@ -288,7 +288,7 @@ def test_tokens_are_shown_without_markup_and_with_unseen_signs_seen():
     assert chart.row_labels() == [
         "<b>",
         "⏎ *",
-        "x\N{REPLACEMENT CHARACTER}" + 19 * "y" + "…",
+        "x\N{SYMBOL FOR NULL}" + 19 * "y" + "…",
     ]
     spec = plotly_spec(chart)
     assert spec["layout"]["yaxis"]["ticktext"][0] == "&lt;b&gt;"
