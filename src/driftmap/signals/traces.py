@@ -18,11 +18,14 @@ class Restoring:
             `[max(0, l - w // 2), min(L, l + ceil(w / 2)))`; None for other kinds.
         dims: First coordinate of the state and one past the last; None for all. Only
             for `hidden`.
+        tokens: First token whose cells are wanted and one past the last, the others
+            are NaN; None for all.
     """
 
     kind: TraceKind = "hidden"
     window: int | None = None
     dims: tuple[int, int] | None = None
+    tokens: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
