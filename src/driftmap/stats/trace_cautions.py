@@ -66,7 +66,7 @@ def _of_effects(main: RoleEffects, outcome: Outcome) -> Iterator[Caution]:
     if outcome == "prob" and 0 < total.estimate < SMALL_PROBABILITY:
         yield _caution(
             "small-effect",
-            f"Disturbing the subject costs only {amount(total.estimate, outcome)}: "
+            f"Disturbing the subject takes only {amount(total.estimate, outcome)}: "
             "shares of so little are unsteady.",
             total.estimate,
         )
@@ -80,8 +80,8 @@ def _of_effects(main: RoleEffects, outcome: Outcome) -> Iterator[Caution]:
     elif control.estimate >= total.estimate / 2 > 0:
         yield _caution(
             "strong-control",
-            "The same noise outside the subject costs "
-            f"{amount(control.estimate, outcome)}, more than half of what it costs on "
+            "The same noise outside the subject takes "
+            f"{amount(control.estimate, outcome)}, more than half of what it takes on "
             "the subject: part of the effect is that of noise anywhere.",
             control.estimate / total.estimate,
         )

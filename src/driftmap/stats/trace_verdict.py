@@ -20,6 +20,15 @@ FEWEST_SUBJECTS = 5
 LEAST_SHARE = 0.1
 """Share of the total effect that one state must bring back to be called a site."""
 
+OUTCOMES: dict[Outcome, str] = {
+    "prob": "the answer's probability",
+    "log_prob": "the answer's log-probability",
+    "logit": "the answer's logit",
+    "logit_difference": "the lead of the answer's logit over the foil's",
+    "kl": "the likeness to what the model says undisturbed (minus the divergence)",
+}
+"""What is read, in words."""
+
 SUBJECT_ROLES: tuple[TokenRole, ...] = (
     "first subject", "middle subject", "last subject",
 )  # fmt: skip
@@ -69,28 +78,25 @@ def trace_verdict(
 
 
 def amount(value: float, outcome: Outcome) -> str:
-    """An effect in its unit: points of a hundred for probabilities, nats for logs.
+    """An effect in its unit: a difference of probabilities or logits, or nats.
 
-    >>> amount(0.664, "prob"), amount(-1.25, "log_prob"), amount(2.0, "logit")
-    ('66.4 points', '-1.25 nats', '2 of a logit')
+    >>> amount(0.664, "prob"), amount(-1.25, "log_prob"), amount(0.0312, "logit")
+    ('0.66', '-1.25 nats', '0.031')
     """
-    if outcome == "prob":
-        points = f"{100 * value:.3g}"
-        return f"{points} point{'' if points in ('1', '-1') else 's'}"
-    unit = "nats" if outcome in ("log_prob", "kl") else "of a logit"
-    return f"{value:.3g} {unit}"
+    return _short(value) + (" nats" if outcome in ("log_prob", "kl") else "")
 
 
 def spread(value: Interval, outcome: Outcome) -> str:
     """An effect with its interval.
 
-    >>> te = Interval(estimate=0.7, low=0.664, high=0.74, level=0.95, num=240)
+    >>> te = Interval(estimate=0.7, low=0.664, high=0.741, level=0.95, num=240)
     >>> spread(te, "prob")
-    '70 points (66.4 to 74)'
+    '0.70 (0.66 to 0.74)'
     """
-    scale = 100 if outcome == "prob" else 1
-    low, high = scale * value.low, scale * value.high
-    return f"{amount(value.estimate, outcome)} ({low:.3g} to {high:.3g})"
+    return (
+        f"{amount(value.estimate, outcome)} "
+        f"({_short(value.low)} to {_short(value.high)})"
+    )
 
 
 def cell_of(effects: RoleEffects, role: TokenRole, layer: int) -> RoleLayer | None:
@@ -163,13 +169,13 @@ def _sites(
     where = f"layer {best.layer} ({best.low} to {best.high})"
     sentence = (
         f"{lost} Putting back {WHAT[main.kind]} at the {best.role} token brings back "
-        f"{spread(effect, outcome)} at {where}."
+        f"{spread(effect, outcome)} at {where}"
     )
-    is_last = best.role == "last subject"
-    tail = [_handover(main), _parts(effects, best.role, outcome)] if is_last else []
+    if best.role != "last subject":
+        return TraceVerdict(kind="other subject token", sentence=f"{sentence}.")
+    parts = _parts(main, effects, outcome)
     return TraceVerdict(
-        kind="subject site" if is_last else "other subject token",
-        sentence=" ".join([sentence, *(words for words in tail if words)]),
+        kind="subject site", sentence=f"{sentence}{parts}.{_handover(main)}"
     )
 
 
@@ -193,7 +199,8 @@ def _lost(counts: FactCounts, main: RoleEffects, outcome: Outcome) -> str:
     estimated = "" if main.method in EXACT else "Estimated, not traced: "
     return (
         f"{estimated}{'over' if estimated else 'Over'} {_scope(counts)}, disturbing "
-        f"the subject costs the answer {spread(main.total_effect, outcome)}."
+        f"the subject takes {spread(main.total_effect, outcome)} off "
+        f"{OUTCOMES[outcome]}."
     )
 
 
@@ -201,7 +208,7 @@ def _control(main: RoleEffects, outcome: Outcome) -> str:
     if main.total_effect.low <= 0 or main.control_effect is None:
         return "Its interval holds 0: there is nothing to put back."
     return (
-        "The same noise on other words of the prompt costs as much: "
+        "The same noise on other words of the prompt takes as much: "
         f"{spread(main.control_effect, outcome)}."
     )
 
@@ -210,18 +217,20 @@ def _handover(main: RoleEffects) -> str:
     layer = handed_on(main)
     if layer is None:
         return ""
-    return f"From layer {layer} on the last token of the prompt brings back more."
+    return f" From layer {layer} on the last token of the prompt brings back more."
 
 
-def _parts(effects: Sequence[RoleEffects], role: TokenRole, outcome: Outcome) -> str:
+def _parts(main: RoleEffects, effects: Sequence[RoleEffects], outcome: Outcome) -> str:
+    """What windows of one part bring back at the same token."""
     told = [
-        f"{WHAT[one.kind]} {spread(cell.effect, outcome)} around layer {best.layer}"
+        f", {WHAT[one.kind]} there {spread(cell.effect, outcome)} around layer "
+        f"{best.layer}"
         for one in effects
-        if one.kind in ("mlp", "attn")
-        and (best := best_of(one, role)) is not None
-        and (cell := cell_of(one, role, best.layer)) is not None
+        if one.kind in ("mlp", "attn") and one is not main
+        if (best := best_of(one, "last subject")) is not None
+        if (cell := cell_of(one, "last subject", best.layer)) is not None
     ]
-    return f"There, {' and '.join(told)}." if told else ""
+    return "".join(told)
 
 
 def _single(shown: Sequence[TracedFact], outcome: Outcome) -> TraceVerdict:
@@ -236,8 +245,9 @@ def _single(shown: Sequence[TracedFact], outcome: Outcome) -> TraceVerdict:
         )
     return TraceVerdict(
         kind="one fact",
-        sentence=f"In this one prompt, disturbing the subject moves the answer from "
-        f"{grid.high:.3g} to {grid.low:.3g}. {_places(grid, outcome)}",
+        sentence=f"In this one prompt, disturbing the subject moves "
+        f"{OUTCOMES[outcome]} from {_short(grid.high)} to {_short(grid.low)}. "
+        f"{_places(grid, outcome)}",
         settles="A file of facts (`--facts`): one prompt says nothing of others.",
     )
 
@@ -256,6 +266,12 @@ def _places(grid: TraceGrid, outcome: Outcome) -> str:
         f"error {amount(error, outcome)} over {_several(grid.noise.num_draws, 'draw')} "
         "of noise)."
     )
+
+
+def _short(value: float) -> str:
+    if value == 0:
+        return "0"
+    return f"{value:.2f}" if abs(value) >= 0.1 else f"{value:.2g}"
 
 
 def _several(num: int, what: str) -> str:

@@ -24,19 +24,19 @@ def test_a_site_at_the_subjects_last_token_with_its_numbers():
     found = verdict()
     assert found.kind == "subject site"
     assert found.sentence == (
-        "Over 240 facts of 60 subjects, disturbing the subject costs the answer 70 "
-        "points (66 to 74). Putting back the output of one block at the last subject "
-        "token brings back 66 points (62 to 70) at layer 1 (0 to 1). From layer 2 on "
-        "the last token of the prompt brings back more. There, a window of MLP outputs "
-        "60 points (56 to 64) around layer 0 and a window of attention outputs 50 "
-        "points (46 to 54) around layer 0."
+        "Over 240 facts of 60 subjects, disturbing the subject takes 0.70 (0.66 to "
+        "0.74) off the answer's probability. Putting back the output of one block at "
+        "the last subject token brings back 0.66 (0.62 to 0.70) at layer 1 (0 to 1), a "
+        "window of MLP outputs there 0.60 (0.56 to 0.64) around layer 0, a window of "
+        "attention outputs there 0.50 (0.46 to 0.54) around layer 0. From layer 2 on "
+        "the last token of the prompt brings back more."
     )
 
 
 def test_a_middle_piece_that_brings_back_clearly_more_is_named():
     found = verdict(hidden(middle_subject=(0.41, 0.3), last_subject=(0.02, 0.01)))
     assert found.kind == "other subject token"
-    assert "at the middle subject token brings back 41 points (37 to 45)" in (
+    assert "at the middle subject token brings back 0.41 (0.37 to 0.45)" in (
         found.sentence
     )
 
@@ -49,14 +49,14 @@ def test_overlapping_intervals_do_not_take_the_site_from_the_last_token():
 def test_no_state_that_brings_back_a_tenth_is_no_site():
     found = verdict(hidden(first_subject=(0.05, 0.0), last_subject=(0.06, 0.0)))
     assert found.kind == "no single site"
-    assert "at most 6 points" in found.sentence
+    assert "at most 0.06" in found.sentence
 
 
 @pytest.mark.parametrize(
     ("changed", "says"),
     [
         ({"total_effect": between(0.02)}, "Its interval holds 0"),
-        ({"control_effect": between(0.68)}, "other words of the prompt costs as much"),
+        ({"control_effect": between(0.68)}, "other words of the prompt takes as much"),
     ],
 )
 def test_a_subject_that_matters_no_more_than_other_words(changed, says):
@@ -75,9 +75,10 @@ def test_one_fact_says_nothing_of_others():
     found = verdict((), (traced(),))
     assert found.kind == "one fact"
     assert found.sentence == (
-        "In this one prompt, disturbing the subject moves the answer from 0.95 to "
-        "0.25. Putting back the output of one block at its token 3 of 3 brings back at "
-        "most 66 points, at layer 1 (standard error 1 point over 10 draws of noise)."
+        "In this one prompt, disturbing the subject moves the answer's probability "
+        "from 0.95 to 0.25. Putting back the output of one block at its token 3 of 3 "
+        "brings back at most 0.66, at layer 1 (standard error 0.01 over 10 draws of "
+        "noise)."
     )
     assert verdict((), ()).kind == "inconclusive"
 
