@@ -251,6 +251,7 @@ class _Gathered:
             raise MeasureError(f"text {number}: it has no token to read")
         self.number = number
         self.num_top = num_top
+        self.vocabulary = 0
         self.surprise = np.full(ids.size, np.nan)
         self.entropy = np.full(ids.size, np.nan)
         self.rank = np.full(ids.size, -1, np.int64)
@@ -265,6 +266,7 @@ class _Gathered:
         first: int,
     ) -> None:
         """Take the logits that predict `targets`, which stand from `first` on."""
+        self.vocabulary = logits.shape[-1]
         at_a_time = max(1, NUMBERS_AT_A_TIME // max(1, logits.shape[-1]))
         wanted = torch.from_numpy(targets.astype(np.int64)).to(logits.device)
         for start in range(0, len(targets), at_a_time):
@@ -291,6 +293,7 @@ class _Gathered:
             rank=self.rank,
             top_ids=self.tops,
             top_p=self.top_p,
+            vocabulary=self.vocabulary,
         )
 
     def _fill(

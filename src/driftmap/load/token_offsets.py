@@ -35,18 +35,23 @@ class Tokens:
     texts: tuple[str, ...]
 
 
-def tokens_of(text: str, tokenizer: PreTrainedTokenizerBase) -> Tokens:
+def tokens_of(
+    text: str, tokenizer: PreTrainedTokenizerBase, *, is_complete: bool = False
+) -> Tokens:
     """Tokenise a text; one that begins with the BOS token gets no second one.
 
     Args:
         text: Any text.
         tokenizer: With character offsets or without.
+        is_complete: The text holds all special tokens that belong in it, as what a
+            chat template writes does.
 
     Raises:
         ModelError: It has no offsets and does not give the text back.
     """
     bos = tokenizer.bos_token
-    adds = not (isinstance(bos, str) and bos and text.startswith(bos))
+    begins = isinstance(bos, str) and bool(bos) and text.startswith(bos)
+    adds = not (is_complete or begins)
     if tokenizer.is_fast:
         ids, offsets = _told(text, tokenizer, adds=adds)
     else:

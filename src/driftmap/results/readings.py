@@ -22,6 +22,8 @@ class TokenNumbers:
         rank: Tokens that were strictly more likely (count); 0 for the first choice.
         top_ids: The most likely tokens in its place, most likely first.
         top_p: Their probabilities.
+        vocabulary: Tokens the model chooses between (count): no entropy is above its
+            logarithm.
     """
 
     surprise: Float64[np.ndarray, " token"]
@@ -29,6 +31,7 @@ class TokenNumbers:
     rank: Int64[np.ndarray, " token"]
     top_ids: Int64[np.ndarray, "token choice"]
     top_p: Float64[np.ndarray, "token choice"]
+    vocabulary: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -63,8 +66,6 @@ class TokenReadings:
         spelled: The text.
         numbers: Per token of it.
         tops: The most likely tokens in each place, as text, most likely first.
-        vocabulary: Tokens the model chooses between (count): no entropy is above
-            its logarithm.
         window: Most tokens that were read at once (count).
         stride: Tokens before the first counted one of every later window (count).
         is_generated: The tokens after the context were written by the model.
@@ -73,7 +74,6 @@ class TokenReadings:
     spelled: SpelledText
     numbers: TokenNumbers
     tops: tuple[tuple[str, ...], ...]
-    vocabulary: int
     window: int
     stride: int
     is_generated: bool
