@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
-from jaxtyping import Float32, Float64
+from jaxtyping import Float32, Float64, Int64
 
 from driftmap.results.statistics import Interval
 from driftmap.results.trace_kinds import TokenRole
@@ -77,14 +77,15 @@ class AttentionQuery:
 class AttentionRows:
     """One prompt, one query: to which tokens every head attends.
 
-    Weights and `sink_mass` of a head sum to 1. What a map had to be formed whole for is
-    None where that was not asked for.
+    Weights and `sink_mass` of a head sum to 1; heads that a place does not have are
+    NaN. What a map had to be formed whole for is None where that was not asked for.
 
     Args:
         prompt_id: Unique within the study.
         query: Which row.
         weights: Of each head over the tokens that are fed.
         sink_mass: What a learned sink takes, which is no token; 0 without one.
+        num_seen: Keys that the query may attend to (count).
         value_weighted: Weight times the length of what the head writes of the token,
             `alpha |v W_O|`; None where heads' outputs do not go through one map.
         received: Mean weight of each key over the queries that can see it.
@@ -96,6 +97,7 @@ class AttentionRows:
     query: AttentionQuery
     weights: Float32[np.ndarray, "place head key"]
     sink_mass: Float32[np.ndarray, "place head"]
+    num_seen: Int64[np.ndarray, " place"]
     value_weighted: Float32[np.ndarray, "place head key"] | None = None
     received: Float32[np.ndarray, "place head key"] | None = None
     rollout: Float32[np.ndarray, "place key"] | None = None
@@ -148,8 +150,8 @@ class AttentionNumbers:
         control_mass: On the control span; NaN without one.
         role_mass: On the tokens of each role, in the order of `ROLES`, the first token
             left out; NaN without a subject or where no token plays it.
-        entropy: Of the row over tokens, renormalised without sink (nats).
-        num_seen: Keys that the row may attend to (count).
+        sharpness: 1 less the row's entropy as a share of its largest, ln of the keys it
+            may attend to; of a single key 1.
     """
 
     prompt_id: str
@@ -159,8 +161,7 @@ class AttentionNumbers:
     subject_mass: Float32[np.ndarray, "place head"]
     control_mass: Float32[np.ndarray, "place head"]
     role_mass: Float32[np.ndarray, "role place head"]
-    entropy: Float32[np.ndarray, "place head"]
-    num_seen: Float32[np.ndarray, "place head"]
+    sharpness: Float32[np.ndarray, "place head"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -171,7 +172,7 @@ class KnockOuts:
         prompt_id: Which prompt.
         window: Layers whose edges are cut at once (count).
         by_layer: Change of the answer's log-probability (nats) with the edges to the
-            subject cut in the window around each layer.
+            subject cut in the window around each layer that attends.
         by_third: The same, cut in the early, middle and late third.
         control_by_layer: The same with the edges to the control span; NaN without one.
         control_by_third: Likewise.
@@ -241,7 +242,7 @@ class HeadScore:
         head: Number of the head, from 0.
         subject_mass: On the subject, without the first token, minus control.
         first_mass: On the first token.
-        entropy: As a share of its largest, 0 to 1.
+        sharpness: 0 for an even spread to 1 for a single token.
     """
 
     place: int
@@ -249,7 +250,7 @@ class HeadScore:
     head: int
     subject_mass: float
     first_mass: float
-    entropy: float
+    sharpness: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -275,3 +276,19 @@ class QueryFindings:
     num_prompts: int
     num_without_subject: int
     num_without_control: int
+
+
+def without_first(
+    weights: Float32[np.ndarray, "*places key"],
+) -> Float32[np.ndarray, "*places key"]:
+    """Weights without the first token, renormalised.
+
+    It often is a sink that hides all else. Rows that look at nothing else are 0.
+
+    >>> without_first(np.array([0.6, 0.3, 0.1], np.float32)).round(2).tolist()
+    [0.0, 0.75, 0.25]
+    """
+    kept = weights.copy()
+    kept[..., 0] = 0
+    total = kept.sum(axis=-1, keepdims=True)
+    return np.divide(kept, total, out=np.zeros_like(kept), where=total > 0)
