@@ -138,7 +138,7 @@ def height_of_tokens(chart: TokenMap | Bars) -> int:
         return 380
     rows = len(chart.tokens)
     row = 24 if rows <= 32 else (18 if rows <= MOST_ROWS_NAMED else 11)
-    return max(240, 130 + row * rows + _label_room(chart))
+    return max(300, 130 + row * rows + _label_room(chart))
 
 
 def width_of_tokens(chart: TokenMap | Bars) -> int:
@@ -147,7 +147,7 @@ def width_of_tokens(chart: TokenMap | Bars) -> int:
         return 80 + max(1, len(chart.bars)) * 6 * len(chart.x_labels)
     column = 34 if chart.is_written else (18 if is_tilted(chart) else 8)
     longest = max((len(name) for name in chart.row_labels()), default=0)
-    return 110 + 7 * longest + column * len(chart.x_labels)
+    return 100 + 7 * longest + column * len(chart.x_labels)
 
 
 def is_tilted(chart: TokenMap) -> bool:

@@ -48,8 +48,8 @@ def _of_facts(counts: FactCounts) -> Iterator[Caution]:
         )
     left_out = sum(counts.left_out.values())
     if left_out:
-        why = "; ".join(f"{num:,}: {why}" for why, num in counts.left_out.items())
-        yield _caution("left-out", f"Not traced: {why}.", float(left_out))
+        why = "; ".join(f"{num:,} ({why})" for why, num in counts.left_out.items())
+        yield _caution("left-out", f"Facts not traced: {why}.", float(left_out))
     one_token = counts.num_one_token / max(1, counts.num_averaged)
     if one_token >= 0.3:
         yield _caution(
