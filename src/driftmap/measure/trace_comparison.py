@@ -22,7 +22,7 @@ from driftmap.results.trace_comparison import (
 )
 from driftmap.results.trace_kinds import ROLES, TokenRole
 from driftmap.results.traces import TraceGrid
-from driftmap.stats.profile_pairs import pair_classes
+from driftmap.stats.profile_pairs import labels_of, pair_classes
 
 Rows = Float64[np.ndarray, "prompt place"]
 Pairs = Float64[np.ndarray, "prompt prompt"]
@@ -158,7 +158,7 @@ def compare_profiles(
         centres=_apart([p.centre for p in profiles]),
         peaks=_apart([p.peak_layer for p in profiles]),
         compat={} if row == "all roles" else _compat(scores[:, 0]),
-        classes=pair_classes(profiles),
+        classes=pair_classes(labels_of(profiles)),
     )
 
 

@@ -154,11 +154,12 @@ class ClassLikeness:
 
     Args:
         name: The class.
-        num_pairs: Pairs in which the measures are defined (count).
+        num_pairs: Pairs whose profiles are not flat (count).
         num_facts: Facts in them (count).
         num_subjects: Subjects in them (count).
-        means: Mean of each measure over the pairs; measures that no pair has are left
-            out.
+        mean: Mean Pearson.
+        low: The tenth part of the pairs lie below this.
+        high: And the tenth part above this.
         answer_overlap: Mean share of the answers' tokens that two prompts have in
             common, from 0 to 1.
         length_difference: Mean difference of the prompts' lengths (tokens).
@@ -168,25 +169,26 @@ class ClassLikeness:
     num_pairs: int
     num_facts: int
     num_subjects: int
-    means: Mapping[str, float]
+    mean: float
+    low: float
+    high: float
     answer_overlap: float
     length_difference: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ceiling:
-    """How alike one prompt is to itself under other noise.
+    """How alike a prompt is to itself under other noise: more means nothing.
 
     Args:
-        likeness: Mean Pearson of a prompt with itself; `num` is subjects.
-        auc: How often such a pair lies above one of two prompts that share nothing;
-            None where there are none.
+        likeness: Mean Pearson of a prompt's profile with its own.
+        low: The tenth part of the prompts lie below this.
         num_prompts: Prompts (count).
         num_seeds: Other seeds of the noise (count).
     """
 
     likeness: float
-    auc: float | None
+    low: float
     num_prompts: int
     num_seeds: int
 
@@ -199,9 +201,10 @@ class ClassContrast:
         kind: What was put back.
         name: The class.
         against: The other class.
-        measure: By what.
         auc: P(within > against) + half of ties, with its bootstrap interval; `num` is
             subjects.
+        ceiling: The same area of prompts with themselves under other noise, instead of
+            pairs of the class; None where there is no other noise.
         p_value: Share of relabellings in which the area is as large; the observed one
             is counted among them.
         p_adjusted: The same for many tests (Benjamini-Hochberg); None for the one that
@@ -217,8 +220,8 @@ class ClassContrast:
     kind: TraceKind
     name: PairClass
     against: PairClass
-    measure: str
     auc: Interval
+    ceiling: float | None
     p_value: float
     p_adjusted: float | None
     num_permutations: int
@@ -230,11 +233,11 @@ class ClassContrast:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CompatArea:
-    """How well a published measure of raw outcomes tells classes apart.
+class MeasureArea:
+    """How well one measure tells a class from pairs that share nothing.
 
     Args:
-        measure: Its name; `pearson` is that of the profiles, to compare with.
+        measure: Its name: that of a profile's, or of a published one.
         name: The class.
         mean: Its mean over pairs of the class.
         mean_other: Its mean over pairs that share nothing.
@@ -279,14 +282,14 @@ class KindComparison:
         likeness: Class by class.
         contrasts: Between classes.
         ceiling: The most that can be expected; None where noise has no other seed.
-        compat: Published measures beside it.
+        areas: Every other measure beside it.
     """
 
     comparison: ProfileComparison
     likeness: tuple[ClassLikeness, ...]
     contrasts: tuple[ClassContrast, ...]
     ceiling: Ceiling | None
-    compat: tuple[CompatArea, ...]
+    areas: tuple[MeasureArea, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -36,6 +36,18 @@ class Labels:
     is_reversed: Bool[np.ndarray, " prompt"]
     is_sure: Bool[np.ndarray, " prompt"]
 
+    def of(self, prompts: Int64[np.ndarray, " chosen"]) -> "Labels":
+        """Labels of some prompts alone."""
+        return Labels(
+            fact=self.fact[prompts],
+            subject=self.subject[prompts],
+            named=self.named[prompts],
+            relation=self.relation[prompts],
+            answer=self.answer[prompts],
+            is_reversed=self.is_reversed[prompts],
+            is_sure=self.is_sure[prompts],
+        )
+
 
 def labels_of(profiles: Sequence[TraceProfile]) -> Labels:
     """Number what prompts say; case and outer spaces of words do not count."""
@@ -59,60 +71,40 @@ def labels_of(profiles: Sequence[TraceProfile]) -> Labels:
     )
 
 
-def pair_classes(
-    profiles: Sequence[TraceProfile],
-) -> Int8[np.ndarray, "prompt prompt"]:
+def pair_classes(labels: Labels) -> Int8[np.ndarray, "prompt prompt"]:
     """Put every pair of prompts into its class.
-
-    Returns:
-        Numbers in `PAIR_CLASSES`, symmetric; -1 for a prompt with itself and for pairs
-        of no class.
-    """
-    labels = labels_of(profiles)
-    num = len(profiles)
-    first, second = np.triu_indices(num, 1)
-    found = np.full((num, num), -1, dtype=np.int8)
-    found[first, second] = found[second, first] = classes_of(labels, first, second)
-    return found
-
-
-def classes_of(
-    labels: Labels,
-    first: Int64[np.ndarray, " pair"],
-    second: Int64[np.ndarray, " pair"],
-) -> Int8[np.ndarray, " pair"]:
-    """Put pairs into classes.
 
     A class is for two prompts of one direction, and `reversed` for one of each, of
     facts that the model predicts both ways. Nothing is shared where fact, subject and
     relation differ; between directions, no subject may be the other's answer either.
 
-    Args:
-        labels: What prompts say.
-        first: One prompt of each pair.
-        second: The other.
+    Returns:
+        Numbers in `PAIR_CLASSES`, symmetric; -1 for a prompt with itself and for pairs
+        of no class.
     """
-
-    def same(values: Int64[np.ndarray, " prompt"]) -> Bool[np.ndarray, " pair"]:
-        return values[first] == values[second]
-
-    fact, subject = same(labels.fact), same(labels.subject)
-    relation = same(labels.relation) & (labels.relation[first] >= 0)
-    back_first, back_second = labels.is_reversed[first], labels.is_reversed[second]
-    across = back_first != back_second
-    forward = ~(back_first | back_second)
-    sure = labels.is_sure[first] & labels.is_sure[second]
-    named = labels.named[first] == labels.answer[second]
-    named |= labels.answer[first] == labels.named[second]
+    fact, subject = _alike(labels.fact), _alike(labels.subject)
+    relation = _alike(labels.relation) & (labels.relation >= 0)[:, None]
     nothing = ~(fact | subject | relation)
-    found = np.full(first.size, -1, dtype=np.int8)
-    found[forward & nothing] = CODES["nothing shared"]
-    found[across & sure & nothing & ~named] = CODES["nothing shared, reversed"]
-    found[forward & relation] = CODES["same relation"]
-    found[forward & subject] = CODES["same subject"]
-    found[forward & fact] = CODES["paraphrase"]
-    found[across & sure & fact] = CODES["reversed"]
+    found = np.full(fact.shape, CODES["nothing shared"], dtype=np.int8)
+    np.copyto(found, CODES["same relation"], where=relation)
+    np.copyto(found, CODES["same subject"], where=subject)
+    np.copyto(found, CODES["paraphrase"], where=fact)
+    back = labels.is_reversed
+    if back.any():
+        found[back[:, None] | back] = -1
+        across = (back[:, None] != back) & (labels.is_sure[:, None] & labels.is_sure)
+        named = labels.named[:, None] == labels.answer
+        apart = nothing & ~(named | named.T)
+        found[across & apart] = CODES["nothing shared, reversed"]
+        found[across & fact] = CODES["reversed"]
+    np.fill_diagonal(found, -1)
     return found
+
+
+def _alike(
+    values: Int64[np.ndarray, " prompt"],
+) -> Bool[np.ndarray, "prompt prompt"]:
+    return values[:, None] == values
 
 
 def _ints(values: Sequence[int]) -> Int64[np.ndarray, " value"]:
