@@ -5,10 +5,9 @@ One forward pass: the clean row first, then one row per draw of noise.
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
-import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
@@ -34,8 +33,9 @@ class BasePass:
         outputs: By path, what a module gave; of every block, and of the modules that
             were asked for.
         logits: At the places of the answer.
-        forms: Of each block, how many values it returns beside hidden states; None
-            where it returns those alone.
+        forms: Of each block, how many values it returns; None where it returns hidden
+            states alone.
+        passes_more: Something else than hidden states goes from block to block.
         recorder: Keys and values of every layer; None where none were kept.
     """
 
@@ -47,6 +47,7 @@ class BasePass:
     outputs: Mapping[str, Float[Tensor, "row token width"]]
     logits: Float[Tensor, "row answer vocabulary"]
     forms: Sequence[int | None]
+    passes_more: bool
     recorder: Recorder | None
 
     @property
@@ -112,15 +113,14 @@ def run_base(
         paths += traced.places(kind).values()
     paths = list(dict.fromkeys(paths))
     outputs: dict[str, Tensor] = {}
-    entered: list[Tensor] = []
-    forms: list[int | None] = []
+    calls = _Calls()
     recorder = Recorder() if keeps_keys else None
     with ExitStack() as stack:
         stack.enter_context(corrupting(traced, num_tokens, corruption, after=1))
         modules = [traced.module(path) for path in paths]
         keep = partial(_keep, paths, outputs)
         stack.enter_context(editing_states(modules, num_tokens, keep))
-        stack.enter_context(_noting(traced.blocks, entered, forms))
+        stack.enter_context(calls.noted(traced.blocks))
         logits = answer_logits(
             traced.model,
             token_ids.expand(num_rows, -1),
@@ -138,10 +138,11 @@ def run_base(
         token_ids=token_ids,
         num_prompt=prompt.num_prompt,
         corruption=corruption,
-        entered=entered[0],
+        entered=calls.entered[0],
         outputs=outputs,
         logits=logits,
-        forms=forms,
+        forms=[len(one) if isinstance(one, tuple) else None for one in calls.returned],
+        passes_more=calls.passes_more,
         recorder=recorder,
     )
 
@@ -179,27 +180,56 @@ def _keep(
     outputs[paths[number]] = states.detach().clone()
 
 
-@contextmanager
-def _noting(
-    blocks: Sequence[nn.Module], entered: list[Tensor], forms: list[int | None]
-) -> Iterator[None]:
-    """Note what enters the first block, and what each returns beside states."""
+@dataclass(slots=True, kw_only=True, eq=False)
+class _Calls:
+    """What enters the first block, and what each returns.
 
-    def enter(
-        _module: nn.Module, args: tuple[object, ...], named: Mapping[str, object]
+    Args:
+        entered: Hidden states.
+        returned: By every block so far.
+        passes_more: A block was given something that one before it returned beside
+            hidden states.
+    """
+
+    entered: list[Tensor] = field(default_factory=list)
+    returned: list[object] = field(default_factory=list)
+    passes_more: bool = False
+
+    @contextmanager
+    def noted(self, blocks: Sequence[nn.Module]) -> Iterator[None]:
+        """Note every call of a block for as long as the block of code runs."""
+        handles = []
+        try:
+            for block in blocks:
+                handles += [
+                    block.register_forward_pre_hook(self._enter, with_kwargs=True),
+                    block.register_forward_hook(self._leave),
+                ]
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def _enter(
+        self,
+        _block: nn.Module,
+        args: tuple[object, ...],
+        named: Mapping[str, object],
     ) -> None:
-        states = args[0] if args else named["hidden_states"]
-        assert isinstance(states, torch.Tensor)
-        entered.append(states.detach().clone())
+        if not self.entered:
+            states = args[0] if args else named["hidden_states"]
+            assert isinstance(states, Tensor)
+            self.entered.append(states.detach().clone())
+        more = [
+            value
+            for output in self.returned
+            if isinstance(output, tuple)
+            for value in output[1:]
+            if value is not None
+        ]
+        given = (*args, *named.values())
+        self.passes_more |= any(one is value for one in given for value in more)
 
-    def leave(_module: nn.Module, _inputs: object, output: object) -> None:
+    def _leave(self, _block: nn.Module, _inputs: object, output: object) -> None:
         states_of(output)
-        forms.append(len(output) if isinstance(output, tuple) else None)
-
-    handles = [blocks[0].register_forward_pre_hook(enter, with_kwargs=True)]
-    try:
-        handles += [block.register_forward_hook(leave) for block in blocks]
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
+        self.returned.append(output)

@@ -6,15 +6,15 @@ fast ones run only what a cell can reach.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import torch
-from jaxtyping import Float64
 from torch import Tensor, nn
 
 from driftmap.capture.hooks import evaluating
 from driftmap.capture.patching.base_pass import BasePass, run_base
-from driftmap.capture.patching.naive import naive_cells
+from driftmap.capture.patching.choosing import cells_of, exact_method
+from driftmap.capture.patching.dividing import divided
 from driftmap.capture.patching.outcomes import AnswerReader, answer_reader
 from driftmap.capture.patching.putting import Changes
 from driftmap.capture.patching.traced import Traced
@@ -81,63 +81,102 @@ def trace_within(
     """As `trace_prompt`, with a limit on memory."""
     answer_reader(prompt, tracing.outcome)
     _require_inside(prompt, corruption)
-    if tracing.method not in (None, *EXACT):
-        raise MeasureError(
-            f"{tracing.method} is an estimate; exact traces are had by "
-            f"{', '.join(EXACT)}"
-        )
     traced = Traced.of(model)
     with torch.no_grad(), evaluating(model):
-        return _trace_draws(traced, prompt, corruption, wanted, tracing)
+        grids = [
+            _Grid(
+                restoring=restoring,
+                columns=put_back_layers(restoring, traced.num_layers),
+                method=_method(traced, prompt, corruption, restoring, tracing.method),
+            )
+            for restoring in wanted
+        ]
+        kinds: list[TraceKind] = [grid.restoring.kind for grid in grids]
+        keeps_keys = any(grid.method == "wavefront" for grid in grids)
+        for part in divided(traced, prompt, corruption, kinds, tracing.memory_bytes):
+            base = run_base(traced, prompt, part, kinds, keeps_keys=keeps_keys)
+            clean = base.logits[0].float().log_softmax(-1)
+            read = answer_reader(prompt, tracing.outcome, clean)
+            for grid in grids:
+                grid.take(base, read)
+    return tuple(grid.cells() for grid in grids)
 
 
-def _trace_draws(
+@dataclass(slots=True, kw_only=True, eq=False)
+class _Grid:
+    """One grid while its draws are taken."""
+
+    restoring: Restoring
+    columns: tuple[range, ...]
+    method: TraceMethod
+    changes: Changes = field(default_factory=Changes)
+    scores: list[Tensor] = field(default_factory=list)
+    outcomes: list[Tensor] = field(default_factory=list)
+
+    def take(self, base: BasePass, read: AnswerReader) -> None:
+        """Run all cells with some of the draws.
+
+        Those that cannot differ from the corrupted run are it.
+        """
+        outcomes = read(base.logits)
+        if self.method != "wavefront":
+            base = replace(base, recorder=None)
+        cells = cells_of(self.method)
+        scores = outcomes[1:].expand(base.num_prompt, len(self.columns), -1).clone()
+        for token in range(base.corruption.start, base.num_prompt):
+            is_read = token == base.num_prompt - 1
+            reaching = [
+                column
+                for column, layers in enumerate(self.columns)
+                if is_read or layers.start < base.num_layers - 1
+            ]
+            if reaching:
+                layers = [self.columns[column] for column in reaching]
+                scores[token, reaching] = cells(
+                    base, self.restoring, token, layers, read, self.changes
+                )
+        self.scores.append(scores)
+        self.outcomes.append(outcomes)
+
+    def cells(self) -> TraceCells:
+        """All draws together.
+
+        Raises:
+            MeasureError: Putting states back never changed anything.
+        """
+        low = torch.cat([outcomes[1:] for outcomes in self.outcomes])
+        high, mean = float(self.outcomes[0][0]), float(low.mean())
+        self.changes.require(high - mean, max(abs(high), abs(mean)))
+        return TraceCells(
+            restoring=self.restoring,
+            scores=torch.cat(self.scores, dim=2),
+            low=low,
+            high=high,
+            method=self.method,
+        )
+
+
+def _method(
     traced: Traced,
     prompt: EncodedFact,
     corruption: Corruption,
-    wanted: Sequence[Restoring],
-    tracing: Tracing,
-) -> tuple[TraceCells, ...]:
-    kinds: list[TraceKind] = [restoring.kind for restoring in wanted]
-    base = run_base(traced, prompt, corruption, kinds, keeps_keys=False)
-    clean = base.logits[0].float().log_softmax(-1)
-    read = answer_reader(prompt, tracing.outcome, clean)
-    outcomes = read(base.logits)
-    return tuple(
-        TraceCells(
-            restoring=restoring,
-            scores=_scores(base, restoring, read, outcomes),
-            low=outcomes[1:],
-            high=float(outcomes[0]),
-            method="naive",
+    restoring: Restoring,
+    asked: TraceMethod | None,
+) -> TraceMethod:
+    if asked == "naive":
+        return asked
+    if asked not in (None, *EXACT):
+        raise MeasureError(
+            f"{asked} is an estimate; exact traces are had by {', '.join(EXACT)}"
         )
-        for restoring in wanted
+    span = corruption.start, corruption.start + corruption.values.shape[1]
+    found = exact_method(traced, prompt, restoring, span)
+    if asked is None or EXACT.index(asked) >= EXACT.index(found):
+        return asked or found
+    raise MeasureError(
+        f"{asked} does not give what whole forward passes give with this model, "
+        f"{found} does; leave the method out"
     )
-
-
-def _scores(
-    base: BasePass, restoring: Restoring, read: AnswerReader, outcomes: Tensor
-) -> Float64[Tensor, "token layer draw"]:
-    """Outcomes of all cells; those that cannot differ from the corrupted run are it."""
-    columns = put_back_layers(restoring, base.num_layers)
-    low = outcomes[1:]
-    scores = low.expand(base.num_prompt, len(columns), -1).clone()
-    changes = Changes()
-    for token in range(base.corruption.start, base.num_prompt):
-        is_read = token == base.num_prompt - 1
-        open_ = [
-            column
-            for column, layers in enumerate(columns)
-            if is_read or layers.start < base.num_layers - 1
-        ]
-        if open_:
-            layers = [columns[column] for column in open_]
-            scores[token, open_] = naive_cells(
-                base, restoring, token, layers, read, changes
-            )
-    high, mean = float(outcomes[0]), float(low.mean())
-    changes.require(high - mean, max(abs(high), abs(mean)))
-    return scores
 
 
 def _require_inside(prompt: EncodedFact, corruption: Corruption) -> None:
