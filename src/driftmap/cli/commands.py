@@ -29,6 +29,7 @@ from driftmap.recipes.index_check import IndexCheck
 from driftmap.recipes.index_merge import IndexMerge
 from driftmap.recipes.index_search import IndexSearch
 from driftmap.recipes.merge import Merge
+from driftmap.recipes.read import Read
 from driftmap.recipes.report import Report
 from driftmap.recipes.score import Score
 from driftmap.recipes.similarity import Similarity
@@ -87,6 +88,7 @@ app.command(
     help_epilogue="",
 )
 app.command(Experts, name="experts", sort_key=3)
+app.command(Read, name="read", sort_key=3)
 app.command(Evaluate, name="evaluate", sort_key=4)
 app.command(
     CheckJudge,

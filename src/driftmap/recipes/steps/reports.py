@@ -17,6 +17,7 @@ REPORT_STEPS: Mapping[str, str] = {
     "evaluate": "evaluating.reporting:evaluation_report_step",
     "check-judge": "evaluating.checking:check_report_step",
     "experts": "experts.reporting:experts_report_step",
+    "read": "readings.reporting:reading_report_step",
     "similarity": "similarity.reporting:similarity_report_step",
     "similarity-json": "similarity.reporting:similarity_report_step",
 }

@@ -1,0 +1,1 @@
+"""Readings of tokens: texts, what a model gives for them, and their report."""
