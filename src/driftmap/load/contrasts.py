@@ -298,7 +298,8 @@ def near_duplicates(
     """Number the groups of texts that are nearly the same.
 
     Two texts are if their words, case and punctuation aside, are shared to
-    `least_shared` or more (Jaccard); a group is whatever a chain of such pairs joins.
+    `least_shared` or more (Jaccard), or the same but for the last one: a true and a
+    false version of one fact. A group is whatever a chain of such pairs joins.
 
     Args:
         texts: All texts.
@@ -307,7 +308,8 @@ def near_duplicates(
     >>> near_duplicates(["The sky is blue.", "the sky IS blue", "Ice is cold"])
     array([0, 0, 1])
     """
-    words = [frozenset(_words(text)) for text in texts]
+    in_order = [_words(text) for text in texts]
+    words = [frozenset(own) for own in in_order]
     parent = list(range(len(texts)))
 
     def root(place: int) -> int:
@@ -317,7 +319,11 @@ def near_duplicates(
         return place
 
     holders: dict[str, list[int]] = {}
+    openings: dict[tuple[str, ...], int] = {}
     for place, own in enumerate(words):
+        opening = tuple(in_order[place][:-1])
+        if len(opening) > 1:
+            parent[root(place)] = root(openings.setdefault(opening, place))
         shared: Counter[int] = Counter()
         for word in own:
             shared.update(holders.get(word, ()))

@@ -276,3 +276,60 @@ class HonestyResult:
     steering: tuple[SteeringPoint, ...]
     steered_layers: tuple[int, ...]
     counts: HonestyCounts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class HonestyReading:
+    """Directions of every method, how they do, and the layers that are read.
+
+    Args:
+        vectors: One per method, blind directions left out.
+        evidence: Per method, layer and half.
+        band: Of the chosen method.
+    """
+
+    vectors: tuple[ReadingVector, ...]
+    evidence: tuple[LayerEvidence, ...]
+    band: ReadingBand
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Transfers:
+    """All that the band was tried on."""
+
+    rows: tuple[Transfer, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ScoredTexts:
+    """All texts with the score of every token."""
+
+    texts: tuple[ScoredText, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnitResponses:
+    """Neurons and heads that answer to the instruction.
+
+    Args:
+        units: Ranked on train, reported on test.
+        looked_at: Kind -> how many there are.
+    """
+
+    units: tuple[UnitResponse, ...]
+    looked_at: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Steering:
+    """What steering did.
+
+    Args:
+        points: Of all curves.
+        layers: Where states were moved.
+        questions: Questions that were asked (count).
+    """
+
+    points: tuple[SteeringPoint, ...]
+    layers: tuple[int, ...]
+    questions: int

@@ -112,16 +112,22 @@ def test_near_duplicates_chain():
 WORDS = st.lists(st.sampled_from("abcdefghij"), min_size=1, max_size=6).map(" ".join)
 
 
+def near(left, right):
+    one, two = left.split(), right.split()
+    if len(one) > 2 and one[:-1] == two[:-1]:
+        return True
+    return len(set(one) & set(two)) >= 0.8 * len(set(one) | set(two))
+
+
 @settings(max_examples=60)
 @given(st.lists(WORDS, min_size=1, max_size=12))
 def test_near_duplicates_are_the_chains_of_all_pairs(texts):
     """Against a search over all pairs, over and over."""
-    sets = [set(text.split()) for text in texts]
     groups = list(range(len(texts)))
     for _ in texts:
-        for i, left in enumerate(sets):
-            for j, right in enumerate(sets):
-                if len(left & right) >= 0.8 * len(left | right):
+        for i, left in enumerate(texts):
+            for j, right in enumerate(texts):
+                if near(left, right):
                     groups[i] = groups[j] = min(groups[i], groups[j])
     found = near_duplicates(texts)
     same = np.equal.outer(groups, groups)
@@ -134,7 +140,7 @@ def test_no_statement_and_no_near_copy_is_in_two_halves(texts, seed):
     try:
         split = split_statements(statements(*texts), seed)
     except DataError:
-        return
+        return  # chains of near copies reach too far
     assert sorted(s.id for some in split.values() for s in some) == sorted(
         s.id for s in statements(*texts)
     )
@@ -142,8 +148,12 @@ def test_no_statement_and_no_near_copy_is_in_two_halves(texts, seed):
         for other_name, others in split.items():
             for one in some if name < other_name else ():
                 for other in others:
-                    here, there = set(one.text.split()), set(other.text.split())
-                    assert len(here & there) < 0.8 * len(here | there)
+                    assert not near(one.text, other.text)
+
+
+def test_a_true_and_a_false_version_of_a_fact_go_together():
+    texts = ["Bo lives in Rome.", "Ada lives in Oslo.", "Bo lives in Oslo."]
+    assert near_duplicates(texts).tolist() == [0, 1, 0]
 
 
 def test_half_of_the_true_statements_are_learnt_from():
