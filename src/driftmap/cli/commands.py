@@ -38,6 +38,7 @@ from driftmap.recipes.slices_apply import SlicesApply
 from driftmap.recipes.slices_diff import SlicesDiff
 from driftmap.recipes.slices_merge import SlicesMerge
 from driftmap.recipes.slices_revert import SlicesRevert
+from driftmap.recipes.trace import Trace
 
 DEFAULTS_NOTE = (
     "`DRIFTMAP_MODEL`, `DRIFTMAP_DEVICE` and `DRIFTMAP_NUM_SAMPLES`, in the "
@@ -89,6 +90,7 @@ app.command(
 )
 app.command(Experts, name="experts", sort_key=3)
 app.command(Read, name="read", sort_key=3)
+app.command(Trace, name="trace", sort_key=3)
 app.command(Evaluate, name="evaluate", sort_key=4)
 app.command(
     CheckJudge,

@@ -98,6 +98,25 @@ def role_effects(
     )
 
 
+def subject_mean(
+    values: Float64[np.ndarray, " fact"], subjects: Sequence[str], seed: int
+) -> Interval:
+    """Mean of one number over facts, with its interval over subjects.
+
+    Args:
+        values: One for each fact.
+        subjects: Subject of each fact.
+        seed: The run's seed.
+
+    Raises:
+        MeasureError: There are fewer than two subjects.
+
+    >>> subject_mean(np.array([1.0, 1.0, 1.0]), ["a", "b", "b"], 0).low
+    1.0
+    """
+    return _Draws.of(subjects, seed).interval(values)
+
+
 def agreement(
     estimate: TraceGrid, exact: TraceGrid, num_top: int = 5
 ) -> Agreement | None:

@@ -1,0 +1,1 @@
+"""How a study of where facts are read is done: facts, noise, traces, averages."""
