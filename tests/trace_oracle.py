@@ -85,19 +85,14 @@ class Oracle:
         """Outcome of every corrupted run."""
         return self.read(self.corrupted_logits, outcome)
 
-    def grid(self, kind, *, window=None, dims=None, outcome="prob"):
-        """Outcome of every cell, `[token layer draw]`."""
-        return torch.stack(
-            [
-                torch.stack(
-                    [
-                        self.cell(kind, t, layer, window, dims, outcome)
-                        for layer in range(self.num_layers)
-                    ]
-                )
-                for t in range(self.num_prompt)
-            ]
-        )
+    def grid(self, kind, *, window=None, dims=None, outcome="prob", tokens=None):
+        """Outcome of every cell, `[token layer draw]`; NaN where not asked for."""
+        shape = (self.num_prompt, self.num_layers, len(self.values))
+        scores = torch.full(shape, torch.nan, dtype=torch.float64)
+        for t in range(self.num_prompt) if tokens is None else tokens:
+            for layer in range(self.num_layers):
+                scores[t, layer] = self.cell(kind, t, layer, window, dims, outcome)
+        return scores
 
     def cell(self, kind, t, layer, window=None, dims=None, outcome="prob"):
         """Outcome of one cell in every draw."""

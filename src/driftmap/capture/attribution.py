@@ -344,6 +344,8 @@ def _as_cells(
             effect = effects[0]
         effect[: ends.start] = 0  # nothing before the subject can differ
         _require_some(ends, restoring, effect)
+        first, end = restoring.tokens or (0, ends.num_prompt)
+        effect[:first] = effect[end:] = torch.nan
         cells.append(
             TraceCells(
                 restoring=restoring,

@@ -236,6 +236,16 @@ def test_what_nothing_reaches_is_low_exactly():
         assert not torch.equal(hidden.scores[3, 2], hidden.low)
 
 
+def test_only_wanted_tokens_are_told():
+    model, noise = tiny_llama(), corruption()
+    for method in (attribution, grad_drop):
+        whole, part = method(
+            model, PROMPT, noise, [Restoring(), Restoring(tokens=(2, 3))]
+        )
+        assert torch.equal(part.scores[2], whole.scores[2])
+        assert part.scores[[0, 1, 3]].isnan().all()
+
+
 def test_noise_may_stand_in_place_of_the_embedding():
     model = tiny_llama().double()
     noise = corruption(replaces=True)
