@@ -37,14 +37,14 @@ class TextOptions:
 
     template: Literal["chat", "bare"] = "chat"
     """How prompts are put: by the model's chat template where it has one, or bare
-    (name); chat by default."""
+    (name)."""
 
     max_new_tokens: int = 64
-    """Longest answer to a prompt (tokens); 64 by default."""
+    """Longest answer to a prompt (tokens)."""
 
     temperature: float = 0.0
     """Chance in answers: 0 for the most likely token each time, 1 for the model's own
-    distribution (ratio); 0 by default. Readings are of the model's own distribution in
+    distribution (ratio). Readings are of the model's own distribution in
     any case."""
 
     def __post_init__(self) -> None:
@@ -87,30 +87,29 @@ class ReadingOptions:
     overlap by so many (tokens); half the window by default."""
 
     top: int = 5
-    """Most likely tokens that are kept for each place (count); 5 by default."""
+    """Most likely tokens that are kept for each place (count)."""
 
     by: Literal["surprise", "entropy"] = "surprise"
     """What the terminal colours by: how unexpected a token was, or how unsure the
-    model (name); surprise by default. The page has both."""
+    model (name). The page has both."""
 
     sure_below: float = 1.0
-    """Entropy below which the model counts as sure (nats); 1 by default."""
+    """Entropy below which the model counts as sure (nats)."""
 
     wrong_above: float = 3.0
-    """Surprise above which it counts as wrong: 3 is a probability below 0.05 (nats); 3
-    by default. Tokens where it was sure and wrong are marked."""
+    """Surprise above which it counts as wrong: 3 is a probability below 0.05 (nats).
+    Tokens where it was sure and wrong are marked."""
 
     lens: bool = False
     """Look at each block's output through the model's own last norm and head (yes or
-    no); no by default."""
+    no)."""
 
     lens_tokens: int = 48
-    """First counted tokens of each text that the lens looks at (count); 48 by
-    default."""
+    """First counted tokens of each text that the lens looks at (count)."""
 
     colour: Literal["auto", "always", "never"] = "auto"
     """When the terminal shows colours: where it is one and `NO_COLOR` is not set
-    (auto), always or never (name); auto by default."""
+    (auto), always or never (name)."""
 
     def __post_init__(self) -> None:
         """Refuse counts that mean nothing.

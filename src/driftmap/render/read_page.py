@@ -108,11 +108,11 @@ def _answer(study: ReadingStudy) -> Iterator[Node]:
 def _sentence(text: ReadText) -> str:
     summary = text.summary
     wrong = len(text.wrong)
-    was = "was" if wrong == 1 else "were"
+    where = "at 1 of them" if wrong == 1 else f"at {wrong:,} of them"
     return (
         f"`{text.readings.name}`: perplexity {number(summary.perplexity)} over "
         f"{summary.num_scored:,} tokens; {percent(summary.share_first)} of them were "
-        f"the model's first choice, and {wrong} {was} not at all what it was sure of."
+        f"the model's first choice, and {where} it was sure of something else."
     )
 
 

@@ -82,16 +82,15 @@ def quoted_token(text: str) -> str:
 def chance(p: float) -> str:
     """A probability in two digits, never 0 or 1 where it is not.
 
-    >>> chance(0.123), chance(0.00001), chance(1.0), chance(0.9999)
-    ('.12', '<.001', '1', '>.999')
+    >>> chance(0.123), chance(0.00001), chance(1.0), chance(0.997), chance(0.9999)
+    ('.12', '<.001', '1', '.997', '>.999')
     """
     if p == 1:
         return "1"
-    if p > 0.999:
-        return ">.999"
-    if 0 < p < 0.001:
-        return "<.001"
-    return f"{p:.2f}".removeprefix("0") if p >= 0.1 else f"{p:.3f}".removeprefix("0")
+    if not 0.001 <= p <= 0.999:
+        return "<.001" if p < 0.5 else ">.999"
+    digits = 2 if 0.1 <= p < 0.99 else 3
+    return f"{p:.{digits}f}".removeprefix("0")
 
 
 def summary_note(text: ReadText) -> str:
