@@ -26,50 +26,13 @@ def transfer_sections(result: HonestyResult) -> Iterator[Section]:
     """What the score was tried on that it was not made for."""
     if not result.transfers:
         return
-    seen = [one for one in result.transfers if one.auroc is not None]
     nodes: list[Node] = [
         Paragraph(
-            text="Numbers usually drop here, and the drop is the result. " + NOT_TRUTH
-        )
+            text=f"Numbers usually drop here, and the drop is the result. {NOT_TRUTH}"
+        ),
+        *_transfer_figures(result),
+        _transfer_table(result),
     ]
-    if seen:
-        areas = [one.auroc for one in seen if one.auroc is not None]
-        nodes.append(
-            Figure(
-                name="transfer",
-                title="The score on what it was not made for",
-                reading="How often the first kind scores above the second (AUROC), "
-                "with 95 % intervals over statements. What chance gives: 0.5, dotted. "
-                "What it does not show: why it drops.",
-                chart=Ranges(
-                    x_title="AUROC",
-                    names=[TRANSFERS[one.name] for one in seen],
-                    estimates=[value.estimate for value in areas],
-                    lows=[value.low for value in areas],
-                    highs=[value.high for value in areas],
-                    reference=0.5,
-                    roles=["q"] * len(seen),
-                ),
-            )
-        )
-    nodes.append(
-        Grid(
-            caption="On test statements, with the layers chosen on validation. `–`: "
-            "not available, for the reason given.",
-            columns=("tried on", "asked", "AUROC", "pairs told apart", "why not"),
-            rows=[
-                (
-                    TRANSFERS[one.name],
-                    one.asked,
-                    area(one.auroc),
-                    "–" if one.pair_accuracy is None else rate(one.pair_accuracy),
-                    one.missing or "",
-                )
-                for one in result.transfers
-            ],
-            align_right=frozenset({2, 3}),
-        )
-    )
     yield Section(anchor="transfer", title="Beyond its instruction", nodes=nodes)
 
 
@@ -121,6 +84,47 @@ def unit_sections(result: HonestyResult) -> Iterator[Section]:
         anchor="units",
         title="Which units differ",
         nodes=[figure, _units_table(units)],
+    )
+
+
+def _transfer_figures(result: HonestyResult) -> Iterator[Figure]:
+    seen = [(one, one.auroc) for one in result.transfers if one.auroc is not None]
+    if not seen:
+        return
+    yield Figure(
+        name="transfer",
+        title="The score on what it was not made for",
+        reading="How often the first kind scores above the second (AUROC), with 95 % "
+        "intervals over statements. What chance gives: 0.5, dotted. What it does not "
+        "show: why it drops.",
+        chart=Ranges(
+            x_title="AUROC",
+            names=[TRANSFERS[one.name] for one, _ in seen],
+            estimates=[value.estimate for _, value in seen],
+            lows=[value.low for _, value in seen],
+            highs=[value.high for _, value in seen],
+            reference=0.5,
+            roles=["q"] * len(seen),
+        ),
+    )
+
+
+def _transfer_table(result: HonestyResult) -> Grid:
+    return Grid(
+        caption="On test statements, with the layers chosen on validation. `–`: not "
+        "available, for the reason given.",
+        columns=("tried on", "asked", "AUROC", "pairs told apart", "why not"),
+        rows=[
+            (
+                TRANSFERS[one.name],
+                one.asked,
+                area(one.auroc),
+                "–" if one.pair_accuracy is None else rate(one.pair_accuracy),
+                one.missing or "",
+            )
+            for one in result.transfers
+        ],
+        align_right=frozenset({2, 3}),
     )
 
 
