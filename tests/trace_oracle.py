@@ -113,6 +113,16 @@ class Oracle:
         changes.append((path, t, dims, self._clean[path][:, t]))
         return self.read(self._run(changes), outcome)
 
+    def held_above(self, kind, t, layer, outcome="prob"):
+        """As a severed cell, with the module held in the layers above alone."""
+        changes = []
+        for k in range(layer + 1, self.num_layers):
+            path = self._module(kind).format(k)
+            changes.append((path, t, None, self._corrupted[path][:, t]))
+        path = self.places.block.format(layer)
+        changes.append((path, t, None, self._clean[path][:, t]))
+        return self.read(self._run(changes), outcome)
+
     def restored(self, paths_and_tokens, outcome="prob"):
         """Outcome with clean outputs put back at several places at once."""
         changes = [(p, t, None, self._clean[p][:, t]) for p, t in paths_and_tokens]
