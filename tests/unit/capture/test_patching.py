@@ -1,9 +1,12 @@
 """What single states do for the answer: the laws that every way of tracing keeps."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
+from driftmap.capture.patching.ends import ends_of
 from driftmap.capture.patching.tracing import trace_prompt
 from driftmap.core.errors import MeasureError
 from driftmap.signals.traces import Restoring
@@ -75,3 +78,25 @@ def test_same_noise_gives_the_same_bytes():
     )
     for first, second in zip(one, other, strict=True):
         assert np.array_equal(first.scores.numpy(), second.scores.numpy())
+
+
+@pytest.mark.parametrize("wanted", KINDS)
+def test_cells_of_some_tokens_are_those_of_all(wanted):
+    prompt, model = tiny_prompt(), tiny_llama(layers=3)
+    whole, some = trace_prompt(
+        model, prompt, tiny_corruption(prompt), [wanted, replace(wanted, tokens=(2, 4))]
+    )
+
+    assert torch.equal(some.scores[2:4], whole.scores[2:4])
+    assert some.scores[:2].isnan().all()
+    assert some.scores[4:].isnan().all()
+
+
+def test_what_corruption_costs_is_what_a_trace_says():
+    prompt, model = tiny_prompt(answer=2), tiny_llama()
+    corruption = tiny_corruption(prompt)
+    (cells,) = trace_prompt(model, prompt, corruption, [Restoring()])
+    with assert_restores_model(model):
+        ends = ends_of(model, prompt, corruption, "prob")
+
+    assert (ends.high, ends.low) == (cells.high, float(cells.low.mean()))

@@ -123,7 +123,9 @@ class _Grid:
             base = replace(base, recorder=None)
         cells = cells_of(self.method)
         scores = outcomes[1:].expand(base.num_prompt, len(self.columns), -1).clone()
-        for token in range(base.corruption.start, base.num_prompt):
+        first, end = self.restoring.tokens or (0, base.num_prompt)
+        scores[:first], scores[end:] = torch.nan, torch.nan
+        for token in range(max(first, base.corruption.start), end):
             is_read = token == base.num_prompt - 1
             reaching = [
                 column
