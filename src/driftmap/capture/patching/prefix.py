@@ -4,7 +4,8 @@ Two caches: one that keeps what a whole pass makes, and one that puts some of it
 what a shorter pass makes. The second stores nothing, so it serves any number of cells.
 """
 
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -48,12 +49,13 @@ class _Recording(_Layer):
 class _Prefixed(_Layer):
     def __init__(self, keys: Tensor, values: Tensor) -> None:
         super().__init__()
-        self._before = keys, values
+        self.before = keys, values
+        self.stops = False
         self.is_initialized = True
 
     def get_seq_length(self) -> int:
         """Tokens before those that come."""
-        return self._before[0].shape[-2]
+        return self.before[0].shape[-2]
 
     def update(
         self,
@@ -63,8 +65,67 @@ class _Prefixed(_Layer):
         **__: object,
     ) -> tuple[Tensor, Tensor]:
         """Put what is known before what is new, once per row, and store nothing."""
-        keys, values = self._before
-        return _joined(keys, key_states), _joined(values, value_states)
+        keys, values = self.before
+        keys, values = _joined(keys, key_states), _joined(values, value_states)
+        if self.stops:
+            raise _KeysKnown(self, keys, values)
+        return keys, values
+
+
+class _KeysKnown(Exception):  # noqa: N818
+    """A block that is asked for its keys and values alone has made them."""
+
+    def __init__(self, layer: _Prefixed, keys: Tensor, values: Tensor) -> None:
+        super().__init__()
+        self.layer = layer
+        self.found = keys, values
+
+
+class Prefix(Cache):
+    """Keys and values of all tokens before one."""
+
+    def __init__(self, layers: Sequence[_Prefixed]) -> None:
+        super().__init__(layers=list(layers))
+        self.known = tuple(layers)
+
+    def made_by(self, run: Callable[[], object]) -> "Keys | None":
+        """Run a block until its keys and values are made, and give these.
+
+        Args:
+            run: Calls the block.
+
+        Returns:
+            None where the block ran to its end without making any.
+        """
+        for layer in self.known:
+            layer.stops = True
+        try:
+            run()
+        except _KeysKnown as known:
+            return Keys(layer=self.known.index(known.layer), found=known.found)
+        finally:
+            for layer in self.known:
+                layer.stops = False
+        return None
+
+    def with_keys(self, keys: "Keys") -> "Prefix":
+        """The same with those of one layer in place of its own.
+
+        They are cut to as many tokens as the others have.
+        """
+        layers = list(self.known)
+        length = layers[keys.layer].get_seq_length()
+        cut = [found[..., :length, :] for found in keys.found]
+        layers[keys.layer] = _Prefixed(*cut)
+        return Prefix(layers)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Keys:
+    """Keys and values of one layer, of every row and all tokens."""
+
+    layer: int
+    found: tuple[Tensor, Tensor]
 
 
 class Recorder(Cache):
@@ -73,25 +134,25 @@ class Recorder(Cache):
     def __init__(self) -> None:
         super().__init__(layer_class_to_replicate=_Recording)
 
-    def before(self, token: int) -> Cache:
+    def before(self, token: int) -> Prefix:
         """What comes before a token in the corrupted rows, for rows of their number.
 
         Raises:
             MeasureError: A layer keeps something else than keys and values.
         """
-        layers: list[Any] = []
+        layers: list[_Prefixed] = []
         for number, layer in enumerate(self.layers):
             if not isinstance(layer, _Recording) or layer.keys is None:
                 raise MeasureError(f"layer {number} keeps no keys and values")
             assert layer.values is not None
-            keys, values = (
-                layer.keys[1:, ..., :token, :],
-                layer.values[1:, ..., :token, :],
+            layers.append(
+                _Prefixed(
+                    layer.keys[1:, ..., :token, :], layer.values[1:, ..., :token, :]
+                )
             )
-            layers.append(_Prefixed(keys, values))
         if not layers:
             raise MeasureError("the model keeps no keys and values")
-        return Cache(layers=layers)
+        return Prefix(layers)
 
 
 def _joined(before: Tensor, new: Tensor) -> Tensor:

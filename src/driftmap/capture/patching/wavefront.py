@@ -13,7 +13,7 @@ blocks are stood in for.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 
 import torch
 from jaxtyping import Float
@@ -22,6 +22,7 @@ from torch import Tensor
 from driftmap.capture.hooks import running_instead
 from driftmap.capture.patching.base_pass import BasePass
 from driftmap.capture.patching.outcomes import ReadAnswer
+from driftmap.capture.patching.prefix import Keys, Prefix
 from driftmap.capture.patching.putting import Changes, Put, restored_kind
 from driftmap.capture.patching.states import editing_states, states_of
 from driftmap.capture.patching.traced import answer_logits
@@ -47,17 +48,17 @@ def reached_cells(
     stretch = _Stretch(base=base, restoring=restoring, token=token)
     seeds = _seeds(stretch, columns, changes)
     walk = _Walk(stretch, columns, seeds, changes)
-    with ExitStack() as stack:
-        stack.enter_context(_standing_in(base, walk.block))
-        stack.enter_context(_holding(stretch, walk.held))
+    with _standing_in(base, walk.block), _holding(stretch, walk.held):
         logits = stretch.run(base.num_tokens, base.num_answers)
+    if walk.keys is not None:
+        logits = _ended(stretch, walk)
     answers = read(logits)
     rows = answers.reshape(-1, base.num_draws, *answers.shape[1:])
     place = {column: at for at, of in enumerate(walk.groups) for column in of}
     return rows[[place[column] for column in range(len(columns))]]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class _Stretch:
     """The tokens that are run for the cells of one of them."""
 
@@ -81,14 +82,49 @@ class _Stretch:
         kind = self.restoring.kind
         return {} if kind == "hidden" else self.base.traced.places(kind)
 
+    @cached_property
+    def prefix(self) -> Prefix | None:
+        """Keys and values of the tokens before."""
+        recorder = self.base.recorder
+        return None if recorder is None else recorder.before(self.first)
+
+    @property
+    def ends_apart(self) -> bool:
+        """The last block is run at the places of the answer alone.
+
+        Not where hooks that move weights wait for the end of a block.
+        """
+        answers = self.base.num_prompt - 1
+        last = self.base.traced.blocks[-1].modules()
+        moved = any(hasattr(module, "_hf_hook") for module in last)
+        return self.prefix is not None and self.token < answers and not moved
+
     def run(self, end: int, num_answers: int) -> Tensor:
         """Call the model on the tokens up to `end`, one row."""
-        base = self.base
-        past = None
-        if base.recorder is not None:
-            past = base.recorder.before(self.first)
-        token_ids = base.token_ids[:, self.first : end]
-        return answer_logits(base.traced.model, token_ids, num_answers, past)
+        token_ids = self.base.token_ids[:, self.first : end]
+        model = self.base.traced.model
+        return answer_logits(model, token_ids, num_answers, self.prefix)
+
+
+def _ended(stretch: _Stretch, walk: "_Walk") -> Tensor:
+    """Run the last block and the model's end at the places of the answer alone."""
+    base = stretch.base
+    assert base.recorder is not None
+    assert walk.keys is not None
+    assert walk.rows is not None
+    rows = walk.rows[:, -base.num_answers :]
+
+    def block(layer: int, call: "_Call") -> object:
+        is_last = layer == base.num_layers - 1
+        states = states_of(call.run(rows)) if is_last else call.hidden
+        return call.returned(base.forms[layer], states)
+
+    first = base.num_prompt - 1
+    prefix = base.recorder.before(first).with_keys(walk.keys)
+    with _standing_in(base, block):
+        return answer_logits(
+            base.traced.model, base.token_ids[:, first:], base.num_answers, prefix
+        )
 
 
 def _seeds(
@@ -155,18 +191,33 @@ class _Walk:
         self._columns = columns
         self._seeds = seeds
         self._changes = changes
-        self._rows: Tensor | None = None
+        self.rows: Tensor | None = None
+        self.keys: Keys | None = None
+        """Of the last block, where it is run apart."""
 
     def block(self, layer: int, call: "_Call") -> object:
         """Run the rows through one block of the model."""
         base = self._stretch.base
+        is_last = layer == base.num_layers - 1
         self._join(layer)
-        if self._rows is not None:
-            self._rows = states_of(call.run(self._rows))
-        if layer == base.num_layers - 1:
+        if is_last and self._stretch.ends_apart and not self._starting(layer):
+            return self._begin_last(call)
+        if self.rows is not None:
+            self.rows = states_of(call.run(self.rows))
+        if is_last:
             self._join(base.num_layers)
-        rows = call.hidden if self._rows is None else self._rows
+        rows = call.hidden if self.rows is None else self.rows
         return call.returned(base.forms[layer], rows)
+
+    def _begin_last(self, call: "_Call") -> object:
+        """Make the last block's keys and values, or run it where it makes none."""
+        base, rows, prefix = self._stretch.base, self.rows, self._stretch.prefix
+        assert rows is not None
+        assert prefix is not None
+        given: list[object] = []
+        self.keys = prefix.made_by(lambda: given.append(call.run(rows)))
+        states = call.hidden if self.keys is not None else states_of(given[0])
+        return call.returned(base.forms[-1], states)
 
     def held(self, layer: int, path: str, states: Tensor) -> Tensor | None:
         """Put back or hold what a module gives at the token."""
@@ -203,7 +254,7 @@ class _Walk:
             parts.append(self._planted(layer - 1))
         if len(groups) != len(self.groups):
             device = parts[0].device
-            self._rows = torch.cat([part.to(device) for part in parts])
+            self.rows = torch.cat([part.to(device) for part in parts])
         self.groups = groups
 
     def _starting(self, layer: int) -> list[tuple[int, ...]]:
@@ -221,9 +272,9 @@ class _Walk:
         return states
 
     def _of(self, at: int) -> Tensor:
-        assert self._rows is not None
+        assert self.rows is not None
         draws = self._stretch.base.num_draws
-        return self._rows[at * draws : (at + 1) * draws]
+        return self.rows[at * draws : (at + 1) * draws]
 
     def _end(self, group: tuple[int, ...]) -> int:
         """One past the last layer in which a group has its module put back."""
