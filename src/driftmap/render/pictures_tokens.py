@@ -1,7 +1,5 @@
 """How are tokens by layers, and bars by layer, drawn as PNG and SVG?"""
 
-from math import isfinite
-
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
@@ -9,7 +7,6 @@ from matplotlib.colors import LinearSegmentedColormap
 from driftmap.render.charts import colour_of, label_step
 from driftmap.render.plotly_tokens import MOST_COLUMNS_NAMED, SCALES
 from driftmap.render.token_charts import MOST_ROWS_NAMED, Bars, TokenMap, is_tilted
-from driftmap.render.wording import share
 
 INK, PAPER = "#1b1f24", "#ffffff"
 
@@ -36,7 +33,7 @@ def draw_token_map(chart: TokenMap, axes: Axes) -> None:
     axes.set_ylabel(chart.y_title)
     axes.grid(visible=False)
     if chart.is_written:
-        _write(values, (values - low) / (high - low), colours, axes)
+        _write(chart, (values - low) / (high - low), colours, axes)
     axes.figure.colorbar(image, ax=axes, label=chart.value_title)
 
 
@@ -65,19 +62,16 @@ def draw_bars(chart: Bars, axes: Axes) -> None:
 
 
 def _write(
-    values: np.ndarray,
-    places: np.ndarray,
-    colours: LinearSegmentedColormap,
-    axes: Axes,
+    chart: TokenMap, places: np.ndarray, colours: LinearSegmentedColormap, axes: Axes
 ) -> None:
     """Put each number into its tile, in ink on pale ones and in white on full ones."""
-    for row, column in np.ndindex(values.shape):
-        value = float(values[row, column])
-        if not isfinite(value):
-            continue
-        red, green, blue, _ = colours(float(places[row, column]))
-        is_pale = 0.3 * red + 0.59 * green + 0.11 * blue > 0.55
-        axes.text(
-            column, row, share(value), ha="center", va="center", fontsize=7,
-            color=INK if is_pale else PAPER,
-        )  # fmt: skip
+    for row, texts in enumerate(chart.written()):
+        for column, text in enumerate(texts):
+            if not text:
+                continue
+            red, green, blue, _ = colours(float(places[row, column]))
+            is_pale = 0.3 * red + 0.59 * green + 0.11 * blue > 0.55
+            axes.text(
+                column, row, text, ha="center", va="center", fontsize=7,
+                color=INK if is_pale else PAPER,
+            )  # fmt: skip

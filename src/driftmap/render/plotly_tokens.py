@@ -16,7 +16,7 @@ from driftmap.render.token_charts import (
     TokenMap,
     is_tilted,
 )
-from driftmap.render.wording import number, share
+from driftmap.render.wording import number
 
 SCALES: dict[Hue, tuple[str, str, str]] = {
     "hidden": ("#f3f0f9", "#9775d6", "#3f1d75"),
@@ -67,7 +67,7 @@ def token_map(chart: TokenMap) -> tuple[list[Spec], Spec]:
         "ygap": 1,
     }
     if chart.is_written:
-        heat["text"] = [[share(v) for v in row] for row in chart.values]
+        heat["text"] = chart.written()
         heat["texttemplate"] = "%{text}"
     x_axis = axis(chart.x_title) | _names(columns, MOST_COLUMNS_NAMED)
     if is_tilted(chart):

@@ -260,9 +260,7 @@ def _(chart: TokenMap) -> str:
             for name, row in rows
         )
     first = max(len(name) for name in ("", chart.y_title, *names)) + 2
-    lines = [(chart.y_title, columns)] + [
-        (name, list(map(share, r))) for name, r in rows
-    ]
+    lines = [(chart.y_title, columns), *zip(names, chart.written(), strict=True)]
     return "\n".join(
         f"  {name:<{first}}" + "".join(f"{cell[:7]:>8}" for cell in cells)
         for name, cells in lines

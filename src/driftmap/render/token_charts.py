@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import isfinite
+from math import floor, isfinite, log10
 from typing import Literal, TypeAlias
 
 from driftmap.render.coloured import visible
@@ -82,6 +82,12 @@ class TokenMap:
         """Columns as an axis names them."""
         return [seen_token(one) for one in self.x_labels]
 
+    def written(self) -> list[list[str]]:
+        """Numbers as tiles hold them: as many decimals as the colours' ends ask for."""
+        reach = max(map(abs, self.scale()))
+        decimals = min(6, max(1, 1 - floor(log10(reach))))
+        return [[_decimal(value, decimals) for value in row] for row in self.values]
+
     @property
     def is_written(self) -> bool:
         """Whether tiles have room for their numbers."""
@@ -130,6 +136,18 @@ def seen_token(token: str) -> str:
     if not word:
         return "␣" * len(shown)
     return word if len(word) <= LONGEST_LABEL else f"{word[: LONGEST_LABEL - 1]}…"
+
+
+def _decimal(value: float, decimals: int) -> str:
+    """A number with so many decimals; a bare 0 where they are all 0.
+
+    >>> _decimal(-0.0004, 2), _decimal(0.5, 2), _decimal(float("nan"), 2)
+    ('0', '0.50', '')
+    """
+    if not isfinite(value):
+        return ""
+    told = f"{value:.{decimals}f}"
+    return told if float(told) else "0"
 
 
 def height_of_tokens(chart: TokenMap | Bars) -> int:

@@ -309,6 +309,14 @@ def test_narrow_maps_hold_their_numbers_and_wide_ones_do_not():
     assert "text" not in plotly_spec(CHARTS["wide tokens"])["data"][0]
 
 
+@pytest.mark.parametrize(
+    ("ends", "told"), [((0, 0.7), "0.04"), ((0, 0.04), "0.036"), ((-30, 30), "0")]
+)
+def test_tiles_hold_as_many_decimals_as_their_scale_asks_for(ends, told):
+    chart = token_map(((0.0361, -1e-9, NAN),), ends=ends)
+    assert chart.written() == [[told, "0", ""]]
+
+
 def test_bars_have_intervals_and_gaps():
     plain, severed = plotly_spec(bars())["data"]
     assert (plain["name"], plain["y"]) == ("&lt;b&gt;", [0.2, None])
