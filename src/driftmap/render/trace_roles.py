@@ -126,8 +126,8 @@ def _what_effects_are(found: TraceFindings) -> str:
         f"{spread(main.total_effect, found.outcome)} is lost, and can be brought back. "
         "Each number says how much of it comes back when one state is put back and all "
         f"else stays disturbed. {pooled} Intervals draw subjects anew. A token may "
-        "stand in two rows: a subject's only token is its first and its last, and where one "
-        "token follows the subject it is the first later one and the last."
+        "stand in two rows: a subject's only token is its first and its last, and "
+        "where one token follows the subject it is the first later one and the last."
     )
 
 
