@@ -14,10 +14,12 @@ from driftmap.render.html import html_of
 from driftmap.render.logs_page import logs_page
 from driftmap.render.page import figures_of
 from driftmap.render.similarity_page import similarity_page
+from driftmap.render.trace_page import trace_page
 from made_expert_studies import study as experts_study
 from made_logs import logs_study
 from made_similarity import comparison
 from made_similarity import study as similarity_study
+from made_trace_studies import study as trace_study
 from studies import study_of
 
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
@@ -54,11 +56,28 @@ setTimeout(function () {
 }, 8000);
 </script>"""
 
+PICK_LAST = """<script>
+setTimeout(function () {
+  var figure = document.querySelector(".picker");
+  figure.querySelectorAll("select").forEach(function (select) {
+    select.selectedIndex = select.options.length - 1;
+    select.dispatchEvent(new Event("change"));
+  });
+}, 3000);
+setTimeout(function () {
+  var node = document.querySelector(".picker .chart");
+  var told = [node.dataset.chart, node.layout.xaxis.title.text,
+              node._fullLayout.height + "px" === node.style.height,
+              node.closest(".picker").querySelector(".picked").textContent];
+  document.body.dataset.told = told.join("; ");
+}, 6000);
+</script>"""
 
 PAGES = {
     "study": lambda: drift_page(study_of(num_layers=6)),
     "logs": lambda: logs_page(logs_study()),
     "experts": lambda: experts_page(experts_study(size=(16, 64, 8), dense=(1,))),
+    "traces": lambda: trace_page(trace_study()),
     "similarity": lambda: similarity_page(similarity_study(comparison=comparison())),
 }
 
@@ -71,13 +90,18 @@ def page(request):
 @pytest.fixture(params=[390, 1280])
 def seen(request, page, tmp_path):
     """What the browser made of the page with all folds open, and what it said."""
-    file = tmp_path / "report.html"
-    ending = f"{OPEN_ALL}{TELL_ALL}</body>"
+    return browse(page, f"{OPEN_ALL}{TELL_ALL}", request.param, tmp_path)
+
+
+def browse(page, scripts, width, folder):
+    """The document after these scripts, and what was said meanwhile."""
+    file = folder / "report.html"
+    ending = f"{scripts}</body>"
     file.write_text(html_of(page).replace("</body>", ending), encoding="utf-8")
     done = subprocess.run(
         [
-            str(BROWSER), *FLAGS, f"--window-size={request.param},900",
-            f"--user-data-dir={tmp_path / 'profile'}", file.as_uri(),
+            str(BROWSER), *FLAGS, f"--window-size={width},900",
+            f"--user-data-dir={folder / 'profile'}", file.as_uri(),
         ],
         capture_output=True, text=True, check=True, timeout=300,
     )  # fmt: skip
@@ -92,3 +116,12 @@ def test_every_chart_is_drawn_in_silence(seen, page):
     assert "CONSOLE" not in said
     assert 'data-asked=""' in document
     assert 'data-wide=""' in document
+
+
+def test_a_chosen_chart_takes_the_place_of_the_first(tmp_path):
+    document, said = browse(trace_page(trace_study()), PICK_LAST, 1280, tmp_path)
+    assert (
+        'data-told="trace-any/5; layer in the middle of the window; true; Answer Rome: '
+        in document
+    )
+    assert "CONSOLE" not in said
