@@ -63,10 +63,15 @@ def attribution(
     shares = [0.0] if points is None else [(k + 0.5) / points for k in range(points)]
     method = "attribution" if points is None else "integrated"
     with frozen(model), evaluating(model), torch.enable_grad():
-        ends = _Ends.of(model, prompt, corruption, wanted, outcome)
+        traced = Traced.of(model)
+        ends = _Ends.of(
+            traced, prompt, corruption, wanted, outcome, keeps_graph=points is None
+        )
         totals: dict[str, Tensor] = {}
         for share in shares:
-            for path, product in _products(ends, share).items():
+            graph = _between(ends, share) if points else ends.graph
+            products = _times_gradients(ends, graph, keeps_graph=False)
+            for path, product in products.items():
                 totals[path] = totals.get(path, 0) + product / len(shares)
     return _as_cells(ends, wanted, [totals], method)
 
@@ -98,15 +103,32 @@ def grad_drop(
     Raises:
         MeasureError: As `attribution`; the model has a single block.
     """
-    with frozen(model), evaluating(model), torch.enable_grad():
-        ends = _Ends.of(model, prompt, corruption, wanted, outcome)
-        if ends.traced.num_layers < 2:
-            raise MeasureError(
-                "a model of one block has no other block to drop from the gradient; "
-                "take `attribution`"
-            )
-        drops = list(_dropped_products(ends))
+    traced, dropped = Traced.of(model), _Dropped()
+    if traced.num_layers < 2:
+        raise MeasureError(
+            "a model of one block has no other block to drop from the gradient; take "
+            "`attribution`"
+        )
+    with (
+        frozen(model),
+        evaluating(model),
+        torch.enable_grad(),
+        _dropping(traced.blocks, dropped),
+    ):
+        ends = _Ends.of(traced, prompt, corruption, wanted, outcome, keeps_graph=True)
+        drops = []
+        for layer in range(traced.num_layers):
+            dropped.layer = layer
+            drops.append(_times_gradients(ends, ends.graph, keeps_graph=True))
     return _as_cells(ends, wanted, drops, "grad_drop")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Graph:
+    """Outputs of modules in a run, and the sum of its outcomes."""
+
+    outputs: Mapping[str, Tensor]
+    total: Tensor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -122,6 +144,7 @@ class _Ends:
         read: Takes logits to one outcome per row.
         embedded: Clean and corrupted embeddings.
         differences: By path, clean minus corrupted output.
+        graph: Of the corrupted run, with gradients where they were asked for.
         low: Of the corrupted runs.
         high: Of the clean one.
     """
@@ -134,19 +157,21 @@ class _Ends:
     read: Callable[[Tensor], Tensor]
     embedded: tuple[Float[Tensor, "row token width"], Float[Tensor, "draw token width"]]
     differences: Products
+    graph: _Graph
     low: Float64[Tensor, " draw"]
     high: float
 
     @staticmethod
     def of(
-        model: nn.Module,
+        traced: Traced,
         prompt: EncodedFact,
         corruption: Corruption,
         wanted: Sequence[Restoring],
         outcome: Outcome,
+        *,
+        keeps_graph: bool,
     ) -> "_Ends":
-        """Run both ends, without gradients."""
-        traced = Traced.of(model)
+        """Run both ends."""
         paths = _paths(traced, wanted)
         token_ids = traced.token_ids(prompt)
         run = partial(_run, traced, token_ids, prompt.num_prompt, paths)
@@ -154,10 +179,11 @@ class _Ends:
             clean_embedded = traced.embedding(token_ids)
             embedded = _corrupted(clean_embedded, corruption)
             clean, clean_logits = run(clean_embedded)
-            corrupted, logits = run(embedded)
             told = _wide(clean_logits[0]).log_softmax(-1)
             read = answer_reader(prompt, outcome, told)
-            low, high = read(logits), float(read(clean_logits)[0])
+        with torch.set_grad_enabled(keeps_graph):
+            outputs, logits = run(embedded.requires_grad_(keeps_graph))
+            low = read(logits)
         return _Ends(
             traced=traced,
             token_ids=token_ids,
@@ -165,10 +191,11 @@ class _Ends:
             start=corruption.start,
             paths=paths,
             read=read,
-            embedded=(clean_embedded, embedded),
-            differences={path: clean[path] - corrupted[path] for path in paths},
-            low=low,
-            high=high,
+            embedded=(clean_embedded, embedded.detach()),
+            differences={path: clean[path] - outputs[path].detach() for path in paths},
+            graph=_Graph(outputs=outputs, total=low.sum()),
+            low=low.detach(),
+            high=float(read(clean_logits)[0]),
         )
 
 
@@ -221,35 +248,27 @@ def _run(
     return outputs, logits
 
 
-def _graph(ends: _Ends, share: float) -> tuple[dict[str, Tensor], Tensor]:
+def _between(ends: _Ends, share: float) -> _Graph:
     """Run from a share of the way between corrupted and clean embeddings."""
     clean, corrupted = ends.embedded
     embedded = (corrupted + share * (clean - corrupted)).requires_grad_(True)
     outputs, logits = _run(
         ends.traced, ends.token_ids, ends.num_prompt, ends.paths, embedded
     )
-    total = ends.read(logits).sum()
-    if not total.requires_grad:
+    return _Graph(outputs=outputs, total=ends.read(logits).sum())
+
+
+def _times_gradients(ends: _Ends, graph: _Graph, *, keeps_graph: bool) -> Products:
+    if not graph.total.requires_grad:
         raise MeasureError(
             f"{ends.traced.sites.embedding}: the answer has no gradient there; trace "
             "this model exactly"
         )
-    return outputs, total
-
-
-def _products(ends: _Ends, share: float) -> Products:
-    outputs, total = _graph(ends, share)
-    return _times_gradients(ends, outputs, total, keeps_graph=False)
-
-
-def _times_gradients(
-    ends: _Ends, outputs: Mapping[str, Tensor], total: Tensor, *, keeps_graph: bool
-) -> Products:
-    live = {path: states for path, states in outputs.items() if states.requires_grad}
+    live = {path: one for path, one in graph.outputs.items() if one.requires_grad}
     gradients: Sequence[Tensor] = ()
     if live:
         gradients = torch.autograd.grad(
-            total,
+            graph.total,
             list(live.values()),
             retain_graph=keeps_graph,
             allow_unused=True,
@@ -264,16 +283,6 @@ def _times_gradients(
 
 def _wide(values: Tensor) -> Tensor:
     return values.detach().to(torch.promote_types(values.dtype, torch.float32))
-
-
-def _dropped_products(ends: _Ends) -> Iterator[Products]:
-    """One backward pass for each block, without a gradient of what it adds."""
-    dropped = _Dropped()
-    with _dropping(ends.traced.blocks, dropped):
-        outputs, total = _graph(ends, 0.0)
-        for layer in range(ends.traced.num_layers):
-            dropped.layer = layer
-            yield _times_gradients(ends, outputs, total, keeps_graph=True)
 
 
 class _Dropped:
