@@ -223,12 +223,12 @@ def _read(
         for number, ids in enumerate(wanted):
             own = z.gather(1, ids.to(z.device)[:, None])
             p = log_p.gather(1, ids.to(z.device)[:, None])[:, 0].exp()
-            found.p[number, layer, place] = p.double().cpu().numpy()
+            found.p[number, layer, place] = p.cpu().double().numpy()
             found.rank[number, layer, place] = (z > own).sum(1).cpu().numpy()
         entropy = -(log_p.exp() * log_p).sum(1)
-        found.entropy[layer, place] = entropy.double().cpu().numpy()
+        found.entropy[layer, place] = entropy.cpu().double().numpy()
         kl = (last.exp() * (last - log_p)).sum(1)
-        found.kl[layer, place] = kl.double().clamp(min=0).cpu().numpy()
+        found.kl[layer, place] = kl.cpu().double().clamp(min=0).numpy()
         found.top[layer, place] = z.argmax(1).cpu().numpy()
 
 

@@ -311,13 +311,13 @@ class _Gathered:
                 "weights finite?"
             )
         top = z.topk(min(self.num_top, z.shape[1]), 1)
-        self.surprise[place] = (total - own[:, 0]).double().cpu().numpy()
+        self.surprise[place] = (total - own[:, 0]).cpu().double().numpy()
         self.rank[place] = (z > own).sum(1).cpu().numpy()
         kept = top.indices.shape[1]
         self.tops[place, :kept] = top.indices.cpu().numpy()
         self.top_p[place, :kept] = (top.values - total[:, None]).exp().cpu().numpy()
         p = (z - total[:, None]).exp_()
-        self.entropy[place] = torch.special.entr(p).sum(1).double().cpu().numpy()
+        self.entropy[place] = torch.special.entr(p).sum(1).cpu().double().numpy()
 
 
 def _device(model: nn.Module) -> torch.device:

@@ -89,9 +89,10 @@ class ReadingOptions:
     top: int = 5
     """Most likely tokens that are kept for each place (count)."""
 
-    by: Literal["surprise", "entropy"] = "surprise"
-    """What the terminal colours by: how unexpected a token was, or how unsure the
-    model (name). The page has both."""
+    by: Literal["surprise", "entropy", "relative-entropy"] = "surprise"
+    """What the terminal colours by: how unexpected a token was, how unsure the model,
+    or the latter as a share of the most there can be, ln of the vocabulary's size
+    (name). The page has surprise, and entropy in one of its forms."""
 
     sure_below: float = 1.0
     """Entropy below which the model counts as sure (nats)."""

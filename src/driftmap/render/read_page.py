@@ -9,7 +9,7 @@ from driftmap.render.read_tables import stretches_of, summaries, sure_and_wrong
 from driftmap.render.read_texts import NOT_TRUTH, texts_by
 from driftmap.render.settings_section import settings_section
 from driftmap.render.wording import number, percent, short_name
-from driftmap.results.reading_study import ReadingStudy, ReadText
+from driftmap.results.reading_study import ReadingStudy, ReadText, Shown
 
 METHOD = (
     (
@@ -72,7 +72,7 @@ def read_page(study: ReadingStudy) -> Page:
             Section(
                 anchor="entropy",
                 title="Was the model sure?",
-                nodes=[texts_by(study, "entropy")],
+                nodes=[texts_by(study, _entropy_of(study))],
             ),
             Section(
                 anchor="wrong", title="Sure and wrong", nodes=[*sure_and_wrong(study)]
@@ -89,6 +89,10 @@ def read_page(study: ReadingStudy) -> Page:
         footer="Made by driftmap. Readings describe a model's distribution; nothing "
         "was changed, so they show no cause.",
     )
+
+
+def _entropy_of(study: ReadingStudy) -> Shown:
+    return "relative-entropy" if study.shown == "relative-entropy" else "entropy"
 
 
 def _counted(study: ReadingStudy) -> str:

@@ -1,7 +1,7 @@
 """How are readings of tokens shown as coloured texts?"""
 
-from collections.abc import Callable, Mapping, Sequence
-from math import exp
+from collections.abc import Mapping, Sequence
+from math import exp, log
 
 from driftmap.render.coloured import (
     ColouredPiece,
@@ -22,17 +22,20 @@ NOT_TRUTH = (
     "saying the same thing as different."
 )
 
-Value = Callable[[StretchReading], float | None]
-
-VALUES: Mapping[Shown, Value] = {
-    "surprise": lambda piece: piece.surprise,
-    "entropy": lambda piece: piece.max_entropy,
-}
-
 ENDS: Mapping[Shown, tuple[str, str]] = {
     "surprise": ("expected", "unexpected"),
     "entropy": ("sure", "unsure"),
+    "relative-entropy": ("sure", "unsure"),
 }
+
+TITLES: Mapping[Shown, str] = {
+    "surprise": "surprise (nats)",
+    "entropy": "entropy (nats)",
+    "relative-entropy": "entropy (share of ln of the vocabulary's size)",
+}
+
+MOST_PIECES = 8000
+"""Pieces of a text that are shown: a page of more takes a browser too long."""
 
 
 def texts_by(study: ReadingStudy, shown: Shown) -> ColouredTexts:
@@ -104,17 +107,24 @@ def summary_note(text: ReadText) -> str:
 
 
 def _scale(study: ReadingStudy, shown: Shown) -> ColourScale:
-    value = VALUES[shown]
     found = [
-        value(piece)
+        _value(text, piece, shown)
         for text in study.texts
         for piece in text.characters
         if not piece.is_context
     ]
     low, high = ENDS[shown]
     return quantile_scale(
-        f"{shown} (nats)", [one for one in found if one is not None], low=low, high=high
+        TITLES[shown], [one for one in found if one is not None], low=low, high=high
     )
+
+
+def _value(text: ReadText, piece: StretchReading, shown: Shown) -> float | None:
+    if shown == "surprise":
+        return piece.surprise
+    if shown == "entropy" or piece.max_entropy is None:
+        return piece.max_entropy
+    return piece.max_entropy / log(text.readings.numbers.vocabulary)
 
 
 def _text(text: ReadText, shown: Shown) -> ColouredText:
@@ -122,17 +132,27 @@ def _text(text: ReadText, shown: Shown) -> ColouredText:
     body = text.readings.spelled.text
     return ColouredText(
         title=text.readings.name,
-        note=summary_note(text),
+        note=summary_note(text) + _left_out(text),
         pieces=[
             ColouredPiece(
                 text=body[piece.start : piece.stop],
-                value=VALUES[shown](piece),
+                value=_value(text, piece, shown),
                 note=_note(text, piece),
                 is_marked=not wrong.isdisjoint(range(piece.first, piece.past)),
                 is_context=piece.is_context and _is_prompt(text),
             )
-            for piece in text.characters
+            for piece in text.characters[:MOST_PIECES]
         ],
+    )
+
+
+def _left_out(text: ReadText) -> str:
+    if len(text.characters) <= MOST_PIECES:
+        return ""
+    num = len(text.characters)
+    return (
+        f"; the first {MOST_PIECES:,} of {num:,} pieces are shown, "
+        "`tables/tokens.parquet` has all"
     )
 
 

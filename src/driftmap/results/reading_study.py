@@ -12,7 +12,8 @@ from driftmap.results.readings import (
     TokenReadings,
 )
 
-Shown = Literal["surprise", "entropy"]
+Shown = Literal["surprise", "entropy", "relative-entropy"]
+"""What colours stand for; the last is entropy divided by the most that it can be."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from driftmap.capture import readings
 from driftmap.capture.readings import (
@@ -134,6 +135,30 @@ def test_few_positions_at_a_time_change_nothing(monkeypatch):
     monkeypatch.setattr(readings, "NUMBERS_AT_A_TIME", 3 * VOCAB)
     (found,) = read_tokens(model, [tokens], WHOLE)
     assert_same(found, wanted, 1e-6)
+
+
+class _Tables(TorchDispatchMode):
+    """Storages as large as the whole table of logits."""
+
+    def __init__(self, size):
+        super().__init__()
+        self.size, self.found = size, []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        made = func(*args, **(kwargs or {}))
+        if isinstance(made, torch.Tensor):
+            storage = made.untyped_storage()
+            if storage.nbytes() >= 4 * self.size:
+                self.found.append((func, storage.data_ptr()))
+        return made
+
+
+def test_there_are_never_two_tables_of_tokens_by_vocabulary(monkeypatch):
+    model = tiny_llama(vocab=4000)
+    monkeypatch.setattr(readings, "NUMBERS_AT_A_TIME", 4 * 4000)
+    with _Tables(31 * 4000) as tables:
+        read_tokens(model, [ids(num=32)], WHOLE)
+    assert len({place for _, place in tables.found}) == 1
 
 
 @pytest.mark.parametrize("name", ["llama", "gemma2", "gpt2", "bloom", "falcon"])

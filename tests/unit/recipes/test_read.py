@@ -15,6 +15,7 @@ from driftmap.recipes.read import Read
 from driftmap.recipes.reading_options import ReadingOptions, TextOptions
 from driftmap.recipes.steps.readings.files import load_readings
 from driftmap.store.run_dir import RunDir
+from driftmap.store.tables import load_table
 from terminals import CODES
 
 TEXT = "The sky is blue. Sure, here is how."
@@ -154,4 +155,10 @@ def test_the_files_of_a_run_are_pinned(model, tmp_path):
     assert sorted(text["numbers"]) == [
         "entropy", "rank", "surprise", "top_ids", "top_p", "vocabulary",
     ]  # fmt: skip
+    table = load_table(out / "tables/tokens.parquet")
+    assert len(table) == readings_of(out)[0].num_tokens
+    assert table["counts"].tolist() == [False] + [True] * (len(table) - 1)
+    assert np.isnan(table["surprise_nats"]).tolist() == [True] + [False] * (
+        len(table) - 1
+    )
     assert re.search(r"\d of 8 tokens, stride 4", (out / "report.txt").read_text())

@@ -1,11 +1,13 @@
 """The page on readings: what its tables, notes and colours say."""
 
+import math
 import re
 
 import numpy as np
 import pytest
 
 from driftmap.measure.tokens import confident_and_wrong, stretches, text_summary
+from driftmap.render import read_texts
 from driftmap.render.html import html_of
 from driftmap.render.read_page import read_page
 from driftmap.render.read_texts import terminal_texts, texts_by
@@ -110,6 +112,21 @@ def test_pieces_carry_their_numbers_and_the_first_has_none():
     assert [
         piece.value for piece in texts_by(study_of(plain()), "entropy").texts[0].pieces
     ][1:3] == [0.6, 0.2]
+
+
+def test_entropy_as_a_share_of_the_most_there_can_be():
+    node = texts_by(study_of(plain()), "relative-entropy")
+    # 0.2 nats of a vocabulary of 8.
+    assert node.texts[0].pieces[2].value == pytest.approx(0.2 / (3 * math.log(2)))
+    page = text_of(read_page(study_of(plain(), shown="relative-entropy")))
+    assert "share of ln of the vocabulary's size" in page
+
+
+def test_of_a_very_long_text_the_beginning_is_shown(monkeypatch):
+    monkeypatch.setattr(read_texts, "MOST_PIECES", 3)
+    (text,) = texts_by(study_of(plain()), "surprise").texts
+    assert [piece.text for piece in text.pieces] == ["The", " <b>", " cat"]
+    assert "the first 3 of 6 pieces are shown" in text.note
 
 
 def test_a_prompt_is_grey_and_does_not_stretch_the_scale():

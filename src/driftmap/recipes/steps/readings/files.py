@@ -11,6 +11,9 @@ READ_STEP = "read"
 READINGS = "readings"
 READINGS_KIND = "driftmap.token_readings"
 
+TOKENS = "tables/tokens.parquet"
+"""One row per token, for other programs."""
+
 MODEL_FILE = "model.json"
 MODEL_KIND = "driftmap.read_model"
 

@@ -33,14 +33,17 @@ from driftmap.recipes.steps.readings.files import (
     READ_STEP,
     READINGS,
     READINGS_KIND,
+    TOKENS,
 )
 from driftmap.recipes.steps.readings.texts import AskedText
 from driftmap.results.plain import to_plain
 from driftmap.results.reading_study import ReadingSet
 from driftmap.results.readings import SpelledText, TokenNumbers, TokenReadings
+from driftmap.results.table import Table
 from driftmap.store.arrays_apart import save_apart
 from driftmap.store.plain import save_json
 from driftmap.store.steps import StepOutcome
+from driftmap.store.tables import save_table
 
 WINDOW = 2048
 """Tokens read at once where a model can, as most published perplexities have it."""
@@ -115,6 +118,7 @@ def read_step(study: Study, plan: Plan) -> StepOutcome:
         with explained("reading tokens", "repeat with a smaller --window"):
             readings = _readings(study, plan)
         save_apart(folder, READINGS, ReadingSet(readings=readings), READINGS_KIND)
+        save_table(folder / TOKENS, _table(readings))
         save_json(folder / MODEL_FILE, {"model": to_plain(identity)}, MODEL_KIND)
 
     inputs = {
@@ -150,6 +154,29 @@ def _readings(study: Study, plan: Plan) -> tuple[TokenReadings, ...]:
                 found[n] = _answer(study, plan, plan.spelled[n], ends)
                 bar.advance()
     return tuple(found[n] for n in range(len(plan.spelled)))
+
+
+def _table(readings: Sequence[TokenReadings]) -> Table:
+    """One row per token, for other programs."""
+    return Table.joined([_rows(one) for one in readings])
+
+
+def _rows(readings: TokenReadings) -> Table:
+    spelled, numbers = readings.spelled, readings.numbers
+    num = readings.num_tokens
+    return Table(
+        columns={
+            "text": np.array([readings.name] * num),
+            "token": np.arange(num),
+            "token_id": spelled.token_ids,
+            "start": spelled.spans[:, 0],
+            "stop": spelled.spans[:, 1],
+            "counts": np.arange(num) >= spelled.num_context,
+            "surprise_nats": numbers.surprise,
+            "entropy_nats": numbers.entropy,
+            "rank": numbers.rank,
+        }
+    )
 
 
 def _answer(
