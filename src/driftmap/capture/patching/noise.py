@@ -169,7 +169,7 @@ def _require(
 
 def _like_text(
     noise: Noise,
-    text: Float64[Tensor, "token width"],
+    text: Float64[Tensor, "row width"],
     shape: tuple[int, int, int],
     random: np.random.RandomState,
 ) -> Float64[Tensor, "draw token width"]:
