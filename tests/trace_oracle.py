@@ -35,7 +35,7 @@ def _places(stem, embedding, blocks, attention="self_attn", mlp="mlp"):
 _MODERN = (
     *("llama", "mistral", "qwen2", "qwen3", "gemma2", "gemma3", "phi3", "olmo"),
     *("olmo2", "stablelm", "starcoder2", "cohere", "granite", "glm", "glm4"),
-    "persimmon",
+    *("persimmon", "mixtral", "olmoe", "qwen3_moe", "gpt_oss", "deepseek_v3"),
 )
 _GPT = ("gpt2", "gpt_bigcode", "gpt_bigcode_by_head")
 _FALCON = ("falcon", "falcon_grouped", "falcon_by_head")
@@ -57,7 +57,7 @@ PLACES = {
     ),
     "mpt": _places("transformer", "wte", "blocks", "attn", "ffn.down_proj"),
 }
-"""By the name of a tiny family."""
+"""By the name of a tiny family or mixture."""
 
 
 class Oracle:
@@ -66,6 +66,7 @@ class Oracle:
     def __init__(self, model, places, prompt, start, values, *, replaces=False):
         """`prompt` holds ids, `num_prompt`, answer and foil; `values` is [S n H]."""
         self.model = copy.deepcopy(model).double().eval()
+        self.model.set_experts_implementation("eager")  # others know no float64
         self.places = places
         self.ids = torch.as_tensor(prompt.token_ids, dtype=torch.long)
         self.num_prompt = prompt.num_prompt

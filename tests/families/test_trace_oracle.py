@@ -1,14 +1,19 @@
 """Is every trace the one that a plain hooked forward pass per cell gives?"""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
+from transformers import AutoModelForCausalLM
 
 from driftmap.capture.patching.tracing import trace_prompt
 from driftmap.signals.traces import Corruption, Restoring
 from laws.restores import assert_restores_model
 from made_traces import made_prompt
 from tiny import tiny_llama
+from tiny_experts import tiny_moe
 from tiny_families import FAMILY_NAMES, ROW_NAMES, tiny_family
 from trace_oracle import PLACES, Oracle
 
@@ -147,13 +152,59 @@ def test_a_model_of_one_block_is_traced():
 
 
 @pytest.mark.parametrize("kernel", ["sdpa", "eager"])
-def test_every_kernel_of_attention_traces_alike(kernel):
-    model = tiny_family("mistral")
+def test_attention_may_see_few_tokens_in_every_kernel(kernel):
+    config = tiny_family("mistral").config
+    config.sliding_window = 3
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(config).eval()
     model.set_attn_implementation(kernel)
     prompt = made_prompt([4, 9, 11, 7, 3, 6, 5, 8], (2, 4), answer=(8,))
     wanted, tokens = [Restoring(), Restoring(kind="attn", window=1)], [3, 7]
     noise = corruption(2)
     assert_equals_the_oracle(model, "mistral", prompt, noise, wanted, tokens=tokens)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "gpt_oss",  # its experts return a tuple, its attention has sinks
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in ("mixtral", "olmoe", "qwen3_moe", "deepseek_v3")
+        ),
+    ],
+)
+def test_mixtures_of_experts_are_traced_as_by_hand(name):
+    prompt = made_prompt([4, 9, 11, 7], (1, 3), answer=(8, 12))
+    model, noise = tiny_moe(name), corruption()
+    assert_equals_the_oracle(model, name, prompt, noise, tokens=[2, 3])
+
+
+def test_adapters_are_part_of_the_model():
+    prompt = made_prompt([4, 9, 11, 7], (1, 3), answer=(8, 12))
+    config = LoraConfig(
+        r=2, target_modules=["q_proj", "down_proj"], init_lora_weights=False
+    )
+    wrapped = get_peft_model(tiny_llama(), config)
+    merged = copy.deepcopy(wrapped).merge_and_unload()
+    noise = corruption()
+    naive = Oracle(merged, PLACES["llama"], prompt, 1, noise.values)
+    with assert_restores_model(wrapped):
+        found = trace_prompt(wrapped, prompt, noise, WANTED, outcome="log_prob")
+    for cells in found:
+        of = cells.restoring
+        exact = naive.grid(of.kind, window=of.window, outcome="log_prob", tokens=[2])
+        np.testing.assert_allclose(cells.scores[2], exact[2], rtol=0, atol=ERROR)
+
+
+def test_a_narrow_model_is_traced_as_far_as_it_can_tell():
+    prompt = made_prompt([4, 9, 11, 7], (1, 3), answer=(8,))
+    model, noise = tiny_llama().bfloat16(), corruption(size=1.0)
+    naive = Oracle(model, PLACES["llama"], prompt, 1, noise.values)
+    found = trace_prompt(model, prompt, noise, [Restoring()], outcome="log_prob")[0]
+    exact = naive.grid("hidden", outcome="log_prob")
+    np.testing.assert_allclose(found.scores, exact, rtol=0, atol=0.05)
+    assert float((exact - naive.low("log_prob")).abs().max()) > 0.5
 
 
 def test_noise_may_help_the_answer():
