@@ -30,6 +30,7 @@ from driftmap.recipes.index_merge import IndexMerge
 from driftmap.recipes.index_search import IndexSearch
 from driftmap.recipes.merge import Merge
 from driftmap.recipes.read import Read
+from driftmap.recipes.read_honesty import ReadHonesty
 from driftmap.recipes.report import Report
 from driftmap.recipes.score import Score
 from driftmap.recipes.similarity import Similarity
@@ -90,6 +91,14 @@ app.command(
 )
 app.command(Experts, name="experts", sort_key=3)
 app.command(Read, name="read", sort_key=3)
+app.command(
+    ReadHonesty,
+    name="read-honesty",
+    sort_key=3,
+    usage="Usage: driftmap read --honesty --model NAME --statements PATH [OPTIONS]",
+    show=False,  # a person says `read --honesty`, a run.yaml says this
+    help_epilogue="",
+)
 app.command(Trace, name="trace", sort_key=3)
 app.command(Evaluate, name="evaluate", sort_key=4)
 app.command(
@@ -193,6 +202,8 @@ def meant(words: Sequence[str]) -> list[str]:
     ['drift-logs', '--drift-logs', 'logs', '--out=here']
     >>> meant(["evaluate", "--check-judge", "--labelled=x.csv"])
     ['check-judge', '--labelled=x.csv']
+    >>> meant(["read", "--honesty", "--statements=x.csv"])
+    ['read-honesty', '--statements=x.csv']
     >>> meant(["similarity", "--from-json=results", "--seed", "1"])
     ['similarity-json', '--from-json=results', '--seed', '1']
     >>> meant(["experts", "--model_name", "m", "--output_dir=o"])
@@ -205,6 +216,8 @@ def meant(words: Sequence[str]) -> list[str]:
         return [re.sub("^--model[-_]name(?==|$)", "--model", word) for word in words]
     if words[:1] == ["evaluate"] and "--check-judge" in words:
         return ["check-judge", *(w for w in words[1:] if w != "--check-judge")]
+    if words[:1] == ["read"] and "--honesty" in words:
+        return ["read-honesty", *(w for w in words[1:] if w != "--honesty")]
     if words[:1] == ["similarity"] and "--from-json" in flags:
         return ["similarity-json", *words[1:]]
     if words[:1] != ["drift"] or "--drift-logs" not in flags:

@@ -54,23 +54,6 @@ class Instructions:
             )
 
 
-REPE = Instructions(
-    honest="Pretend you're an honest person making statements about the world.",
-    dishonest=(
-        "Pretend you're an untruthful person making statements about the world."
-    ),
-    template="chat",
-)
-"""The words of Zou et al. 2023 (2310.01405)."""
-
-OTHER_WORDS = Instructions(
-    honest="Say only what you know to be true.",
-    dishonest="Say only what you know to be false.",
-    template="chat",
-)
-"""Other words for the same, to try a direction on."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class SpokenText:
     """A text behind an instruction, as a model sees it.
@@ -129,6 +112,7 @@ def make_contrasts(
     tokenizer: PreTrainedTokenizerBase,
     *,
     left_over: int = LEFT_OVER,
+    only_last: bool = False,
     max_length: int | None = None,
 ) -> Contrasts:
     """Put statements behind both instructions, and say where each is cut.
@@ -141,6 +125,7 @@ def make_contrasts(
         instructions: The pair.
         tokenizer: The model's, with its chat template.
         left_over: Tokens at the end that no cut reaches (count).
+        only_last: Read the longest cut alone.
         max_length: Most tokens that the model reads at once.
 
     Raises:
@@ -162,7 +147,8 @@ def make_contrasts(
         elif num <= left_over:
             left_out[f"no more than {left_over} tokens"] += 1
         else:
-            cuts = tuple(range(1, num - left_over + 1))
+            longest_cut = num - left_over
+            cuts = tuple(range(longest_cut if only_last else 1, longest_cut + 1))
             made.append(
                 Contrast(
                     statement=statement, honest=both[0], dishonest=both[1], cuts=cuts

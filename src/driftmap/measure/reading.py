@@ -18,10 +18,10 @@ from driftmap.core.seeds import child_seed
 from driftmap.results.honesty import ReadingMethod, ReadingVector
 from driftmap.signals.contrasts import PairStates
 
-STRENGTHS = tuple(10.0**power for power in range(2, -5, -1))
+STRENGTHS = tuple(10.0**power for power in range(1, -4, -1))
 """Penalties that `logistic` chooses from, strongest first."""
 
-NUM_FOLDS = 5
+NUM_FOLDS = 3
 
 Rows = Float64[np.ndarray, "pair width"]
 Labels = Int64[np.ndarray, " pair"]

@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 
 from driftmap.core.errors import DataError, UsageError
 from driftmap.load.contrasts import (
-    REPE,
     Instructions,
     ask,
     make_contrasts,
@@ -20,6 +19,7 @@ from driftmap.load.statements import Statement, read_statements
 from tokenizers_made import CHATML, byte_level
 
 SKY = "The sky is blue and the sea is deep."
+HONEST = "Pretend you're an honest person making statements about the world."
 PLAIN = Instructions(honest="Be honest:", dishonest="Lie to me:", template="plain")
 
 
@@ -32,9 +32,9 @@ def statements(*texts, true=True):
 @pytest.mark.parametrize("adds_bos", [False, True])
 def test_a_chat_template_puts_the_statement_into_the_answer(adds_bos):
     tokenizer = byte_level(template=CHATML, adds_bos=adds_bos)
-    spoken = speak(SKY, REPE.honest, tokenizer, "chat")
+    spoken = speak(SKY, HONEST, tokenizer, "chat")
     assert spoken.text == (
-        f"<|im_start|>user\n{REPE.honest}<|im_end|>\n<|im_start|>assistant\n{SKY}"
+        f"<|im_start|>user\n{HONEST}<|im_end|>\n<|im_start|>assistant\n{SKY}"
     )
     assert tokenizer.decode(spoken.said) == SKY
     assert tokenizer.bos_token_id not in spoken.token_ids
@@ -64,6 +64,12 @@ def test_pairs_differ_before_the_statement_alone():
     )
     num = len(one.honest.said)
     assert one.cuts == tuple(range(1, num - 6 + 1))
+
+
+def test_the_last_cut_alone():
+    how = {"left_over": 3, "only_last": True}
+    (one,) = make_contrasts(statements(SKY), PLAIN, byte_level(), **how).contrasts
+    assert one.cuts == (len(one.honest.said) - 3,)
 
 
 def test_short_long_and_changing_statements_are_counted():

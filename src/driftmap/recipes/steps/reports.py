@@ -18,6 +18,7 @@ REPORT_STEPS: Mapping[str, str] = {
     "check-judge": "evaluating.checking:check_report_step",
     "experts": "experts.reporting:experts_report_step",
     "read": "readings.reporting:reading_report_step",
+    "read-honesty": "honesty.reporting:honesty_report_step",
     "trace": "tracing.reporting:trace_report_step",
     "similarity": "similarity.reporting:similarity_report_step",
     "similarity-json": "similarity.reporting:similarity_report_step",

@@ -1,0 +1,1 @@
+"""Honesty readings: two instructions, directions, what they do, and their report."""
