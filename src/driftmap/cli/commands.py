@@ -11,6 +11,7 @@ import driftmap
 from driftmap.cli.environment import fill_in, without_defaults
 from driftmap.core.errors import UsageError
 from driftmap.recipes.ablate import Ablate
+from driftmap.recipes.attention import Attention
 from driftmap.recipes.check_judge import CheckJudge
 from driftmap.recipes.clean import Clean
 from driftmap.recipes.data_both import DataBoth
@@ -100,6 +101,7 @@ app.command(
     help_epilogue="",
 )
 app.command(Trace, name="trace", sort_key=3)
+app.command(Attention, name="attention", sort_key=3)
 app.command(Evaluate, name="evaluate", sort_key=4)
 app.command(
     CheckJudge,

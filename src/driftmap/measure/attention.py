@@ -174,6 +174,7 @@ def attention_numbers(rows: AttentionRows, prompt: AttentionPrompt) -> Attention
         control_mass=_span_mass(weights, prompt.control, nothing),
         role_mass=np.stack(by_role),
         sharpness=_sharpness(weights, rows.num_seen),
+        mean_weights=np.nanmean(weights, axis=1),
     )
 
 

@@ -17,10 +17,14 @@ QueryKind = Literal["produces", "own"]
 """`produces`: the position whose output a token of the answer is taken from, the one
 before it. `own`: that of the token itself, which is another reading."""
 
-Criterion = Literal["subject mass", "sharpness", "agreement", "knock-out"]
+Criterion = Literal["subject mass", "sharpness", "agreement", "loss", "knock-out"]
 CRITERIA: tuple[Criterion, ...] = get_args(Criterion)
-"""By which layers can be said to serve best; the first two describe, the last two say
-something of effects."""
+"""By which layers can be said to serve best. The first two describe, the third compares
+with causes; `loss` is what the answer loses without edges to the subject, `knock-out`
+that beyond what it loses without as many other edges."""
+
+LEAST_SUBJECTS = 5
+"""Subjects below which no lead is told apart from chance: too few to draw anew."""
 
 Third = Literal["early", "middle", "late"]
 THIRDS: tuple[Third, ...] = get_args(Third)
@@ -109,6 +113,7 @@ class AttentionPrompt:
 
     Args:
         id: Unique within the study.
+        text: The prompt's words.
         tokens: Text of each token that was fed.
         num_prompt: Tokens before the answer (count).
         answer: Text of the answer's tokens.
@@ -123,6 +128,7 @@ class AttentionPrompt:
     """
 
     id: str
+    text: str
     tokens: tuple[str, ...]
     num_prompt: int
     answer: tuple[str, ...]
@@ -152,6 +158,7 @@ class AttentionNumbers:
             left out; NaN without a subject or where no token plays it.
         sharpness: 1 less the row's entropy as a share of its largest, ln of the keys it
             may attend to; of a single key 1.
+        mean_weights: The row itself, heads averaged.
     """
 
     prompt_id: str
@@ -162,6 +169,7 @@ class AttentionNumbers:
     control_mass: Float32[np.ndarray, "place head"]
     role_mass: Float32[np.ndarray, "role place head"]
     sharpness: Float32[np.ndarray, "place head"]
+    mean_weights: Float32[np.ndarray, "place key"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -213,6 +221,7 @@ class BestThird:
         third: Of the largest mean.
         share_of_resamples: In how many resamples of prompts it is the largest.
         lead: Its mean minus that of the next best, paired, with its interval.
+        num_subjects: Different subjects behind the lead (count).
         layer: Layer of the largest mean.
         layer_low: Lower end of the bootstrap interval of that layer's number.
         layer_high: Upper end.
@@ -222,6 +231,7 @@ class BestThird:
     third: Third
     share_of_resamples: float
     lead: Interval
+    num_subjects: int
     layer: int
     layer_low: int
     layer_high: int
@@ -229,7 +239,7 @@ class BestThird:
     @property
     def is_settled(self) -> bool:
         """Its lead is told apart from none."""
-        return self.lead.low > 0
+        return self.lead.low > 0 and self.num_subjects >= LEAST_SUBJECTS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -240,7 +250,8 @@ class HeadScore:
         place: Number of the place, from 0.
         layer: Number of the block.
         head: Number of the head, from 0.
-        subject_mass: On the subject, without the first token, minus control.
+        subject_mass: On the subject, without the first token, minus control; None
+            where no prompt has both.
         first_mass: On the first token.
         sharpness: 0 for an even spread to 1 for a single token.
     """
@@ -248,7 +259,7 @@ class HeadScore:
     place: int
     layer: int
     head: int
-    subject_mass: float
+    subject_mass: float | None
     first_mass: float
     sharpness: float
 

@@ -60,6 +60,14 @@ class _Values:
     by_third: Float64[np.ndarray, "prompt third"]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Subjects:
+    """Whose each prompt is, and how often it comes in each resample of subjects."""
+
+    names: Sequence[str]
+    draws: Int64[np.ndarray, "draw prompt"]
+
+
 def query_findings(
     found: Sequence[PromptNumbers],
     places: Sequence[AttentionPlace],
@@ -93,7 +101,11 @@ def query_findings(
         for third, own in zip(THIRDS, of.by_third.T, strict=True)
         if np.isfinite(own).any()
     ]
-    best = [_best(name, of, layers, draws) for name, of in values.items()]
+    clusters = [one.prompt.cluster for one in found]
+    best = [
+        _best(name, of, layers, _Subjects(names=clusters, draws=draws))
+        for name, of in values.items()
+    ]
     return QueryFindings(
         query=found[0].numbers.query,
         layers=tuple(scores),
@@ -107,22 +119,22 @@ def query_findings(
 
 
 def token_agreement(
-    weights: Float32[np.ndarray, "place head key"],
+    weights: Float32[np.ndarray, "place key"],
     effects: Float[np.ndarray, " token"],
 ) -> Float64[np.ndarray, " place"]:
     """Spearman's correlation of each place's row with the causal effect of tokens.
 
-    Heads are averaged and the first token is left out. NaN where all tokens are alike.
+    The first token is left out. NaN where all tokens are alike.
 
     Args:
-        weights: Of one query.
+        weights: Of one query, heads averaged.
         effects: Of each token of the prompt: the most that any layer brings back.
 
-    >>> weights = np.array([[[0.9, 0.0, 0.1, 0.0]], [[0.7, 0.2, 0.1, 0.0]]], np.float32)
+    >>> weights = np.array([[0.9, 0.0, 0.1, 0.0], [0.7, 0.2, 0.1, 0.0]], np.float32)
     >>> token_agreement(weights, np.array([0.0, 0.1, 0.5, 0.0])).round(2).tolist()
     [0.87, 0.5]
     """
-    means = without_first(np.nanmean(weights, axis=1))[:, 1 : len(effects)]
+    means = without_first(weights)[:, 1 : len(effects)]
     if means.shape[1] < 2:
         return np.full(len(means), np.nan)
     ranks = rankdata(means, axis=1)
@@ -163,6 +175,10 @@ def _criteria(
         by_third = _by_third(by_layer, layers, num_layers)
         values[name] = _Values(by_layer=by_layer, by_third=by_third)
     cut = [one.knock_outs for one in found]
+    values["loss"] = _Values(
+        by_layer=_lost(cut, len(layers), lambda k: -k.by_layer),
+        by_third=_lost(cut, len(THIRDS), lambda k: -k.by_third),
+    )
     values["knock-out"] = _Values(
         by_layer=_lost(cut, len(layers), lambda k: k.control_by_layer - k.by_layer),
         by_third=_lost(cut, len(THIRDS), lambda k: k.control_by_third - k.by_third),
@@ -248,9 +264,10 @@ def _best(
     name: Criterion,
     values: _Values,
     layers: Sequence[int],
-    draws: Int64[np.ndarray, "draw prompt"],
+    subjects: _Subjects,
 ) -> BestThird | None:
     """The third of the largest mean, and how far it leads; None with a single third."""
+    draws = subjects.draws
     once = np.ones((1, draws.shape[1]), dtype=np.int64)
     means = _means(values.by_third, once)[0]
     there = np.flatnonzero(np.isfinite(means))
@@ -267,11 +284,15 @@ def _best(
     tail = (1 - LEVEL) / 2
     low, high = np.quantile(tops, [tail, 1 - tail], method="nearest")
     mean_layers = _means(values.by_layer, once)[0]
+    lead = values.by_third[:, first] - values.by_third[:, second]
     return BestThird(
         criterion=name,
         third=THIRDS[first],
         share_of_resamples=share,
-        lead=_interval(values.by_third[:, first] - values.by_third[:, second], draws),
+        lead=_interval(lead, draws),
+        num_subjects=len(
+            {c for c, v in zip(subjects.names, lead, strict=True) if np.isfinite(v)}
+        ),
         layer=layers[int(np.nanargmax(mean_layers))],
         layer_low=int(low),
         layer_high=int(high),
@@ -291,10 +312,14 @@ def _heads(
                 place=number,
                 layer=place.layer,
                 head=head,
-                subject_mass=float(lead[number, head]),
+                subject_mass=_or_none(lead[number, head]),
                 first_mass=float(first[number, head]),
                 sharpness=float(sharp[number, head]),
             )
+
+
+def _or_none(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)
 
 
 def _over_prompts(values: Sequence[np.ndarray]) -> np.ndarray:

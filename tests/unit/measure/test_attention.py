@@ -50,7 +50,8 @@ def maps(model):
 
 def prompt(subject=(2, 4), control=(4, 6)):
     return AttentionPrompt(
-        id="a", tokens=("x",) * T, num_prompt=T, answer=("y",), subject=subject,
+        id="a", text="", tokens=("x",) * T, num_prompt=T, answer=("y",),
+        subject=subject,
         control=control, roles=token_roles(T, subject) if subject else (),
         cluster="a", is_known=None, log_prob=0.0,
     )  # fmt: skip

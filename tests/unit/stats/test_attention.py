@@ -22,7 +22,8 @@ def one(number, mass, *, lost=None, agreement=None, control=True, cluster=None):
     place = np.repeat(np.array(mass, dtype=np.float32)[:, None], 2, axis=1)
     same = np.full_like(place, 0.1)
     prompt = AttentionPrompt(
-        id=f"p{number}", tokens=("x",) * 9, num_prompt=9, answer=("y",), subject=(2, 4),
+        id=f"p{number}", text="", tokens=("x",) * 9, num_prompt=9, answer=("y",),
+        subject=(2, 4),
         control=(4, 6) if control else None, roles=((),) * 9,
         cluster=cluster or f"c{number}", is_known=True, log_prob=-0.1,
     )  # fmt: skip
@@ -31,6 +32,7 @@ def one(number, mass, *, lost=None, agreement=None, control=True, cluster=None):
         sink_mass=np.zeros_like(place), subject_mass=place,
         control_mass=same if control else np.full_like(place, np.nan),
         role_mass=np.full((6, *place.shape), np.nan, dtype=np.float32), sharpness=same,
+        mean_weights=np.ones((len(mass), 9), dtype=np.float32) / 9,
     )  # fmt: skip
     cut = None
     if lost is not None:
@@ -78,6 +80,13 @@ def test_what_the_answer_loses_is_counted_against_the_control():
     best = next(b for b in found.best if b.criterion == "knock-out")
     assert (best.third, best.layer) == ("middle", 3)
     assert best.lead.estimate == pytest.approx(2.4)
+    assert not best.is_settled, "four subjects are too few"
+    assert values(found, "loss")[3].estimate == pytest.approx(2.5)
+    prompts = [one(n, [0.1] * 5, lost=lost) for n in range(5)]
+    found = query_findings(prompts, PLACES, 6, seed=0)
+    best = next(b for b in found.best if b.criterion == "knock-out")
+    assert best.is_settled
+    assert best.num_subjects == 5
 
 
 def test_a_lead_by_chance_is_not_settled():
@@ -113,11 +122,11 @@ def test_agreement_is_spearman_without_the_first_token():
     from scipy.stats import spearmanr
 
     draw = np.random.default_rng(1)
-    weights = draw.uniform(size=(3, 2, 7)).astype(np.float32)
+    weights = draw.uniform(size=(3, 7)).astype(np.float32)
     effects = draw.uniform(size=7)
     found = token_agreement(weights, effects)
     for place in range(3):
-        wanted = spearmanr(weights[place].mean(axis=0)[1:], effects[1:]).statistic
+        wanted, _ = spearmanr(weights[place, 1:], effects[1:])
         assert found[place] == pytest.approx(wanted)
     assert np.isnan(token_agreement(weights, np.zeros(7))).all()
-    assert np.isnan(token_agreement(weights[..., :2], effects[:2])).all()
+    assert np.isnan(token_agreement(weights[:, :2], effects[:2])).all()

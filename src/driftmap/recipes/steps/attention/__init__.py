@@ -1,0 +1,1 @@
+"""How attention is studied: prompts, rows, cut edges, averages."""
