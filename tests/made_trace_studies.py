@@ -152,7 +152,7 @@ def fact_rows(num=30):
         FactOutcome(
             id=f"f{n}", subject="Mivodu", answer="Rome",
             choice="Rome" if n % 5 else "Oslo", high=0.95, low=0.2 + n / 100,
-            is_known=bool(n % 5), peak_layer=1, peak_effect=0.6,
+            is_known=bool(n % 5), peak_layer=1, peak_effect=0.6, control=0.05,
         )
         for n in range(num)
     )  # fmt: skip

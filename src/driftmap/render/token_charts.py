@@ -84,8 +84,8 @@ class TokenMap:
 
     def written(self) -> list[list[str]]:
         """Numbers as tiles hold them: as many decimals as the colours' ends ask for."""
-        reach = max(map(abs, self.scale()))
-        decimals = min(6, max(1, 1 - floor(log10(reach))))
+        low, high = self.scale()
+        decimals = min(6, max(1, 1 - floor(log10(0.999 * (high - low)))))
         return [[_decimal(value, decimals) for value in row] for row in self.values]
 
     @property

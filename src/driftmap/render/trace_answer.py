@@ -20,14 +20,14 @@ from driftmap.render.trace_words import (
 from driftmap.render.wording import percent
 from driftmap.results.statistics import Caution
 from driftmap.results.trace_study import TraceFindings, TraceVerdictKind
-from driftmap.stats.trace_verdict import OUTCOMES, spread
+from driftmap.stats.trace_verdict import OUTCOMES, amount, spread
 
 TITLES: dict[TraceVerdictKind, str] = {
     "subject site": "The subject's last token carries the answer, and then the last "
     "token of the prompt does",
     "other subject token": "Another token of the subject carries more than its last",
     "no single site": "No single state of the subject carries the answer",
-    "no effect": "Disturbing the subject does nothing of its own",
+    "no effect": "Disturbing the subject is not shown to do anything",
     "one fact": "One prompt, cell by cell",
     "inconclusive": "These numbers give no answer",
 }
@@ -43,7 +43,7 @@ MEANINGS: dict[TraceVerdictKind, str] = {
     "no single site": "What the answer needs of the subject is spread over several "
     "tokens or layers: no single one of them carries it.",
     "no effect": "Before asking which state brings the answer back, something must "
-    "have been lost. Here nothing was that other words would not lose as well.",
+    "have been lost. Here that is not shown.",
     "one fact": "The maps below show this prompt alone. Which layers matter differs "
     "from prompt to prompt; only an average says what they share.",
     "inconclusive": "Nothing here says where a fact is read, or where it is not.",
@@ -97,6 +97,12 @@ def _facts(found: TraceFindings) -> Facts:
 def _control(found: TraceFindings) -> Iterator[tuple[str, str]]:
     """What the same noise does elsewhere: what chance gives."""
     if not found.effects:
+        for fact in found.facts[:1]:
+            lost = fact.high - fact.low
+            yield "lost to noise on the subject", amount(lost, found.outcome)
+            if fact.control is not None:
+                told = amount(fact.control, found.outcome)
+                yield "lost to the same noise on other words", told
         return
     main = found.effects[0]
     yield "lost to noise on the subject", spread(main.total_effect, found.outcome)

@@ -1,6 +1,6 @@
 """What does putting states back do in single prompts, token by token?"""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from driftmap.core.quoted import quoted
 from driftmap.render.charts import Chart
@@ -13,7 +13,7 @@ from driftmap.render.page import (
     Picker,
     Section,
 )
-from driftmap.render.token_charts import Bar, Bars, TokenMap
+from driftmap.render.token_charts import Bar, Bars, TokenMap, seen_token
 from driftmap.render.trace_words import (
     BAR_ROLES,
     HUES,
@@ -22,8 +22,8 @@ from driftmap.render.trace_words import (
     answer_words,
     layer_title,
     outcome_title,
-    put_back,
     several,
+    what_was_put_back,
 )
 from driftmap.render.wording import number, share
 from driftmap.results.trace_kinds import TraceKind
@@ -51,6 +51,7 @@ def fact_sections(found: TraceFindings) -> Iterator[Section]:
         # The first map of a lone prompt stands at the top of the page already.
         nodes += maps if found.effects else maps[1:]
         nodes += _severed(found, example)
+        nodes += _places(found.shown)
         if others:
             nodes += _picker(found, found.shown)
     if len(found.facts) > 1:
@@ -64,7 +65,7 @@ def single_maps(found: TraceFindings, fact: TracedFact) -> list[Node]:
     return [
         Figure(
             name=f"trace-{kind}",
-            title=f"{quoted(fact.prompt)}: {put_back(grid.kind, grid.window)} put back."
+            title=f"{quoted(fact.prompt)}: {what_was_put_back(grid)} put back."
             f" {_note(grid)}",
             reading=READING,
             chart=_map(found, grid),
@@ -96,7 +97,7 @@ def _picker(found: TraceFindings, facts: tuple[TracedFact, ...]) -> Iterator[Nod
             Choices(name="prompt", options=[quoted(fact.prompt) for fact in facts]),
             Choices(
                 name="put back",
-                options=[put_back(g.kind, g.window) for g in grids[: len(kinds)]],
+                options=[what_was_put_back(g) for g in grids[: len(kinds)]],
             ),
         ],
         charts=charts,
@@ -162,6 +163,30 @@ def _bar(grid: TraceGrid) -> Bar:
         highs=(effect + error).tolist(),
         role=BAR_ROLES[grid.kind],
     )
+
+
+def _places(facts: Sequence[TracedFact]) -> Iterator[Grid]:
+    """Cells that estimates point to, as they were traced."""
+    rows = [
+        (
+            quoted(fact.prompt),
+            PUT_BACK[place.kind],
+            f"{place.token}: {seen_token(fact.grids[0].tokens[place.token])}",
+            str(place.layer),
+            share(place.estimate),
+            share(place.exact),
+        )
+        for fact in facts
+        for place in fact.places
+    ]
+    if rows:
+        yield Grid(
+            caption="Places that the estimates point to, traced exactly. The exact "
+            "column is what counts.",
+            columns=("prompt", "put back", "token", "layer", "estimated", "exact"),
+            rows=rows,
+            align_right=frozenset({3, 4, 5}),
+        )
 
 
 def _table(found: TraceFindings) -> Folded:

@@ -41,7 +41,7 @@ def _lead(found: TraceFindings) -> str:
     if found.effects or not found.shown:
         asked = several(found.counts.num_read, "fact")
     else:
-        asked = f"one prompt, {quoted(found.shown[0].prompt)}"
+        asked = f"one prompt, {quoted(found.shown[0].prompt, 300)}"
     return (
         f"Model `{model}` ({several(found.num_layers, 'layer')}) completes {asked}. "
         "The subject's words are disturbed until the answer is lost; then one state "

@@ -15,12 +15,12 @@ from driftmap.render.trace_words import (
     kinds_of,
     layer_title,
     outcome_title,
-    put_back,
     several,
+    what_was_put_back,
 )
 from driftmap.render.wording import percent, share
 from driftmap.results.statistics import Interval
-from driftmap.results.trace_kinds import ROLES, Outcome, TokenRole
+from driftmap.results.trace_kinds import EXACT, ROLES, Outcome, TokenRole
 from driftmap.results.trace_study import TraceFindings
 from driftmap.results.traces import RoleEffects, RoleLayer
 from driftmap.stats.trace_verdict import spread
@@ -45,7 +45,7 @@ SEVERED_NOTE = (
 def role_map(found: TraceFindings, effects: RoleEffects) -> Figure:
     """Mean effect of each role in each layer, on the scale of what was lost."""
     roles = _roles(effects)
-    what = put_back(effects.kind, effects.window)
+    what = what_was_put_back(effects)
     return Figure(
         name=f"role-map-{effects.kind}",
         title=f"What is brought back by {what}, by token and layer, mean of "
@@ -54,7 +54,7 @@ def role_map(found: TraceFindings, effects: RoleEffects) -> Figure:
         f"back at one token ({what}). Colours run from 0 to all that was lost, "
         f"{share(effects.total_effect.estimate)}, for all kinds alike; below 0 they "
         f"are as pale as 0, and the numbers stay. {CHANCE} {NOT_SHOWN}"
-        + (BY_CONSTRUCTION if effects.kind == "hidden" else ""),
+        + (BY_CONSTRUCTION if _ends_full(effects) else ""),
         chart=TokenMap(
             tokens=roles,
             x_labels=[str(layer) for layer in range(found.num_layers)],
@@ -114,6 +114,10 @@ def severed_sections(found: TraceFindings) -> Iterator[Section]:
     )
 
 
+def _ends_full(effects: RoleEffects) -> bool:
+    return effects.kind == "hidden" and effects.method in EXACT
+
+
 def _what_effects_are(found: TraceFindings) -> str:
     main = found.effects[0]
     pooled = (
@@ -150,7 +154,7 @@ def _lines(found: TraceFindings, effects: RoleEffects) -> Figure:
     most = max([total, *(cell.effect.high for cell in effects.cells)])
     return Figure(
         name=f"role-lines-{effects.kind}",
-        title=f"What is brought back by {put_back(effects.kind, effects.window)}",
+        title=f"What is brought back by {what_was_put_back(effects)}",
         reading="Bands: 95 % intervals over subjects; n: facts that have such a token. "
         f"All that was lost is {share(total)}. {CHANCE}",
         chart=Lines(
@@ -172,7 +176,7 @@ def _best(found: TraceFindings, kinds: list[RoleEffects]) -> Grid:
             )
             rows.append(
                 (
-                    put_back(effects.kind, effects.window),
+                    what_was_put_back(effects),
                     _role_name(best.role),
                     f"{best.num:,}",
                     f"{best.layer} ({best.low} to {best.high})",
@@ -205,7 +209,7 @@ def _table(found: TraceFindings, effects: RoleEffects) -> Folded:
             for cell in cells
         ]
         rows.append((str(layer), *told))
-    what = put_back(effects.kind, effects.window)
+    what = what_was_put_back(effects)
     grid = Grid(
         caption=f"Brought back by {what}, with 95 % intervals over "
         f"{several(found.counts.num_subjects, 'subject')}. In brackets above: facts. "

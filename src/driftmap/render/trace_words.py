@@ -2,6 +2,7 @@
 
 from driftmap.render.token_charts import Hue
 from driftmap.results.trace_kinds import (
+    EXACT,
     Noise,
     NoiseKind,
     Outcome,
@@ -10,7 +11,7 @@ from driftmap.results.trace_kinds import (
     TraceMethod,
 )
 from driftmap.results.trace_study import TraceFindings
-from driftmap.results.traces import TraceGrid
+from driftmap.results.traces import RoleEffects, TraceGrid
 
 PLAIN: tuple[TraceKind, ...] = ("hidden", "mlp", "attn")
 """Kinds that have maps of their own."""
@@ -93,16 +94,22 @@ CAUTION_TITLES = {
 """By the names that stats gives them."""
 
 
-def put_back(kind: TraceKind, window: int | None) -> str:
-    """What was put back.
+def put_back(kind: TraceKind, window: int | None, method: TraceMethod) -> str:
+    """What was put back, and whether what it brings is estimated.
 
-    >>> put_back("mlp", 10), put_back("hidden", None)
-    ('MLP outputs, 10 layers at once', "one block's output")
+    >>> put_back("mlp", 10, "wavefront"), put_back("hidden", None, "attribution")
+    ('MLP outputs, 10 layers at once', "one block's output (estimated)")
     """
+    estimated = "" if method in EXACT else " (estimated)"
     if window is None:
-        return PUT_BACK[kind]
+        return f"{PUT_BACK[kind]}{estimated}"
     layers = "1 layer" if window == 1 else f"{window} layers"
-    return f"{PUT_BACK[kind]}, {layers} at once"
+    return f"{PUT_BACK[kind]}, {layers} at once{estimated}"
+
+
+def what_was_put_back(of: RoleEffects | TraceGrid) -> str:
+    """The same of averages or of one prompt."""
+    return put_back(of.kind, of.window, of.method)
 
 
 def noise_words(noise: Noise) -> str:

@@ -4,27 +4,8 @@ from dataclasses import dataclass
 
 from driftmap.results.facts import Direction
 from driftmap.results.trace_kinds import Noise, Outcome, TraceKind
-from driftmap.results.trace_study import LensView
+from driftmap.results.trace_study import ExactPlace, LensView
 from driftmap.results.traces import TraceGrid
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExactPlace:
-    """One cell that an estimate points to, traced exactly.
-
-    Args:
-        kind: What was put back.
-        token: Where.
-        layer: Number of the block, from 0.
-        estimate: The estimated outcome.
-        exact: The traced outcome.
-    """
-
-    kind: TraceKind
-    token: int
-    layer: int
-    estimate: float
-    exact: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

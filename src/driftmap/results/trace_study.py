@@ -57,6 +57,8 @@ class FactOutcome:
         peak_layer: Layer in which the hidden state of the last subject token brings
             back most, from 0; None where hidden states were not traced.
         peak_effect: How much it brings back there; None likewise.
+        control: Lost to the same noise on an equally long span outside the subject;
+            None where it was not tried, or no such span is in the prompt.
     """
 
     id: str
@@ -68,6 +70,7 @@ class FactOutcome:
     is_known: bool | None
     peak_layer: int | None = None
     peak_effect: float | None = None
+    control: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -112,6 +115,25 @@ class LensLayer:
     foil_probability: Interval | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExactPlace:
+    """One cell that an estimate points to, traced exactly.
+
+    Args:
+        kind: What was put back.
+        token: Where.
+        layer: Number of the block, from 0.
+        estimate: The estimated outcome.
+        exact: The traced outcome.
+    """
+
+    kind: TraceKind
+    token: int
+    layer: int
+    estimate: float
+    exact: float
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class TracedFact:
     """One fact, shown cell by cell.
@@ -122,6 +144,7 @@ class TracedFact:
         subject: The subject's words.
         grids: By kind. Severed ones hold NaN in rows of tokens that were not traced.
         lens: What the head reads after each block; None where not read.
+        places: Cells that an estimate points to, traced exactly.
     """
 
     id: str
@@ -129,6 +152,7 @@ class TracedFact:
     subject: str
     grids: tuple[TraceGrid, ...]
     lens: LensView | None = None
+    places: tuple[ExactPlace, ...] = ()
 
     def of_kind(self, kind: TraceKind) -> TraceGrid | None:
         """The grid of one kind; None where it was not traced."""
@@ -172,7 +196,7 @@ class TraceVerdict:
             the answer, and more than at any other token of the subject; `other subject
             token`: another token of the subject brings back more; `no single site`: no
             single state of the subject brings back a tenth of what was lost; `no
-            effect`: disturbing the subject does no more than disturbing other words;
+            effect`: disturbing the subject is not shown to cost the answer anything;
             `one fact`: there is nothing to average; `inconclusive`: these numbers
             cannot carry an answer.
         sentence: The same with its numbers.

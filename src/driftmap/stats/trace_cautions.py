@@ -82,7 +82,8 @@ def _of_effects(main: RoleEffects, outcome: Outcome) -> Iterator[Caution]:
             "strong-control",
             "The same noise outside the subject takes "
             f"{amount(control.estimate, outcome)}, more than half of what it takes on "
-            "the subject: part of the effect is that of noise anywhere.",
+            "the subject. Either part of the effect is that of noise anywhere, or "
+            "those words, such as the relation, are needed for the answer too.",
             control.estimate / total.estimate,
         )
     if main.num_negative > 0.05 * main.num_facts:

@@ -67,10 +67,11 @@ def trace_verdict(
             f"{FEWEST_SUBJECTS} subjects are the least.",
             settles="Trace more facts, of other subjects.",
         )
-    if _does_nothing(main):
+    if main.total_effect.low <= 0:
         return TraceVerdict(
             kind="no effect",
-            sentence=f"{_lost(counts, main, outcome)} {_control(main, outcome)}",
+            sentence=f"{_lost(counts, main, outcome)} The interval holds 0: there is "
+            "nothing to put back.",
             settles="Stronger noise (`--noise-level`), `--noise swap`, or facts that "
             "the model knows better.",
         )
@@ -128,13 +129,6 @@ def handed_on(effects: RoleEffects) -> int | None:
 def _main(effects: Sequence[RoleEffects]) -> RoleEffects | None:
     plain = [one for one in effects if not one.kind.startswith("severed")]
     return next((one for one in plain if one.kind == "hidden"), next(iter(plain), None))
-
-
-def _does_nothing(main: RoleEffects) -> bool:
-    total, control = main.total_effect, main.control_effect
-    if total.low <= 0:
-        return True
-    return control is not None and total.low <= control.high
 
 
 def _sites(
@@ -201,15 +195,6 @@ def _lost(counts: FactCounts, main: RoleEffects, outcome: Outcome) -> str:
         f"{estimated}{'over' if estimated else 'Over'} {_scope(counts)}, disturbing "
         f"the subject takes {spread(main.total_effect, outcome)} off "
         f"{OUTCOMES[outcome]}."
-    )
-
-
-def _control(main: RoleEffects, outcome: Outcome) -> str:
-    if main.total_effect.low <= 0 or main.control_effect is None:
-        return "Its interval holds 0: there is nothing to put back."
-    return (
-        "The same noise on other words of the prompt takes as much: "
-        f"{spread(main.control_effect, outcome)}."
     )
 
 

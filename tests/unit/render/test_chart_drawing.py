@@ -310,7 +310,8 @@ def test_narrow_maps_hold_their_numbers_and_wide_ones_do_not():
 
 
 @pytest.mark.parametrize(
-    ("ends", "told"), [((0, 0.7), "0.04"), ((0, 0.04), "0.036"), ((-30, 30), "0")]
+    ("ends", "told"),
+    [((0, 1), "0.04"), ((0, 0.04), "0.036"), ((-30, 30), "0"), ((3.6, 3.7), "0.036")],
 )
 def test_tiles_hold_as_many_decimals_as_their_scale_asks_for(ends, told):
     chart = token_map(((0.0361, -1e-9, NAN),), ends=ends)

@@ -15,7 +15,7 @@ from driftmap.render.trace_page import trace_page
 from driftmap.render.trace_words import EDITING
 from driftmap.results.statistics import Caution
 from driftmap.results.trace_kinds import Noise
-from driftmap.results.trace_study import TraceVerdict
+from driftmap.results.trace_study import ExactPlace, TraceVerdict
 from made_trace_studies import (
     EFFECTS,
     HIGH,
@@ -157,6 +157,8 @@ def test_a_single_prompt_has_its_map_on_the_first_screen_and_once():
     assert "Where in the model is this fact read?" in text
     top = text[: text.index("2. Single facts")]
     assert "one block's output put back. Answer `Rome`: clean 0.95" in top
+    assert "lost to noise on the subject 0.74" in top
+    assert "lost to the same noise on other words 0.05" in top
     names = [figure.name for figure in figures_of(trace_page(one_fact()))]
     assert names == ["trace-hidden", "trace-mlp", "trace-attn", "severed"]
 
@@ -224,9 +226,17 @@ def test_estimates_stand_beside_exact_cells():
     estimated = tuple(
         replace(effects(kind), method="grad_drop") for kind in ("hidden", "mlp")
     )
-    text = said(study(effects=estimated))
+    rough = tuple(grid(kind, method="grad_drop") for kind in ("hidden", "mlp"))
+    place = ExactPlace(kind="hidden", token=3, layer=1, estimate=0.71, exact=0.91)
+    shown = (traced(grids=rough, places=(place,)),)
+    text = said(study(effects=estimated, shown=shown))
     assert "Estimated, not traced: over 240 facts" in text
     assert "sizes without a sign" in text
+    assert "brought back by one block's output (estimated), by token" in text
+    assert "one block's output (estimated) last subject token 240 1 (0 to 1)" in text
+    assert "MLP outputs, 2 layers at once (estimated) put back." in text
+    assert "whatever the model does" not in text
+    assert "Mivodu lives in one block's output 3: du 1 0.71 0.91" in text
 
 
 def test_an_effect_of_nothing_is_drawn_too():

@@ -191,6 +191,7 @@ def _outcome(trace: FactTrace) -> FactOutcome:
         is_known=trace.is_known,
         peak_layer=layer,
         peak_effect=effect,
+        control=trace.control,
     )
 
 
@@ -204,6 +205,7 @@ def _shown(traces: Sequence[FactTrace], most: int) -> tuple[TracedFact, ...]:
             subject=one.subject,
             grids=one.grids,
             lens=one.lens if one.lens and len(one.lens.tokens) > 1 else None,
+            places=one.places,
         )
         for one in chosen[:most]
     )
