@@ -41,6 +41,7 @@ from driftmap.recipes.slices_diff import SlicesDiff
 from driftmap.recipes.slices_merge import SlicesMerge
 from driftmap.recipes.slices_revert import SlicesRevert
 from driftmap.recipes.trace import Trace
+from driftmap.recipes.trace_compare import TraceCompare
 
 DEFAULTS_NOTE = (
     "`DRIFTMAP_MODEL`, `DRIFTMAP_DEVICE` and `DRIFTMAP_NUM_SAMPLES`, in the "
@@ -101,6 +102,14 @@ app.command(
     help_epilogue="",
 )
 app.command(Trace, name="trace", sort_key=3)
+app.command(
+    TraceCompare,
+    name="trace-compare",
+    sort_key=3,
+    usage="Usage: driftmap trace --compare [OPTIONS]",
+    show=False,  # a person says `trace --compare`, a run.yaml says this
+    help_epilogue="",
+)
 app.command(Attention, name="attention", sort_key=3)
 app.command(Evaluate, name="evaluate", sort_key=4)
 app.command(
@@ -194,8 +203,8 @@ def merge(*parts: Path, out: Path) -> object:
 def meant(words: Sequence[str]) -> list[str]:
     """Find the command behind the words, where an option makes another one of it.
 
-    Drift logs are a study of their own, and so are a check of judges and products of
-    gradients that were computed elsewhere. `experts` takes the names of published runs.
+    Drift logs are a study of their own, and so are a check of judges, a comparison of
+    traces, and products of gradients that were computed elsewhere. `experts` takes the names of published runs.
 
     Raises:
         UsageError: Options of the study of a model stand beside `--drift-logs`.
@@ -206,6 +215,8 @@ def meant(words: Sequence[str]) -> list[str]:
     ['check-judge', '--labelled=x.csv']
     >>> meant(["read", "--honesty", "--statements=x.csv"])
     ['read-honesty', '--statements=x.csv']
+    >>> meant(["trace", "--compare", "--facts=x.json"])
+    ['trace-compare', '--facts=x.json']
     >>> meant(["similarity", "--from-json=results", "--seed", "1"])
     ['similarity-json', '--from-json=results', '--seed', '1']
     >>> meant(["experts", "--model_name", "m", "--output_dir=o"])
@@ -220,6 +231,8 @@ def meant(words: Sequence[str]) -> list[str]:
         return ["check-judge", *(w for w in words[1:] if w != "--check-judge")]
     if words[:1] == ["read"] and "--honesty" in words:
         return ["read-honesty", *(w for w in words[1:] if w != "--honesty")]
+    if words[:1] == ["trace"] and "--compare" in words:
+        return ["trace-compare", *(w for w in words[1:] if w != "--compare")]
     if words[:1] == ["similarity"] and "--from-json" in flags:
         return ["similarity-json", *words[1:]]
     if words[:1] != ["drift"] or "--drift-logs" not in flags:

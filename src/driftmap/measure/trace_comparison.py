@@ -7,6 +7,7 @@ every cosine. Those measures are made here too, for columns beside.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 from jaxtyping import Float64
@@ -40,6 +41,7 @@ def compare_traces(
     *,
     row: ProfileRow = "last subject",
     min_total_effect: float = 0.05,
+    num_unknown: int = 0,
 ) -> ProfileComparison:
     """Compare every pair of prompts.
 
@@ -49,6 +51,8 @@ def compare_traces(
         answer_ids: Tokens of each one's answer.
         row: Which tokens; a role's several tokens are averaged.
         min_total_effect: Least TE of a prompt that is compared.
+        num_unknown: Prompts that were not traced, since the model does not know their
+            answer (count).
 
     Returns:
         The prompts that have a profile and all their pairs; the others are counted.
@@ -59,7 +63,7 @@ def compare_traces(
     _require_alike(grids)
     owners = _subjects(facts)
     profiles: list[TraceProfile] = []
-    refused = {"unknown": 0, "weak": 0, "no_row": 0}
+    refused = {"unknown": num_unknown, "weak": 0, "no_row": 0}
     for grid, fact, ids in zip(grids, facts, answer_ids, strict=True):
         if grid.is_known is False:
             refused["unknown"] += 1
@@ -187,6 +191,41 @@ def likeness(
         found = shared / np.sqrt(var_left * var_right)
     flat = (var_left <= _FLAT * squares_left) | (var_right <= _FLAT * squares_right)
     return np.where(flat, np.nan, np.clip(found, -1, 1))
+
+
+def across_noise(
+    compared: ProfileComparison, again: Sequence[ProfileComparison]
+) -> ProfileComparison:
+    """Compare every prompt with the others as they are under other noise.
+
+    Prompts about one subject see the same draws, and noise that is shared would make
+    their profiles alike. Between draws it is shared by none.
+
+    Args:
+        compared: All pairs under one seed of the noise.
+        again: The same prompts under others, one by one.
+
+    Returns:
+        The same with Pearson between seeds, both ways and over seeds averaged; NaN for
+        prompts without a profile under another seed.
+    """
+    found = [_crossed(compared, other) for other in again]
+    return replace(compared, pearson=np.mean([(m + m.T) / 2 for m in found], axis=0))
+
+
+def likeness_to_itself(
+    compared: ProfileComparison, other: ProfileComparison
+) -> Float64[np.ndarray, " prompt"]:
+    """How alike each prompt is to itself under other noise; NaN without a profile."""
+    return np.diagonal(_crossed(compared, other)).copy()
+
+
+def _crossed(compared: ProfileComparison, other: ProfileComparison) -> Pairs:
+    there = {profile.prompt_id: profile.effect for profile in other.profiles}
+    none = np.full_like(compared.profiles[0].effect, np.nan)
+    ours = np.stack([profile.effect for profile in compared.profiles])
+    others = [there.get(p.prompt_id, none) for p in compared.profiles]
+    return likeness(ours, np.stack(others))
 
 
 def _laid_out(

@@ -17,13 +17,13 @@ from driftmap.results.statistics import Caution, Interval
 from driftmap.results.trace_kinds import (
     Noise,
     Outcome,
-    TokenRole,
     TraceKind,
-    TraceMethod,
 )
 
-AllRoles = Literal["all roles"]
-ProfileRow = TokenRole | AllRoles
+ProfileRow = Literal[
+    "first subject", "middle subject", "last subject", "first later", "further", "last",
+    "all roles",
+]  # fmt: skip
 """Which tokens of a grid are compared; `all roles` lays the rows of all roles one after
 another, so that prompts of any length match."""
 
@@ -301,9 +301,10 @@ class TraceComparison:
         facts: Name of the file, or what was given.
         num_prompts: Prompts traced (count).
         num_facts: Facts that they say (count).
+        num_left_out: Prompts that could not be traced at all (count).
         outcome: What is read.
         noise: What was done to the subjects.
-        method: How cells were had.
+        noise_source: Where its level comes from, in words.
         row: Which tokens are compared.
         min_total_effect: Least TE that is accepted.
         kinds: Kind by kind.
@@ -315,9 +316,10 @@ class TraceComparison:
     facts: str
     num_prompts: int
     num_facts: int
+    num_left_out: int
     outcome: Outcome
     noise: Noise
-    method: TraceMethod
+    noise_source: str
     row: ProfileRow
     min_total_effect: float
     kinds: tuple[KindComparison, ...]

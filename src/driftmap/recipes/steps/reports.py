@@ -20,6 +20,7 @@ REPORT_STEPS: Mapping[str, str] = {
     "read": "readings.reporting:reading_report_step",
     "read-honesty": "honesty.reporting:honesty_report_step",
     "trace": "tracing.reporting:trace_report_step",
+    "trace-compare": "comparing_traces.reporting:compare_report_step",
     "attention": "attention.reporting:attention_report_step",
     "similarity": "similarity.reporting:similarity_report_step",
     "similarity-json": "similarity.reporting:similarity_report_step",

@@ -14,12 +14,12 @@ from driftmap.capture.patching.ends import ends_of
 from driftmap.capture.patching.noise import control_span, draw_noise, embedding_rows
 from driftmap.capture.patching.tracing import trace_prompt
 from driftmap.load.model import LoadedModel
-from driftmap.measure.tracing import trace_grid
+from driftmap.measure.tracing import token_roles, trace_grid
 from driftmap.recipes.steps.tracing.preparing import PreparedFact
 from driftmap.recipes.trace_options import PLAIN_KINDS
 from driftmap.results.fact_traces import ExactPlace, FactTrace
 from driftmap.results.facts import EncodedFact
-from driftmap.results.trace_kinds import Noise, Outcome, TraceKind
+from driftmap.results.trace_kinds import Noise, Outcome, TokenRole, TraceKind
 from driftmap.results.trace_study import LensView
 from driftmap.results.traces import TraceGrid
 from driftmap.signals.traces import CleanRun, Corruption, Restoring, TraceCells
@@ -41,6 +41,8 @@ class HowTraced:
         traces_unknown: Facts that the model does not know are traced, too.
         is_fast: Cells are estimated from gradients.
         reads_lens: The head reads each block's output.
+        role: Tokens of this role alone are traced; None for all, also where a prompt
+            has no such token.
     """
 
     kinds: tuple[TraceKind, ...]
@@ -51,6 +53,7 @@ class HowTraced:
     traces_unknown: bool
     is_fast: bool
     reads_lens: bool
+    role: TokenRole | None = None
 
 
 def trace_fact(
@@ -126,7 +129,11 @@ class _About:
     @property
     def plain(self) -> list[Restoring]:
         """What is put back, token by token."""
-        return [self._one(k) for k in self.how.kinds if k in PLAIN_KINDS]
+        return [
+            replace(self._one(kind), tokens=self._asked())
+            for kind in self.how.kinds
+            if kind in PLAIN_KINDS
+        ]
 
     @property
     def severed(self) -> list[Restoring]:
@@ -134,6 +141,12 @@ class _About:
         end = self.prompt.subject[1]
         severed = [self._one(k) for k in self.how.kinds if k not in PLAIN_KINDS]
         return [replace(one, tokens=(end - 1, end)) for one in severed]
+
+    def _asked(self) -> tuple[int, int] | None:
+        """The tokens of one role, where only these are wanted; None for all."""
+        roles = token_roles(self.prompt.num_prompt, self.prompt.subject)
+        places = [t for t, held in enumerate(roles) if self.how.role in held]
+        return (places[0], places[-1] + 1) if places else None
 
     def _one(self, kind: TraceKind) -> Restoring:
         window = self.how.window if kind in ("mlp", "attn") else None

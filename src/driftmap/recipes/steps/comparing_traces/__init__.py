@@ -1,0 +1,1 @@
+"""Steps that trace prompts and compare their profiles."""
