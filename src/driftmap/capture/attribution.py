@@ -7,19 +7,18 @@ an estimate: it fails where the outcome saturates and where effects along two wa
 cancel, and it gets worse with depth.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import torch
 from jaxtyping import Float, Float64
 from torch import Tensor, nn
 
+from driftmap.capture.dropped_gradients import Dropped, dropping
 from driftmap.capture.hooks import evaluating, frozen
 from driftmap.capture.patching.outcomes import answer_reader
-from driftmap.capture.patching.states import editing_states, states_of, with_states
+from driftmap.capture.patching.states import editing_states
 from driftmap.capture.patching.traced import Traced, answer_logits
 from driftmap.capture.patching.windows import put_back_layers
 from driftmap.core.errors import MeasureError
@@ -67,13 +66,12 @@ def attribution(
         ends = _Ends.of(
             traced, prompt, corruption, wanted, outcome, keeps_graph=points is None
         )
-        totals: dict[str, Tensor] = {}
-        for share in shares:
-            graph = _between(ends, share) if points else ends.graph
-            products = _times_gradients(ends, graph, keeps_graph=False)
-            for path, product in products.items():
-                totals[path] = totals.get(path, 0) + product / len(shares)
-    return _as_cells(ends, wanted, [totals], method)
+        passes = [
+            _pass(ends, wanted, _between(ends, share) if points else ends.graph)
+            for share in shares
+        ]
+    means = [torch.stack(each).mean(0) for each in zip(*passes, strict=True)]
+    return _as_cells(ends, wanted, means, method)
 
 
 def grad_drop(
@@ -103,7 +101,7 @@ def grad_drop(
     Raises:
         MeasureError: As `attribution`; the model has a single block.
     """
-    traced, dropped = Traced.of(model), _Dropped()
+    traced, dropped = Traced.of(model), Dropped()
     if traced.num_layers < 2:
         raise MeasureError(
             "a model of one block has no other block to drop from the gradient; take "
@@ -113,14 +111,18 @@ def grad_drop(
         frozen(model),
         evaluating(model),
         torch.enable_grad(),
-        _dropping(traced.blocks, dropped),
+        dropping(traced.blocks, dropped),
     ):
         ends = _Ends.of(traced, prompt, corruption, wanted, outcome, keeps_graph=True)
-        drops = []
+        passes = []
         for layer in range(traced.num_layers):
             dropped.layer = layer
-            drops.append(_times_gradients(ends, ends.graph, keeps_graph=True))
-    return _as_cells(ends, wanted, drops, "grad_drop")
+            passes.append(_pass(ends, wanted, ends.graph, keeps_graph=True))
+    sizes = [
+        torch.stack(each).abs().sum(0) / (traced.num_layers - 1)
+        for each in zip(*passes, strict=True)
+    ]
+    return _as_cells(ends, wanted, sizes, "grad_drop")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -258,7 +260,14 @@ def _between(ends: _Ends, share: float) -> _Graph:
     return _Graph(outputs=outputs, total=ends.read(logits).sum())
 
 
-def _times_gradients(ends: _Ends, graph: _Graph, *, keeps_graph: bool) -> Products:
+def _pass(
+    ends: _Ends,
+    wanted: Sequence[Restoring],
+    graph: _Graph,
+    *,
+    keeps_graph: bool = False,
+) -> list[Float64[Tensor, "token layer draw"]]:
+    """Effects of one backward pass, grid by grid."""
     if not graph.total.requires_grad:
         raise MeasureError(
             f"{ends.traced.sites.embedding}: the answer has no gradient there; trace "
@@ -275,82 +284,25 @@ def _times_gradients(ends: _Ends, graph: _Graph, *, keeps_graph: bool) -> Produc
             materialize_grads=True,
         )
     found = dict(zip(live, gradients, strict=True))
-    return {
+    products = {
         path: _wide(apart) * _wide(found.get(path, torch.zeros_like(apart)))
         for path, apart in ends.differences.items()
     }
+    return [_effects(ends, restoring, products) for restoring in wanted]
 
 
 def _wide(values: Tensor) -> Tensor:
     return values.detach().to(torch.promote_types(values.dtype, torch.float32))
 
 
-class _Dropped:
-    """Whose contribution has no gradient in the backward pass that comes next."""
-
-    layer: int | None = None
-
-
-class _Residual(torch.autograd.Function):
-    """A block's output; the gradient goes past the block where that is dropped."""
-
-    @staticmethod
-    def forward(
-        ctx: Any,  # noqa: ANN401 (has no public type)
-        entered: Tensor,
-        left: Tensor,
-        layer: int,
-        dropped: _Dropped,
-    ) -> Tensor:
-        ctx.layer, ctx.dropped = layer, dropped
-        return left.view_as(left)
-
-    @staticmethod
-    def backward(
-        ctx: Any,  # noqa: ANN401
-        *gradients: Tensor,
-    ) -> tuple[Tensor | None, Tensor | None, None, None]:
-        if ctx.dropped.layer == ctx.layer:
-            return gradients[0], None, None, None
-        return None, gradients[0], None, None
-
-
-@contextmanager
-def _dropping(blocks: Sequence[nn.Module], dropped: _Dropped) -> Iterator[None]:
-    def leave(
-        layer: int,
-        _block: nn.Module,
-        args: tuple[Any, ...],
-        named: Mapping[str, Any],
-        output: object,
-    ) -> object:
-        entered = args[0] if args else named["hidden_states"]
-        states = _Residual.apply(entered, states_of(output), layer, dropped)
-        return with_states(output, states)
-
-    with ExitStack() as hooks:
-        for layer, block in enumerate(blocks):
-            hook = partial(leave, layer)
-            handle = block.register_forward_hook(hook, with_kwargs=True)
-            hooks.callback(handle.remove)
-        yield
-
-
 def _as_cells(
     ends: _Ends,
     wanted: Sequence[Restoring],
-    passes: Sequence[Products],
+    effects: Sequence[Float64[Tensor, "token layer draw"]],
     method: TraceMethod,
 ) -> tuple[TraceCells, ...]:
-    """Sum what was found for every cell; several passes are those of `grad_drop`."""
-    scale = ends.traced.num_layers - 1
     cells = []
-    for restoring in wanted:
-        effects = [_effects(ends, restoring, products) for products in passes]
-        if method == "grad_drop":
-            effect = torch.stack(effects).abs().sum(0) / scale
-        else:
-            effect = effects[0]
+    for restoring, effect in zip(wanted, effects, strict=True):
         effect[: ends.start] = 0  # nothing before the subject can differ
         _require_some(ends, restoring, effect)
         first, end = restoring.tokens or (0, ends.num_prompt)
