@@ -1,7 +1,7 @@
 """Which options does the question of where a fact is read have?"""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal, get_args
 
@@ -32,7 +32,7 @@ PLAIN_KINDS: tuple[TraceKind, ...] = ("hidden", "mlp", "attn")
 SEVERED: tuple[TraceKind, ...] = ("severed_mlp", "severed_attn")
 
 
-def _listed_kinds(_kind: object, tokens: list[Token]) -> tuple[str, ...]:
+def _listed_kinds(_kind: object, tokens: Sequence[Token]) -> tuple[str, ...]:
     """Read names with commas between them, given once or several times."""
     words = (one.strip() for token in tokens for one in token.value.split(","))
     return tuple(dict.fromkeys(words))
