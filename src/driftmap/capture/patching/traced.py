@@ -82,7 +82,7 @@ class Traced:
 
 def answer_logits(
     model: nn.Module,
-    token_ids: Int64[Tensor, "row token"],
+    token_ids: Int64[Tensor, "_ token"],
     num_answers: int,
     past: object | None = None,
 ) -> Float[Tensor, "row answer vocabulary"]:
