@@ -176,7 +176,8 @@ def _lensed(
     """Logits of every block's output at some tokens, the last block's first."""
     for layer in reversed(range(len(blocks))):
         state = _state(outputs[layer])
-        chosen = state.reshape(1, -1, state.shape[-1])[:, positions.to(state.device)]
+        # Some models hand on several residual streams: [1 token stream width].
+        chosen = state[:, positions.to(state.device)]
         with _ending_with(blocks, outputs, chosen):
             logits = model(input_ids=ids[positions][None], use_cache=False).logits[0]
         yield layer, logits.to(torch.promote_types(logits.dtype, torch.float32))

@@ -10,6 +10,7 @@ from driftmap.capture import lens
 from driftmap.capture.lens import answer_lens, logit_lens, next_token_lens
 from driftmap.core.errors import MeasureError
 from tiny import tiny_llama
+from tiny_experts import tiny_moe
 from tiny_families import FAMILY_NAMES, VOCAB, tiny_family
 
 IDS = np.random.default_rng(0).integers(3, VOCAB, 9)
@@ -34,6 +35,14 @@ def test_the_lens_at_the_last_block_is_the_model(name):
     np.testing.assert_array_equal(found.answer_rank[-1], rank)
     np.testing.assert_array_equal(found.kl[-1], np.zeros(9))
     assert (found.kl[0] > 1e-4).all()
+
+
+@pytest.mark.parametrize("name", ["gpt_oss", "deepseek_v4"])
+def test_mixtures_and_several_streams_are_the_model_too(name):
+    model = tiny_moe(name)
+    found = answer_lens(model, IDS, 5)
+    p = logits_of(model).softmax(1)
+    np.testing.assert_allclose(found.answer_p[-1], p[:, 5], rtol=1e-4)
 
 
 def gemma_tail(model, state):
