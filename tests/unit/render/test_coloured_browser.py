@@ -61,7 +61,9 @@ def test_arrow_keys_and_the_mouse_show_what_is_known(tmp_path):
         ],
     )
     scale = quantile_scale("n", range(5), low="few", high="many")
-    node = ColouredTexts(caption="", scale=scale, texts=[text, text])
+    node = ColouredTexts(
+        caption="", scale=scale, texts=[text, text], marked="what is meant " * 9
+    )
     section = Section(anchor="a", title="s", nodes=[node])
     html = html_of(Page(title="t", lead="l", sections=[section], footer="f"))
     file = tmp_path / "page.html"
