@@ -1,6 +1,7 @@
 """Can the instruction be read from states, layer by layer? The top of the page."""
 
 from collections.abc import Iterator, Sequence
+from typing import get_args
 
 from driftmap.core.quoted import quoted
 from driftmap.render.charts import Line, Lines
@@ -22,7 +23,7 @@ from driftmap.render.page import (
     Paragraph,
     Section,
 )
-from driftmap.results.honesty import HonestyResult, LayerEvidence, ReadingMethod
+from driftmap.results.honesty import Half, HonestyResult, LayerEvidence, ReadingMethod
 from driftmap.results.honesty_study import HonestyFindings, HonestyVerdictKind
 from driftmap.results.statistics import Caution, Interval
 from driftmap.stats.honesty_verdict import layers_words, points, rate
@@ -190,8 +191,9 @@ def _table(result: HonestyResult, method: ReadingMethod) -> Folded:
 def _facts(result: HonestyResult) -> Facts:
     counts, band = result.counts, result.band
     halves = ", ".join(
-        f"{half} {num:,} ({counts.pairs.get(half, 0):,} pairs)"
-        for half, num in counts.statements.items()
+        f"{half} {counts.statements[half]:,} ({counts.pairs.get(half, 0):,} pairs)"
+        for half in get_args(Half)
+        if half in counts.statements
     )
     left_out = sum(counts.left_out.values())
     pairs = [

@@ -48,6 +48,7 @@ def steering_sections(result: HonestyResult) -> Iterator[Section]:
     )
     figures = [
         _curve(result, "log-odds", "log-odds of true against false answers (nats)"),
+        _curve(result, "p-true", "true answer (probability)"),
         _curve(result, "share-true", "true answer likelier (share)"),
     ]
     figures = [figure for figure in figures if figure is not None]
@@ -142,7 +143,7 @@ def _curve(result: HonestyResult, name: str, title: str) -> Figure | None:
             x_title="strength (spreads)",
             y_title=title,
             lines=lines,
-            y_ends=(0.0, 1.0) if name == "share-true" else None,
+            y_ends=None if name == "log-odds" else (0.0, 1.0),
         ),
     )
 
@@ -193,7 +194,8 @@ def _estimate(
 
 
 def _outcome(point: SteeringPoint, name: str) -> Interval | None:
-    return point.log_odds if name == "log-odds" else point.share_true
+    by_name = {"log-odds": point.log_odds, "p-true": point.p_true}
+    return by_name.get(name, point.share_true)
 
 
 def _price(result: HonestyResult) -> Figure:

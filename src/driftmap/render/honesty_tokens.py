@@ -154,16 +154,18 @@ def _reading(text: ScoredText, ends: tuple[float, float]) -> str:
         if len(_shown(text)) > MOST_ROWS
         else ""
     )
+    said = " `*`: said by the model." if text.is_prompt.any() else ""
     return (
         "What was changed: nothing; states are read. Blue: more like the honest "
         "instruction, orange to red: more like the dishonest one, full at "
-        f"{ends[1]:.2g} either way. What chance gives: colours of both kinds in no "
-        f"order. What it does not show: whether what is said is true.{cut}"
+        f"{ends[1]:.2g} either way.{said} What chance gives: colours of both kinds in "
+        f"no order. What it does not show: whether what is said is true.{cut}"
     )
 
 
 def _chart(text: ScoredText, ends: tuple[float, float]) -> TokenMap:
-    rows = _shown(text)[-MOST_ROWS:]
+    rows, prompt = _shown(text)[-MOST_ROWS:], text.is_prompt
+    has_prompt = bool(prompt.any())
     return TokenMap(
         tokens=[text.pieces[row] for row in rows],
         x_labels=[str(layer) for layer in text.layers],
@@ -172,14 +174,13 @@ def _chart(text: ScoredText, ends: tuple[float, float]) -> TokenMap:
         value_title="score (spreads)",
         hue="honesty",
         ends=ends,
+        starred=[n for n, row in enumerate(rows) if has_prompt and not prompt[row]],
     )
 
 
 def _shown(text: ScoredText) -> list[int]:
-    """Tokens that were said or given; all where the whole text was put to the model."""
-    said = [row for row, prompt in enumerate(text.is_prompt) if not prompt]
-    rows = said or range(len(text.pieces))
-    return [row for row in rows if text.pieces[row]]
+    """Tokens that hold a sign of their own."""
+    return [row for row, piece in enumerate(text.pieces) if piece]
 
 
 def _ends(texts: Sequence[ScoredText]) -> tuple[float, float]:

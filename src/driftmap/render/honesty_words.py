@@ -37,6 +37,7 @@ NOT_TRUTH = (
 )
 
 CAUTION_TITLES = {
+    "single-states": "Pairs are told apart, single texts hardly",
     "few-statements": "Few statements",
     "random-directions": "Blind directions do it too",
     "memorised": "A method that learns by heart",

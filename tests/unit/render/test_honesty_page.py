@@ -103,7 +103,7 @@ def test_pieces_without_a_sign_of_their_own_are_not_coloured():
     of = study({"texts": (scored(pieces=("<s>", "", "é"), num_prompt=1),)})
     (node,) = coloured(of)
     assert [piece.text for piece in node.texts[0].pieces] == ["<s>", "é"]
-    assert charts(of)["honesty-map-0"].tokens == ["é"]
+    assert charts(of)["honesty-map-0"].tokens == ["<s>", "é"]
 
 
 def test_maps_share_one_scale_around_nothing():
@@ -113,8 +113,11 @@ def test_maps_share_one_scale_around_nothing():
     assert one.hue == "honesty"
     assert one.ends == other.ends
     assert one.ends[0] == -one.ends[1]
-    assert len(one.values) == 5
-    assert np.allclose(one.values, scored().score[1:])
+    assert np.allclose(one.values, scored().score)
+    assert list(one.starred) == [1, 2, 3, 4, 5]
+    assert "`*`: said by the model." in said(study())
+    given = study({"texts": (scored(num_prompt=0),)})
+    assert list(charts(given)["honesty-map-0"].starred) == []
     (picker,) = (p for p in charted(honesty_page(study())) if isinstance(p, Picker))
     assert len(picker.charts) == 3
     assert picker.chosen() == [2]
@@ -124,7 +127,7 @@ def test_a_long_text_is_cut_in_its_map_and_whole_in_colours():
     long = scored(pieces=("<s>", *[f" {n}" for n in range(200)]))
     of = study({"texts": (long,)})
     assert len(charts(of)["honesty-map-0"].values) == 120
-    assert "The last 120 of 200 tokens." in said(of)
+    assert "The last 120 of 201 tokens." in said(of)
     assert len(coloured(of)[0].texts[0].pieces) == 201
 
 
@@ -156,6 +159,9 @@ def test_steering_stands_beside_blind_directions():
     assert blind.name == "blind directions (3)"
     assert [thread[-1] for thread in blind.threads] == pytest.approx([2.4, 1.4, 2.08])
     assert blind.y[-1] == pytest.approx((2.4 + 1.4 + 2.08) / 3)
+    likely = charts(study())["steering-p-true"]
+    assert likely.y_ends == (0.0, 1.0)
+    assert likely.lines[0].y[2] == pytest.approx(0.881, abs=1e-3)
     price = charts(study())["steering-perplexity"]
     assert price.is_log
     assert list(price.lines[0].y) == [12, 9, 8, 9, 12]

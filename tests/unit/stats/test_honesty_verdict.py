@@ -31,8 +31,9 @@ def test_an_instruction_that_is_read_and_no_truth():
     assert found.sentence == (
         "On 40 true statements that took no part, layers 2 to 4 tell the honest from "
         "the dishonest instruction in 97 % (94 to 100) of pairs; where labels mean "
-        "nothing, the same method reaches 51 % (48 to 54). It does not tell true from "
-        "false statements without instructions: AUROC 0.52 (0.44 to 0.60), chance 0.50."
+        "nothing, the same method reaches 51 % (48 to 54). One state alone is on the "
+        "right side in 90 % (87 to 93). It does not tell true from false statements "
+        "without instructions: AUROC 0.52 (0.44 to 0.60), chance 0.50."
     )
 
 
@@ -40,7 +41,7 @@ def test_truth_is_claimed_only_where_its_interval_lies_above_chance():
     assert "True against false statements, without instructions: AUROC 0.70" in (
         verdict(transfers=(transfer(auroc=0.7),)).sentence
     )
-    assert verdict(transfers=()).sentence.endswith("51 % (48 to 54).")
+    assert verdict(transfers=()).sentence.endswith("90 % (87 to 93).")
 
 
 @pytest.mark.parametrize(
@@ -67,6 +68,8 @@ def test_no_doubt_without_a_reason():
 
 def test_doubts_about_evidence():
     assert names(counts=counts(statements={"test": 19})) == ["few-statements"]
+    single = band(accuracy=between(0.59))
+    assert names(band=single) == ["single-states"]
     blind = tuple(replace(one, random_accuracy=between(0.9, 0.1)) for one in evidence())
     assert names(evidence=blind) == ["random-directions"]
     learnt = tuple(replace(one, memorised=0.95) for one in evidence())
