@@ -65,7 +65,7 @@ def answer_section(compared: TraceComparison) -> Section:
     ]
     nodes.append(_sizes(compared))
     if any(kind.contrasts for kind in compared.kinds):
-        nodes += [_figure(compared), _contrast_grid(compared)]
+        nodes += [_figure(compared), _contrast_grid(compared), _else_grid(compared)]
     return Section(anchor="answer", title="The answer", nodes=nodes)
 
 
@@ -170,16 +170,16 @@ def _figure(compared: TraceComparison) -> Figure:
 
 def _contrast_grid(compared: TraceComparison) -> Grid:
     return Grid(
-        caption="Brackets hold 95 % intervals over subjects. p: share of relabellings "
-        "that reach the AUC; adjusted for all tests but the first, which was declared "
-        "(Benjamini-Hochberg). The last two columns are the AUC of the overlap of "
-        "answer tokens alone, and of likeness in prompt length alone.",
+        caption="Wordings: two of one fact; same subject, same relation: two facts; "
+        "unrelated: two facts that share none of these. Brackets hold 95 % intervals "
+        "over subjects. p: share of relabellings that reach the AUC; adjusted for all "
+        "tests but the first, which was declared (Benjamini-Hochberg).",
         columns=(
-            "pairs / compared with", "put back", "AUC", "ceiling", "p", "adjusted",
-            "facts", "subjects", "pairs", "others", "by answers", "by length",
+            "pairs / others", "put back", "AUC", "ceiling", "p", "adjusted", "facts",
+            "subjects", "pairs", "others",
         ),
         rows=[_row(one) for kind in compared.kinds for one in kind.contrasts],
-        align_right=frozenset(range(2, 12)),
+        align_right=frozenset(range(2, 10)),
     )  # fmt: skip
 
 
@@ -195,8 +195,24 @@ def _row(one: ClassContrast) -> tuple[str, ...]:
         f"{one.auc.num:,}",
         f"{one.num_pairs:,}",
         f"{one.num_against:,}",
-        f"{one.answer_auc:.2f}",
-        f"{one.length_auc:.2f}",
+    )
+
+
+def _else_grid(compared: TraceComparison) -> Grid:
+    return Grid(
+        caption="What else tells these pairs apart: AUC of the overlap of the answers' "
+        "tokens alone, and of likeness in prompt length alone.",
+        columns=("pairs / others", "profiles", "answers alone", "length alone"),
+        rows=[
+            (
+                contrast_words(one),
+                f"{one.auc.estimate:.2f}",
+                f"{one.answer_auc:.2f}",
+                f"{one.length_auc:.2f}",
+            )
+            for one in compared.kinds[0].contrasts
+        ],
+        align_right=frozenset({1, 2, 3}),
     )
 
 

@@ -31,6 +31,15 @@ CLASSES: Mapping[PairClass, str] = {
     "nothing shared, reversed": "nothing shared, one reversed",
 }
 
+SHORT: Mapping[PairClass, str] = {
+    "paraphrase": "wordings",
+    "same subject": "same subject",
+    "same relation": "same relation",
+    "nothing shared": "unrelated",
+    "reversed": "reversed",
+    "nothing shared, reversed": "unrelated, reversed",
+}
+
 MEASURES = {
     "pearson": "Pearson of profiles",
     "earth mover": "earth-mover distance of profiles (layers)",
@@ -68,7 +77,7 @@ def titled(comparison: ProfileComparison) -> str:
 
 def contrast_words(contrast: ClassContrast) -> str:
     """What is compared with what."""
-    return f"{CLASSES[contrast.name]} / {CLASSES[contrast.against]}"
+    return f"{SHORT[contrast.name]} / {SHORT[contrast.against]}"
 
 
 def p_words(contrast: ClassContrast) -> str:

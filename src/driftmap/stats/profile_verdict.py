@@ -128,7 +128,7 @@ def _numbers(contrast: ClassContrast) -> str:
         p_value, name = contrast.p_adjusted, "adjusted p"
     return (
         f"AUC {area.estimate:.2f} ({area.low:.2f} to {area.high:.2f}), ceiling {most}, "
-        f"{contrast.num_facts:,} facts of {area.num:,} subjects, {name} {p_value:.3g}"
+        f"{contrast.num_facts:,} facts of {area.num:,} subjects, {name} {p_value:.2g}"
     )
 
 
@@ -155,7 +155,8 @@ def comparison_cautions(kinds: Sequence[KindComparison]) -> tuple[Caution, ...]:
                     sentence="Prompts of one fact have the same answer, and the share "
                     "of answer tokens in common alone tells them from unrelated ones "
                     f"with an AUC of {one.answer_auc:.2f}. Likeness of profiles may be "
-                    "likeness of answers; compare with `same relation`.",
+                    "likeness of answers; wordings against facts of one relation, "
+                    "which share answers more often, are the stricter question.",
                     value=one.answer_auc,
                     is_blocking=False,
                 )
