@@ -17,6 +17,11 @@ from tiny import tiny_llama
 from tiny_families import FAMILY_NAMES, tiny_family
 from trace_oracle import PLACES, Oracle
 
+QUICK = ("llama", "gemma2", "falcon", "bloom")
+EVERY = [
+    pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow)
+    for name in FAMILY_NAMES
+]
 KINDS = ("hidden", "mlp", "attn")
 OUTCOMES = ("prob", "log_prob", "logit", "logit_difference", "kl")
 PROMPT = made_prompt([4, 9, 11, 7], (1, 3), answer=(8, 12), foil=(6,))
@@ -67,7 +72,7 @@ def assert_alike(found, wanted, share=2e-3):
     torch.testing.assert_close(found, wanted, rtol=0, atol=share * float(largest))
 
 
-@pytest.mark.parametrize("name", FAMILY_NAMES)
+@pytest.mark.parametrize("name", EVERY)
 def test_the_estimate_is_the_slope_towards_the_clean_state(name):
     model, noise = tiny_family(name), corruption()
     ends = oracle(model, name, noise)

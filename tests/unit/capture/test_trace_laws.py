@@ -18,7 +18,7 @@ from trace_oracle import PLACES, Oracle
 
 LAYERS = 3
 MODEL = tiny_llama(layers=LAYERS)
-few = settings(max_examples=4, deadline=None)
+few = settings(max_examples=3, deadline=None)
 
 
 @st.composite

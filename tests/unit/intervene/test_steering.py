@@ -7,9 +7,9 @@ from driftmap.families.discover import find_layout
 from driftmap.intervene.steering import SteeringVector, random_vectors, steering
 from laws.restores import assert_restores_model
 from tiny import tiny_llama
-from tiny_families import FAMILY_NAMES, ROW_NAMES, tiny_family, tiny_tokens
+from tiny_families import FAMILY_NAMES, tiny_family, tiny_tokens
 
-EVERY = FAMILY_NAMES + ROW_NAMES
+EVERY = FAMILY_NAMES
 
 
 def vector(layer=0, *, sd=0.5, sign=1, width=16, seed=3):
