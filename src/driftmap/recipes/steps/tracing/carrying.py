@@ -99,7 +99,8 @@ def work_of(
         outcome=states.outcome,
         noise=prepared.noise,
         has_control=plan.noise.control,
-        traces_unknown=plan.facts.unknown == "trace",
+        # One prompt is traced whatever the model thinks of its answer.
+        traces_unknown=plan.facts.unknown == "trace" or plan.facts.prompt is not None,
         is_fast=states.fast,
         reads_lens=states.lens,
     )
