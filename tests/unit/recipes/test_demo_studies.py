@@ -1,5 +1,6 @@
 """The demo asks each question of the built-in model that knows its answer."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,13 @@ from driftmap.recipes.demo_studies import (
     drift_study,
     experts_study,
     similarity_study,
+)
+from driftmap.recipes.demo_traces import (
+    attention_study,
+    compare_study,
+    honesty_study,
+    read_study,
+    trace_study,
 )
 
 SIZE = DemoSize(seed=3, seeds=2, num_samples=16, out=Path("out"))
@@ -37,9 +45,46 @@ def test_each_study_takes_its_size_and_its_files():
         assert study.source.model == "m"
 
 
+@pytest.fixture
+def known(tmp_path):
+    """Files as the built-in world has them, one row each."""
+    fact = {"prompt": "Ra speaks", "subject": "Ra", "answer": "Welsh", "foil": "Greek"}
+    told = {"honest": "Truly:", "dishonest": "Falsely:"}
+    (tmp_path / "facts.json").write_text(json.dumps([fact]))
+    (tmp_path / "instructions.json").write_text(json.dumps(told))
+    return {
+        name: tmp_path / f"{name}.{kind}"
+        for name, kind in (
+            ("facts", "json"), ("statements", "csv"), ("instructions", "json")
+        )
+    }  # fmt: skip
+
+
+def test_studies_of_knowledge_ask_for_what_the_world_holds(known):
+    facts = str(known["facts"])
+    trace = trace_study(Path("m"), known, SIZE)
+    compare = compare_study(Path("m"), known, SIZE)
+    attention = attention_study(Path("m"), known, SIZE)
+    honesty = honesty_study(Path("m"), known, SIZE)
+    read = read_study(Path("m"), known, SIZE)
+    asked = (trace.facts, compare.prompts, attention.prompts)
+    assert {(one.facts, one.num_facts) for one in asked} == {(facts, 16)}
+    assert read.texts.text == (
+        "Ra speaks Welsh.", "Ra speaks Greek.",
+        "Truly: Ra speaks Welsh.", "Falsely: Ra speaks Welsh.",
+    )  # fmt: skip
+    assert read.texts.prompt[0] == "Where does Ra live?"
+    assert (honesty.data.honest, honesty.data.dishonest) == ("Truly:", "Falsely:")
+    assert honesty.steering.facts == facts
+    for study in (trace, compare, attention, honesty, read):
+        assert study.seed == 3
+        assert study.out == Path("out")
+        assert study.source.model == "m"
+
+
 @pytest.mark.parametrize(
     ("question", "folder"),
-    [("drift", "demo"), ("similarity", "demo-similarity"), ("experts", "demo-experts")],
+    [("drift", "demo"), ("similarity", "demo-similarity"), ("trace", "demo-trace")],
 )
 def test_each_question_has_a_folder_of_its_own(question, folder):
     assert Demo(question=question)._size().out == Path("runs") / folder
