@@ -54,9 +54,9 @@ def _of_facts(counts: FactCounts) -> Iterator[Caution]:
     if one_token >= 0.3:
         yield _caution(
             "one-token",
-            f"{100 * one_token:.0f} % of the subjects are a single token. Putting back "
-            "its state at the bottom takes all of the noise away, so the effect of "
-            "their lowest layers is large by construction.",
+            f"{_share_of_subjects(counts)} a single token. Putting back its state at "
+            "the bottom takes all of the noise away, so the effect of the lowest "
+            "layers is large by construction.",
             one_token,
         )
 
@@ -100,6 +100,13 @@ def _of_effects(main: RoleEffects, outcome: Outcome) -> Iterator[Caution]:
             "where the outcome saturates and where direct and indirect parts cancel.",
             0.0,
         )
+
+
+def _share_of_subjects(counts: FactCounts) -> str:
+    if counts.num_averaged == 1:
+        return "The subject is"
+    share = counts.num_one_token / counts.num_averaged
+    return f"{100 * share:.0f} % of the subjects are"
 
 
 def _few(counts: FactCounts) -> Caution:

@@ -100,6 +100,12 @@ def test_where_the_last_token_takes_over():
     assert handed_on(never) is None
 
 
+def test_a_single_subject_is_no_share_of_subjects():
+    lone = counts(num_averaged=1, num_one_token=1, left_out={})
+    (caution,) = trace_cautions(lone, (), (), "prob")
+    assert caution.sentence.startswith("The subject is a single token. Putting back")
+
+
 def names(effects_of=ALL, checks_of=(), **given):
     found = trace_cautions(counts(**given), effects_of, checks_of, "prob")
     return [caution.name for caution in found]
