@@ -121,7 +121,11 @@ def _map(found: TraceFindings, grid: TraceGrid) -> TokenMap:
 
 def _note(grid: TraceGrid) -> str:
     known = {True: "", False: " (not the model's first choice)", None: ""}
-    turned = " Noise makes the answer likelier here." if grid.total_effect < 0 else ""
+    turned = (
+        " Noise makes the answer likelier here, so colours run the other way round."
+        if grid.total_effect < 0
+        else ""
+    )
     part = ""
     if grid.dims is not None:
         part = f" Of the state, numbers {grid.dims[0]} to {grid.dims[1] - 1}."

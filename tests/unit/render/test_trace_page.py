@@ -173,7 +173,7 @@ def test_what_noise_makes_likelier_is_said():
     turned = replace(traced(), grids=(grid(low=0.5, high=0.4),))
     text = said(study(shown=(turned,)))
     assert "clean 0.40, corrupted 0.50" in text
-    assert "Noise makes the answer likelier here." in text
+    assert "Noise makes the answer likelier here, so colours run the other way" in text
 
 
 def test_the_head_is_read_along_depth_and_called_a_description():
