@@ -11,6 +11,7 @@ from driftmap.render.compare_words import (
     OWN,
     ROLES,
     WHY_NOT_RAW,
+    begun,
     contrast_words,
     p_words,
     several,
@@ -218,7 +219,7 @@ def _else_grid(compared: TraceComparison) -> Grid:
 
 def _class_grid(kind: KindComparison) -> Grid:
     return Grid(
-        caption=f"{titled(kind.comparison).capitalize()}: Pearson of the profiles of "
+        caption=f"{begun(titled(kind.comparison))}: Pearson of the profiles of "
         "two prompts, mean and the range of the middle 80 % of pairs.",
         columns=(
             "pairs", "n", "facts", "subjects", "mean", "middle 80 %",
@@ -243,7 +244,7 @@ def _class_grid(kind: KindComparison) -> Grid:
 
 def _area_grid(kind: KindComparison) -> Grid:
     return Grid(
-        caption=f"{titled(kind.comparison).capitalize()}. First measures of profiles, "
+        caption=f"{begun(titled(kind.comparison))}. First measures of profiles, "
         "then the published ones of raw outcomes: the mean over pairs of the class, "
         "the mean over pairs that share nothing, and the AUC between the two, on the "
         "side of more alike.",

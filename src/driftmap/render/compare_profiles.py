@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from driftmap.render.charts import Line, Lines, Mosaic
-from driftmap.render.compare_words import KINDS, ROLES, titled
+from driftmap.render.compare_words import KINDS, ROLES, begun, titled
 from driftmap.render.page import Figure, Folded, Grid, Node, Section
 from driftmap.render.wording import number
 from driftmap.results.trace_comparison import (
@@ -132,7 +132,7 @@ def _line(profiles: Sequence[TraceProfile], name: str, role: str = "") -> Line:
 
 def _grid(kind: KindComparison) -> Grid:
     return Grid(
-        caption=f"{titled(kind.comparison).capitalize()}. TE: what the noise takes "
+        caption=f"{begun(titled(kind.comparison))}. TE: what the noise takes "
         "away; low: what it leaves. Peak and centre of mass are layers, of the "
         "positive part.",
         columns=("prompt", "subject", "token", "answer", "TE", "low", "peak", "centre"),

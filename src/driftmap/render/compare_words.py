@@ -61,9 +61,11 @@ OWN = ("pearson", "earth mover", "centre of mass", "peak layer")
 
 WHY_NOT_RAW = (
     "A row of raw outcomes is low + IE, and all its entries are positive: the constant "
-    "`low`, what is left of the answer under noise, decides a cosine. Cosines of .95 "
-    "and more between facts that share nothing are the rule, and two facts are far "
-    "apart where `low` is high in one of them, whatever their layers do."
+    "`low`, what is left of the answer under noise, decides a cosine. Cosines near .95 "
+    "between facts that share nothing are common, and two facts are far apart where "
+    "`low` is high in one of them, whatever their layers do. Prompts about one subject "
+    "lose alike much and see the same draws of noise, so that these measures may tell "
+    "wordings of a fact well, without saying anything of layers."
 )
 
 
@@ -73,6 +75,15 @@ def titled(comparison: ProfileComparison) -> str:
     if comparison.window is None:
         return name
     return f"{name}, window of {comparison.window}"
+
+
+def begun(text: str) -> str:
+    """A text as a sentence begins.
+
+    >>> begun("MLP output")
+    'MLP output'
+    """
+    return text[:1].upper() + text[1:]
 
 
 def contrast_words(contrast: ClassContrast) -> str:
