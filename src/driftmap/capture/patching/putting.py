@@ -40,15 +40,26 @@ class Changes:
     any: bool = False
     first: str = ""
 
-    def put(self, states: Tensor, token: int, put: Put) -> Tensor:
-        """Put states `[row width]` at one token into others `[row token width]`."""
+    def put(
+        self, states: Tensor, token: int, put: Put, rows: Tensor | None = None
+    ) -> Tensor:
+        """Put states `[row width]` at one token into others `[row token width]`.
+
+        Args:
+            states: Those of every row; not changed.
+            token: Where.
+            put: What stands there then.
+            rows: Numbers of the rows that it is put into; None for all.
+        """
         self.first = self.first or put.path
         changed = states.clone()
         start, end = put.dims or (0, states.shape[-1])
-        place = changed[:, token, start:end]
+        chosen = slice(None) if rows is None else rows
+        before = changed[chosen, token, start:end]
         values = put.values[..., start:end].to(states)
-        place.copy_(values.repeat(len(states) // len(values), 1))
-        self.any = self.any or not torch.equal(changed, states)
+        values = values.repeat(len(before) // len(values), 1)
+        self.any = self.any or not torch.equal(before, values)
+        changed[chosen, token, start:end] = values
         return changed
 
     def require(self, effect: float, size: float) -> None:

@@ -232,10 +232,7 @@ class _Walk:
         if not patched:
             return None
         rows = torch.cat([torch.arange(draws) + at * draws for at in patched])
-        rows = rows.to(states.device)
-        changed = states.clone()
-        changed[rows] = self._changes.put(states[rows], stretch.at, put)
-        return changed
+        return self._changes.put(states, stretch.at, put, rows.to(states.device))
 
     def _join(self, layer: int) -> None:
         """Before a block: part what ends here, and take in what begins below it."""
