@@ -18,7 +18,7 @@ from driftmap.families.attention import seeing
 from driftmap.results.attention import AttentionPlace
 from driftmap.signals.attention import AttentionCall, AttentionSignal, TakeAttention
 
-WEIGHTS_AT_ONCE = 1 << 24
+WEIGHTS_AT_ONCE = 1 << 22
 """Weights that are formed together where every row is asked for (count)."""
 
 

@@ -69,9 +69,10 @@ class AttentionFold:
         wanted = {query.position for query in self._queries}
         for number, row in enumerate(signal.rows[0].tolist()):
             if row in wanted:
-                weights = signal.weights[0, :, number].cpu()
+                # A view would hold all rows that came with this one.
+                weights = signal.weights[0, :, number].clone().cpu()
                 self._weights.setdefault(place, {})[row] = weights
-                sink = signal.sink[0, :, number].cpu()
+                sink = signal.sink[0, :, number].clone().cpu()
                 self._sinks.setdefault(place, {})[row] = sink
                 seen = int(signal.visible[0, number].sum())
                 self._seen.setdefault(place, {})[row] = seen

@@ -70,6 +70,16 @@ def test_kept_rows_are_those_of_the_maps_whether_all_come_or_some(monkeypatch):
             assert (one.received is None) == (not whole)
 
 
+def test_a_kept_row_holds_no_other_row():
+    model = tiny_llama()
+    places = find_attention(model)
+    fold = AttentionFold("a", (LAST,), T, {}, is_whole=True)
+    with torch.no_grad(), observing(model, places, None, fold.take):
+        model(tiny_tokens(samples=1, tokens=T), use_cache=False)
+    for own in fold._weights.values():
+        assert own[T - 1].untyped_storage().nbytes() == 4 * T * 4
+
+
 def test_received_weight_is_the_mean_over_queries_that_see_the_key():
     model = tiny_llama()
     found, _ = folded(model, whole=True)
