@@ -20,6 +20,9 @@ from driftmap.families.discover import find_layout
 from driftmap.families.modules import base_model
 from driftmap.signals.batch import Batch
 
+_Found = dict[int, Float32[np.ndarray, "_ _"]]
+"""States of one sample, by the place of the layer among those wanted."""
+
 
 def num_blocks(model: nn.Module) -> int:
     """How many blocks a model has."""
@@ -53,22 +56,10 @@ def token_states(
             f"{len(paths) - 1}; name some of them"
         )
     num_samples = sum(len(batch.sample_ids) for batch in batches)
-    read: list[dict[int, Float32[np.ndarray, "place width"]]] = [
-        {} for _ in range(num_samples)
-    ]
+    read: list[_Found] = [{} for _ in range(num_samples)]
 
     def keep(place: int, batch: Batch, states: Tensor) -> None:
-        wide = states.float()
-        for row, sample in enumerate(batch.sample_index):
-            flags = batch.observed[row].to(wide.device)
-            found = wide[row, flags]
-            if not bool(torch.isfinite(found).all()):
-                raise MeasureError(
-                    f"{paths[layers[place]]}: the output for sample "
-                    f"{batch.sample_ids[row]} is not finite; are the weights damaged, "
-                    "or is the dtype too narrow?"
-                )
-            read[sample][place] = found.cpu().numpy()
+        _keep(read, (place, paths[layers[place]]), batch, states.float())
 
     with (
         torch.no_grad(),
@@ -89,6 +80,21 @@ def token_states(
         np.stack([found[place] for place in range(len(layers))], axis=1)
         for found in read
     )
+
+
+def _keep(
+    read: list[_Found], where: tuple[int, str], batch: Batch, states: Tensor
+) -> None:
+    """Keep one block's states at the observed tokens of a batch."""
+    place, path = where
+    for row, sample in enumerate(batch.sample_index):
+        found = states[row, batch.observed[row].to(states.device)]
+        if not bool(torch.isfinite(found).all()):
+            raise MeasureError(
+                f"{path}: the output for sample {batch.sample_ids[row]} is not finite; "
+                "are the weights damaged, or is the dtype too narrow?"
+            )
+        read[sample][place] = found.cpu().numpy()
 
 
 @contextmanager
