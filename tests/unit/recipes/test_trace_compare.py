@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,11 +21,11 @@ from driftmap.results.trace_comparison import TraceComparison
 from driftmap.store.arrays_apart import load_apart
 from tiny_studies import save_tiny_model
 
-SUBJECTS = ("one", "six", "ten", "sky blue", "four five")
+SUBJECTS = ("one", "six", "ten", "sky blue")
 WORDS = ("what colour is the {} of", "{} is the colour of what is")
 LEAST = CompareOptions(
     kinds=("mlp", "hidden"), window=2, min_total_effect=1e-9, outcome="log_prob",
-    permutations=19, resamples=19, show=4,
+    permutations=19, resamples=19, show=2,
 )  # fmt: skip
 
 
@@ -35,7 +36,7 @@ def model(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def facts(tmp_path_factory):
-    """Five facts in two wordings; the model's own first choice is traced."""
+    """Four facts in two wordings; the model's own first choice is traced."""
     path = tmp_path_factory.mktemp("facts") / "facts.json"
     rows = [
         {"id": s, "subject": s, "relation": f"r{n % 2}", "prompt": WORDS[0].format(s),
@@ -48,7 +49,7 @@ def facts(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def _without_pictures(monkeypatch):
-    """Drawing them takes longer than tracing tiny models; the first run draws them."""
+    """Drawing them takes longer than tracing tiny models."""
     monkeypatch.setattr("driftmap.recipes.steps.pages.save_pictures", lambda *_: None)
 
 
@@ -70,7 +71,10 @@ def of_file(facts):
 @pytest.fixture(scope="module")
 def run(model, facts, tmp_path_factory):
     out = tmp_path_factory.mktemp("runs") / "compared"
-    assert recipe(model, out, prompts=of_file(facts)).run() == out / "report.html"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("driftmap.recipes.steps.pages.save_pictures", lambda *_: None)
+        made = recipe(model, out, prompts=of_file(facts)).run()
+    assert made == out / "report.html"
     return out
 
 
@@ -80,11 +84,11 @@ def compared_in(out):
 
 def test_a_file_is_compared_in_all_wordings(run):
     found = compared_in(run)
-    assert (found.num_prompts, found.num_facts) == (10, 5)
+    assert (found.num_prompts, found.num_facts) == (8, 4)
     assert [kind.comparison.kind for kind in found.kinds] == ["mlp", "hidden"]
     declared = found.kinds[0]
     kept = len(declared.comparison.profiles)
-    assert kept + declared.comparison.refused.num == 10
+    assert kept + declared.comparison.refused.num == 8
     assert declared.ceiling.num_seeds == 1
     assert found.findings[2].contrast is None
     text = (run / "report.txt").read_text()
@@ -115,9 +119,9 @@ def test_what_the_page_shows_may_change_without_tracing_again(
         raise AssertionError("traced again")
 
     monkeypatch.setattr("driftmap.recipes.steps.tracing.sharing.trace_fact", refuse)
-    more = replace(LEAST, show=5)
+    more = replace(LEAST, show=3)
     recipe(model, run, prompts=of_file(facts), comparing=more).run()
-    assert "The first 5 prompts" in (run / "report.txt").read_text().replace("\n", " ")
+    assert "The first 3 prompts" in (run / "report.txt").read_text().replace("\n", " ")
 
 
 def test_a_report_is_drawn_again_from_the_folder_alone(run, capsys):
@@ -147,8 +151,8 @@ def test_prompts_given_in_words(model, tmp_path):
 
 
 def test_no_profile_at_all_is_refused_with_reasons(model, facts, tmp_path):
-    weak = replace(LEAST, min_total_effect=1e6)
-    with pytest.raises(MeasureError, match="10 have too small a total effect"):
+    weak = replace(LEAST, min_total_effect=1e6, kinds=("hidden",), other_seeds=0)
+    with pytest.raises(MeasureError, match="8 have too small a total effect"):
         recipe(model, tmp_path / "run", prompts=of_file(facts), comparing=weak).run()
 
 
@@ -166,12 +170,14 @@ def test_no_profile_at_all_is_refused_with_reasons(model, facts, tmp_path):
         (lambda: CompareOptions(min_total_effect=0.0), "give more than 0"),
         (lambda: TraceCompare(source=ModelSource(model="m")), "give either --facts"),
         (
-            lambda: recipe("m", "o", prompts=PromptOptions(facts="f", prompt=("a", "b"),
-                           subject=("x",))),
+            lambda: recipe(
+                "m", Path("o"),
+                prompts=PromptOptions(facts="f", prompt=("a", "b"), subject=("x",)),
+            ),
             "are both given; leave out one",
         ),
         (
-            lambda: recipe("m", "o", prompts=of_file("f"),
+            lambda: recipe("m", Path("o"), prompts=of_file("f"),
                            engine=EngineOptions(partition="1/2")),
             "a comparison is not cut into parts",
         ),
