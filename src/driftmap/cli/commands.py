@@ -200,11 +200,20 @@ def merge(*parts: Path, out: Path) -> object:
         return app(meant(words_of(whole)))
 
 
+_STUDIES_OF_THEIR_OWN = {
+    "evaluate": ("--check-judge", "check-judge"),
+    "read": ("--honesty", "read-honesty"),
+    "trace": ("--compare", "trace-compare"),
+}
+"""Commands, the option that asks for another study, and what that is called."""
+
+
 def meant(words: Sequence[str]) -> list[str]:
     """Find the command behind the words, where an option makes another one of it.
 
     Drift logs are a study of their own, and so are a check of judges, a comparison of
-    traces, and products of gradients that were computed elsewhere. `experts` takes the names of published runs.
+    traces, and products of gradients that were computed elsewhere. `experts` takes the
+    names of published runs.
 
     Raises:
         UsageError: Options of the study of a model stand beside `--drift-logs`.
@@ -225,17 +234,16 @@ def meant(words: Sequence[str]) -> list[str]:
     ['drift', '--model=m']
     """
     flags = [word.partition("=")[0] for word in words if re.match("--?[a-z]", word)]
-    if words[:1] == ["experts"]:
+    command, rest = "".join(words[:1]), list(words[1:])
+    if command == "experts":
         return [re.sub("^--model[-_]name(?==|$)", "--model", word) for word in words]
-    if words[:1] == ["evaluate"] and "--check-judge" in words:
-        return ["check-judge", *(w for w in words[1:] if w != "--check-judge")]
-    if words[:1] == ["read"] and "--honesty" in words:
-        return ["read-honesty", *(w for w in words[1:] if w != "--honesty")]
-    if words[:1] == ["trace"] and "--compare" in words:
-        return ["trace-compare", *(w for w in words[1:] if w != "--compare")]
-    if words[:1] == ["similarity"] and "--from-json" in flags:
-        return ["similarity-json", *words[1:]]
-    if words[:1] != ["drift"] or "--drift-logs" not in flags:
+    asked = _STUDIES_OF_THEIR_OWN.get(command)
+    if asked and asked[0] in rest:
+        flag, study = asked
+        return [study, *(word for word in rest if word != flag)]
+    if command == "similarity" and "--from-json" in flags:
+        return ["similarity-json", *rest]
+    if command != "drift" or "--drift-logs" not in flags:
         return list(words)
     known = {"--drift-logs", "--out", "--help", "-h"}
     others = sorted({flag for flag in flags if flag not in known})
@@ -245,4 +253,4 @@ def meant(words: Sequence[str]) -> list[str]:
             f"{', '.join(others)} can change nothing in them; give only --out beside "
             "it, or leave --drift-logs out"
         )
-    return ["drift-logs", *words[1:]]
+    return ["drift-logs", *rest]
