@@ -14,6 +14,47 @@ from driftmap.results.trace_comparison import CompareReport, TraceComparison
 
 MOST_SHOWN = 60
 
+_WORDS = [
+    (
+        "profile",
+        "IE / TE at one row, layer by layer: the outcome with that "
+        "state put back less the corrupted one, over the clean less "
+        "the corrupted one. A constant added to all outcomes does not "
+        "change it.",
+    ),
+    (
+        "under other noise",
+        "Prompts about one subject would see the same draws. So "
+        "likeness is taken between profiles of different draws, also "
+        "that of a prompt with itself, which is the ceiling.",
+    ),
+    (
+        "chance",
+        "Pairs are not independent. For two wordings of a fact, facts "
+        "exchange their prompts, wording by wording; for facts of one "
+        "subject, whole facts exchange their subjects within a "
+        "relation; for one relation, whole subjects exchange "
+        "relations, and facts within a subject; for reversals, facts "
+        "exchange their reversed prompts. p = (1 + those that reach "
+        "the AUC) / (1 + all).",
+    ),
+    (
+        "interval",
+        "Subjects are drawn with replacement, with all their prompts.",
+    ),
+    (
+        "reversed",
+        "Subject and object change places, and the row is the other "
+        "one's last token. Compared only where the model predicts "
+        "both directions.",
+    ),
+    (
+        "earth-mover distance",
+        "By how many layers the positive part of one profile must be "
+        "moved, on average, to become the other's.",
+    ),
+]
+
 
 def compare_page(report: CompareReport) -> Page:
     """Build the report on compared traces."""
@@ -61,47 +102,6 @@ def _method_section(compared: TraceComparison) -> Section:
                 "that nothing else could; where it peaks does not tell where editing "
                 "works best (arXiv:2301.04213)."
             ),
-            Terms(
-                pairs=[
-                    (
-                        "profile",
-                        "IE / TE at one row, layer by layer: the outcome with that "
-                        "state put back less the corrupted one, over the clean less "
-                        "the corrupted one. A constant added to all outcomes does not "
-                        "change it.",
-                    ),
-                    (
-                        "under other noise",
-                        "Prompts about one subject would see the same draws. So "
-                        "likeness is taken between profiles of different draws, also "
-                        "that of a prompt with itself, which is the ceiling.",
-                    ),
-                    (
-                        "chance",
-                        "Pairs are not independent. For two wordings of a fact, facts "
-                        "exchange their prompts, wording by wording; for facts of one "
-                        "subject, whole facts exchange their subjects within a "
-                        "relation; for one relation, whole subjects exchange "
-                        "relations, and facts within a subject; for reversals, facts "
-                        "exchange their reversed prompts. p = (1 + those that reach "
-                        "the AUC) / (1 + all).",
-                    ),
-                    (
-                        "interval",
-                        "Subjects are drawn with replacement, with all their prompts.",
-                    ),
-                    (
-                        "reversed",
-                        "Subject and object change places, and the row is the other "
-                        "one's last token. Compared only where the model predicts "
-                        "both directions.",
-                    ),
-                    (
-                        "earth-mover distance",
-                        "By how many layers the positive part of one profile must be "
-                        "moved, on average, to become the other's.",
-                    ),
-                ]
-            ),
+            Terms(pairs=_WORDS),
         ],
     )

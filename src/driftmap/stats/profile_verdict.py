@@ -4,17 +4,19 @@ Each question rests on one contrast of the declared kind of state. A contrast th
 chance reaches is said to be not told apart from it, with its p, whatever its area.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from scipy.stats import false_discovery_control
 
 from driftmap.results.statistics import Caution
 from driftmap.results.trace_comparison import (
+    Ceiling,
     ClassContrast,
     Finding,
     KindComparison,
     PairClass,
+    ProfileComparison,
     Question,
 )
 
@@ -135,64 +137,64 @@ def _numbers(contrast: ClassContrast) -> str:
 def comparison_cautions(kinds: Sequence[KindComparison]) -> tuple[Caution, ...]:
     """Say what weakens the answer, from the declared kind."""
     declared = kinds[0]
-    found: list[Caution] = []
-    for one in declared.contrasts[:1]:
+    return (
+        *_of_answers(declared.contrasts[:1]),
+        *_of_noise(declared.ceiling),
+        *_of_prompts(declared.comparison),
+    )
+
+
+def _of_answers(declared: Sequence[ClassContrast]) -> Iterator[Caution]:
+    for one in declared:
         if one.auc.num < FEW_SUBJECTS:
-            found.append(
-                Caution(
-                    name="few-subjects",
-                    sentence=f"Pairs of the class `{one.name}` come from "
-                    f"{one.auc.num} subjects; below {FEW_SUBJECTS}, intervals by "
-                    "resampling are too narrow. Trace more subjects.",
-                    value=float(one.auc.num),
-                    is_blocking=False,
-                )
+            yield Caution(
+                name="few-subjects",
+                sentence=f"Pairs of the class `{one.name}` come from {one.auc.num} "
+                f"subjects; below {FEW_SUBJECTS}, intervals by resampling are too "
+                "narrow. Trace more subjects.",
+                value=float(one.auc.num),
+                is_blocking=False,
             )
         if one.answer_auc > 0.5:
-            found.append(
-                Caution(
-                    name="shared-answers",
-                    sentence="Prompts of one fact have the same answer, and the share "
-                    "of answer tokens in common alone tells them from unrelated ones "
-                    f"with an AUC of {one.answer_auc:.2f}. Likeness of profiles may be "
-                    "likeness of answers; wordings against facts of one relation, "
-                    "which share answers more often, are the stricter question.",
-                    value=one.answer_auc,
-                    is_blocking=False,
-                )
+            yield Caution(
+                name="shared-answers",
+                sentence="Prompts of one fact have the same answer, and the share of "
+                "answer tokens in common alone tells them from unrelated ones with an "
+                f"AUC of {one.answer_auc:.2f}. Likeness of profiles may be likeness of "
+                "answers; wordings against facts of one relation, which share answers "
+                "more often, are the stricter question.",
+                value=one.answer_auc,
+                is_blocking=False,
             )
-    most = declared.ceiling
+
+
+def _of_noise(most: Ceiling | None) -> Iterator[Caution]:
     if most is not None and most.likeness < LOW_CEILING:
-        found.append(
-            Caution(
-                name="low-ceiling",
-                sentence="A prompt's profile has a mean correlation of "
-                f"{most.likeness:.2f} with its own under other noise. More draws "
-                "(`--num-draws`) make profiles less noisy.",
-                value=most.likeness,
-                is_blocking=False,
-            )
+        yield Caution(
+            name="low-ceiling",
+            sentence="A prompt's profile has a mean correlation of "
+            f"{most.likeness:.2f} with its own under other noise. More draws "
+            "(`--num-draws`) make profiles less noisy.",
+            value=most.likeness,
+            is_blocking=False,
         )
-    refused = declared.comparison.refused
-    kept = len(declared.comparison.profiles)
+
+
+def _of_prompts(compared: ProfileComparison) -> Iterator[Caution]:
+    refused, kept = compared.refused, len(compared.profiles)
     if refused.num > kept:
-        found.append(
-            Caution(
-                name="many-refused",
-                sentence=f"{refused.num} of {refused.num + kept} prompts have no "
-                "profile, so that the answer is about the others alone.",
-                value=float(refused.num),
-                is_blocking=False,
-            )
+        yield Caution(
+            name="many-refused",
+            sentence=f"{refused.num} of {refused.num + kept} prompts have no profile, "
+            "so that the answer is about the others alone.",
+            value=float(refused.num),
+            is_blocking=False,
         )
-    if not any(profile.relation for profile in declared.comparison.profiles):
-        found.append(
-            Caution(
-                name="no-relations",
-                sentence="The facts name no relations, so that pairs which share one "
-                "count as sharing nothing.",
-                value=0.0,
-                is_blocking=False,
-            )
+    if not any(profile.relation for profile in compared.profiles):
+        yield Caution(
+            name="no-relations",
+            sentence="The facts name no relations, so that pairs which share one "
+            "count as sharing nothing.",
+            value=0.0,
+            is_blocking=False,
         )
-    return tuple(found)
