@@ -25,12 +25,21 @@ def start(words: Sequence[str], told: Path) -> int:
                 os.dup2(file.fileno(), 1)
                 os.dup2(file.fileno(), 2)
                 sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
+                _draw_few_pictures()
                 code = main([str(word) for word in words])
                 sys.stdout.flush()
                 sys.stderr.flush()
         finally:
             os._exit(code)
     return child
+
+
+def _draw_few_pictures() -> None:
+    """Draw two of a report's pictures: all of them take longer than a tiny study."""
+    from driftmap.recipes.steps import pages
+
+    every = pages.save_pictures
+    pages.save_pictures = lambda figures, folder: every(figures[:2], folder)
 
 
 def finish(child: int) -> int:

@@ -44,7 +44,7 @@ def compare_study(model: Path, known: Known, size: DemoSize) -> TraceCompare:
     return TraceCompare(
         source=_on_cpu(model),
         prompts=trace_compare_options.PromptOptions(
-            facts=facts, num_facts=size.num_samples
+            facts=facts, num_facts=max(4, size.num_samples // 2)
         ),
         comparing=trace_compare_options.CompareOptions(window=2),
         seed=size.seed,
@@ -82,9 +82,10 @@ def honesty_study(model: Path, known: Known, size: DemoSize) -> ReadHonesty:
             dishonest=said["dishonest"],
             template="plain",
             num_statements=max(8, 2 * size.num_samples),
-            left_over=1,
+            left_over=2,
+            cuts="last",
         ),
-        reading=HonestyReadingOptions(),
+        reading=HonestyReadingOptions(num_controls=5),
         texts=ScoredTextOptions(max_new_tokens=4),
         steering=SteeringOptions(
             facts=str(known["facts"]), num_facts=min(32, size.num_samples)

@@ -68,7 +68,8 @@ def test_studies_of_knowledge_ask_for_what_the_world_holds(known):
     honesty = honesty_study(Path("m"), known, SIZE)
     read = read_study(Path("m"), known, SIZE)
     asked = (trace.facts, compare.prompts, attention.prompts)
-    assert {(one.facts, one.num_facts) for one in asked} == {(facts, 16)}
+    assert {one.facts for one in asked} == {facts}
+    assert [one.num_facts for one in asked] == [16, 8, 16]  # each fact in all wordings
     assert read.texts.text == (
         "Ra speaks Welsh.", "Ra speaks Greek.",
         "Truly: Ra speaks Welsh.", "Falsely: Ra speaks Welsh.",
