@@ -164,6 +164,11 @@ class Oracle:
                 )
             elif outcome == "logit_difference":
                 number = raw[self.answer[0]] - raw[self.foil[0]]
+            elif outcome == "rank":
+                number = -sum(
+                    torch.tensor(float(sum(other > q[a] for other in q)))
+                    for q, a in zip(p, self.answer, strict=True)
+                ).double()
             else:
                 number = -sum(
                     (c * (c.log() - q.log())).sum()

@@ -22,7 +22,7 @@ EVERY = [
     pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow)
     for name in (*FAMILY_NAMES, "mpt")
 ]
-OUTCOMES = ("prob", "log_prob", "logit", "logit_difference", "kl")
+OUTCOMES = ("prob", "log_prob", "logit", "logit_difference", "rank", "kl")
 WANTED = [
     Restoring(),
     Restoring(kind="mlp", window=1),

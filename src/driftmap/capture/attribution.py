@@ -55,7 +55,8 @@ def attribution(
         One per grid, in the order wanted: `scores` is low plus the estimated effect.
 
     Raises:
-        MeasureError: What is wanted has no estimate, or the answer has no gradient.
+        MeasureError: What is wanted has no estimate, the outcome is a rank, or the
+            answer has no gradient.
     """
     if points is not None and points < 1:
         raise MeasureError(f"{points} points are no path; take 1 or more (8 is usual)")
@@ -174,6 +175,8 @@ class _Ends:
         keeps_graph: bool,
     ) -> "_Ends":
         """Run both ends."""
+        if outcome == "rank":
+            raise MeasureError("a rank has no gradient; estimate another outcome")
         paths = _paths(traced, wanted)
         token_ids = traced.token_ids(prompt)
         run = partial(_run, traced, token_ids, prompt.num_prompt, paths)

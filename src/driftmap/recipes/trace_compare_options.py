@@ -145,7 +145,8 @@ class CompareOptions:
 
     outcome: Outcome = "prob"
     """What is read of the answer: `prob`, `log_prob`, `logit`, `logit_difference` to
-    the foil, or `kl`, minus the divergence from the clean run (name)."""
+    the foil, `rank`, minus the number of tokens that are likelier, or `kl`, minus the
+    divergence from the clean run (name)."""
 
     row: RowName = "last-subject"
     """Tokens whose effects make the profile: those of one role, or `all-roles` one

@@ -166,7 +166,8 @@ class StateOptions:
 
     outcome: Outcome = "prob"
     """What is read of the answer: `prob`, `log_prob`, `logit`, `logit_difference` to
-    the foil, or `kl`, minus the divergence from the clean run (name)."""
+    the foil, `rank`, minus the number of tokens that are likelier, or `kl`, minus the
+    divergence from the clean run (name)."""
 
     pooled: bool = False
     """Average all tokens of a role in one pool, as published, instead of within each
@@ -197,6 +198,10 @@ class StateOptions:
         if not any(kind in PLAIN_KINDS for kind in self.kinds):
             raise UsageError(
                 "--kinds: severed ones say something beside others alone; add hidden"
+            )
+        if self.fast and self.outcome == "rank":
+            raise UsageError(
+                "--fast follows gradients, and a rank has none; take another --outcome"
             )
         require_at_least("--window", self.window, 1)
         require_at_least("--num-exact", self.num_exact, 0)

@@ -48,6 +48,7 @@ UNITS: dict[Outcome, str] = {
     "log_prob": "nats",
     "logit": "logit",
     "logit_difference": "logits",
+    "rank": "places",
     "kl": "nats",
 }
 

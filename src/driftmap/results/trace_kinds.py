@@ -11,8 +11,9 @@ TraceKind = Literal["hidden", "mlp", "attn", "severed_mlp", "severed_attn"]
 of layers. `severed_*`: as `hidden`, with that module held at its corrupted output at
 the same token in every layer."""
 
-Outcome = Literal["prob", "log_prob", "logit", "logit_difference", "kl"]
-"""What is read of the answer; `kl` is minus the divergence from the clean run."""
+Outcome = Literal["prob", "log_prob", "logit", "logit_difference", "rank", "kl"]
+"""What is read of the answer; `rank` is minus the number of tokens that are likelier,
+`kl` minus the divergence from the clean run."""
 
 NoiseKind = Literal[
     "gaussian", "uniform", "embedding_gaussian", "student_t", "swap", "zero", "mean"

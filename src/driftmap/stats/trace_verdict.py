@@ -25,6 +25,7 @@ OUTCOMES: dict[Outcome, str] = {
     "log_prob": "the answer's log-probability",
     "logit": "the answer's logit",
     "logit_difference": "the lead of the answer's logit over the foil's",
+    "rank": "the answer's standing among all tokens (0 is the first choice)",
     "kl": "the likeness to what the model says undisturbed (minus the divergence)",
 }
 """What is read, in words."""
@@ -79,12 +80,13 @@ def trace_verdict(
 
 
 def amount(value: float, outcome: Outcome) -> str:
-    """An effect in its unit: a difference of probabilities or logits, or nats.
+    """An effect in its unit: a difference of probabilities or logits, nats, places.
 
     >>> amount(0.664, "prob"), amount(-1.25, "log_prob"), amount(0.0312, "logit")
     ('0.66', '-1.25 nats', '0.031')
     """
-    return _short(value) + (" nats" if outcome in ("log_prob", "kl") else "")
+    units = {"log_prob": " nats", "kl": " nats", "rank": " places"}
+    return _short(value) + units.get(outcome, "")
 
 
 def spread(value: Interval, outcome: Outcome) -> str:

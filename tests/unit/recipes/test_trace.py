@@ -396,3 +396,8 @@ def test_noise_that_cannot_be_meant_is_refused(options, said):
 def test_what_one_prompt_cannot_have_is_refused(told, said):
     with pytest.raises(UsageError, match=said):
         Trace(source=ModelSource(model="m"), facts=FactOptions(prompt="a"), **told)
+
+
+def test_a_rank_has_no_gradient_to_estimate_it_by():
+    with pytest.raises(UsageError, match="a rank has none"):
+        StateOptions(outcome="rank", fast=True)

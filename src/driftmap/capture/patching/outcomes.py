@@ -22,7 +22,7 @@ class AnswerReader:
     Args:
         outcome: Which.
         answer_ids: Tokens of the answer; with several, probabilities multiply,
-            log-probabilities, logits and divergences add.
+            log-probabilities, logits, ranks and divergences add.
         foil_id: First token of the foil, for `logit_difference`.
         clean: Log-probabilities of the clean run, for `kl`.
     """
@@ -47,6 +47,9 @@ class AnswerReader:
             )
         ids = torch.tensor(self.answer_ids, device=logits.device)
         picked = logits.gather(2, ids.expand(len(logits), -1)[..., None])[..., 0]
+        if self.outcome == "rank":
+            likelier = (logits > picked[..., None]).sum((1, 2))
+            return 0.0 - likelier.double().cpu()
         if self.outcome == "logit":
             return picked.double().sum(1).cpu()
         if self.outcome == "logit_difference":
