@@ -15,6 +15,7 @@ from jaxtyping import Float, Float32
 from torch import Tensor
 
 from driftmap.results.attention import (
+    AttentionMaps,
     AttentionNumbers,
     AttentionPrompt,
     AttentionQuery,
@@ -35,6 +36,7 @@ class AttentionFold:
         length: Tokens that are fed (count).
         writing: By place, from `writing_of`; places without one show no lengths.
         is_whole: Every row comes: keep received weight and rollout as well.
+        keeps_maps: Keep all rows of a text whose rows all come.
     """
 
     def __init__(
@@ -45,11 +47,14 @@ class AttentionFold:
         writing: Mapping[int, Writing],
         *,
         is_whole: bool,
+        keeps_maps: bool = False,
     ) -> None:
         self._prompt_id = prompt_id
         self._queries = tuple(queries)
         self._writing = writing
         self._is_whole = is_whole
+        self._keeps_maps = is_whole and keeps_maps
+        self._maps: dict[int, list[Tensor]] = {}
         self._weights: dict[int, dict[int, Tensor]] = {}
         self._sinks: dict[int, dict[int, Tensor]] = {}
         self._seen: dict[int, dict[int, int]] = {}
@@ -86,9 +91,18 @@ class AttentionFold:
         """What was kept, one for each query."""
         return tuple(self._rows(query) for query in self._queries)
 
+    def maps(self) -> tuple[AttentionMaps, ...]:
+        """The whole maps, if they were kept."""
+        if not self._maps:
+            return ()
+        whole = [torch.cat(self._maps[place], dim=1) for place in sorted(self._maps)]
+        return (AttentionMaps(prompt_id=self._prompt_id, weights=_stacked(whole)),)
+
     def _take_whole(self, signal: AttentionSignal) -> None:
         place, rows = signal.place, signal.rows[0].cpu()
         weights = signal.weights[0].cpu()
+        if self._keeps_maps:
+            self._maps.setdefault(place, []).append(weights)
         total, times = self._received.get(place, (0, 0))
         self._received[place] = (
             total + weights.sum(dim=1),

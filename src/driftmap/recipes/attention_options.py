@@ -111,9 +111,15 @@ class RowOptions:
     show: int = 8
     """Prompts that the report shows token by token (count)."""
 
+    maps: int = 1
+    """Shown prompts of which the map of every layer and head is kept whole, every token
+    looking at every other; not with `--no-whole`, and not where one prompt has more
+    than half a million such weights (count)."""
+
     def __post_init__(self) -> None:
         """Refuse counts that mean nothing."""
         require_at_least("--show", self.show, 1)
+        require_at_least("--maps", self.maps, 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

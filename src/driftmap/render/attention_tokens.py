@@ -16,7 +16,12 @@ from driftmap.render.page import (
     Section,
 )
 from driftmap.render.token_charts import TokenMap, seen_token
-from driftmap.results.attention import AttentionPrompt, AttentionRows, without_first
+from driftmap.results.attention import (
+    AttentionMaps,
+    AttentionPrompt,
+    AttentionRows,
+    without_first,
+)
 from driftmap.results.attention_study import AttentionFindings
 
 NUM_TOP = 5
@@ -32,10 +37,12 @@ def token_sections(found: AttentionFindings) -> Iterator[Section]:
     nodes: list[Node] = []
     for number, prompt in enumerate(found.prompts):
         rows = [one for one in found.rows if one.prompt_id == prompt.id]
+        maps = [one for one in found.maps if one.prompt_id == prompt.id]
         own: list[Node] = [
             Paragraph(text=_about(prompt)),
             _by_layer(found, prompt, rows, number),
             _by_head(found, prompt, rows, number),
+            *(_whole(found, prompt, one, number) for one in maps),
             _top(found, prompt, rows[0]),
         ]
         nodes += [Folded(summary=_title(prompt), nodes=own)] if number else own
@@ -109,6 +116,38 @@ def _by_head(
         ],
         first=_sharpest(rows[0]),
     )  # fmt: skip
+
+
+def _whole(
+    found: AttentionFindings, prompt: AttentionPrompt, maps: AttentionMaps, number: int
+) -> Picker:
+    """Every token looking at every other, for any layer and head."""
+    num_heads = maps.weights.shape[1]
+    return Picker(
+        name=f"attention-whole-{number + 1}",
+        title=f"{_title(prompt)}: the whole map of any layer and head",
+        reading="Rows look, columns are looked at; each row sums to 1 and sees nothing "
+        f"to its right. The first token is left in. {NOTHING_CHANGED}",
+        choices=[
+            Choices(name="layer", options=[str(p.layer) for p in found.places]),
+            Choices(name="head", options=[str(head) for head in range(num_heads)]),
+        ],
+        charts=[
+            TokenMap(
+                tokens=prompt.tokens,
+                x_labels=prompt.tokens,
+                x_title="looked at",
+                y_title="looking",
+                values=np.round(own.astype(float), 4).tolist(),
+                value_title="weight",
+                hue="weight",
+                ends=(0.0, 1.0),
+                starred=range(*prompt.subject) if prompt.subject else (),
+            )
+            for of_place in maps.weights
+            for own in of_place
+        ],
+    )
 
 
 def _views(rows: AttentionRows) -> dict[str, np.ndarray]:

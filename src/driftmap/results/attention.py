@@ -107,6 +107,20 @@ class AttentionRows:
     rollout: Float32[np.ndarray, "place key"] | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class AttentionMaps:
+    """One prompt: every row of every head.
+
+    Args:
+        prompt_id: Which prompt.
+        weights: Of each head from every token to every token; 0 where it may not look,
+            NaN for heads that a place does not have.
+    """
+
+    prompt_id: str
+    weights: Float32[np.ndarray, "place head query key"]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttentionPrompt:
     """A prompt whose attention was read.

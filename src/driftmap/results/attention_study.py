@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from driftmap.results.attention import (
+    AttentionMaps,
     AttentionNumbers,
     AttentionPlace,
     AttentionPrompt,
@@ -24,6 +25,7 @@ class ReadAttention:
         prompts: All that were read.
         numbers: Of every prompt and query.
         rows: Of the prompts that are shown.
+        maps: Of those that are shown whole.
         left_out: Why others could not be read -> how many.
     """
 
@@ -32,6 +34,7 @@ class ReadAttention:
     prompts: tuple[AttentionPrompt, ...]
     numbers: tuple[AttentionNumbers, ...]
     rows: tuple[AttentionRows, ...]
+    maps: tuple[AttentionMaps, ...]
     left_out: Mapping[str, int]
 
 
@@ -80,6 +83,7 @@ class AttentionFindings:
         queries: Averages of each kind of row.
         prompts: Those that are shown.
         rows: Their rows.
+        maps: Whole maps of some of them.
         knock_outs: Those of shown prompts.
         num_read: Prompts that were read (count).
         num_known: Prompts whose given answer is the model's first choice (count).
@@ -95,6 +99,7 @@ class AttentionFindings:
     queries: tuple[QueryFindings, ...]
     prompts: tuple[AttentionPrompt, ...]
     rows: tuple[AttentionRows, ...]
+    maps: tuple[AttentionMaps, ...]
     knock_outs: tuple[KnockOuts, ...]
     num_read: int
     num_known: int

@@ -70,6 +70,19 @@ def test_kept_rows_are_those_of_the_maps_whether_all_come_or_some(monkeypatch):
             assert (one.received is None) == (not whole)
 
 
+def test_whole_maps_are_kept_only_where_they_are_asked_for(monkeypatch):
+    model, wanted = tiny_llama(), maps(tiny_llama())
+    monkeypatch.setattr("driftmap.capture.attention.WEIGHTS_AT_ONCE", 4 * T * 2)
+    places = find_attention(model)
+    for keeps_maps in (False, True):
+        fold = AttentionFold("a", (LAST,), T, {}, is_whole=True, keeps_maps=keeps_maps)
+        with torch.no_grad(), observing(model, places, None, fold.take):
+            model(tiny_tokens(samples=1, tokens=T), use_cache=False)
+        assert len(fold.maps()) == keeps_maps
+    own = torch.stack([layer[0] for layer in wanted]).numpy()
+    np.testing.assert_allclose(fold.maps()[0].weights, own, rtol=0, atol=1e-6)
+
+
 def test_a_kept_row_holds_no_other_row():
     model = tiny_llama()
     places = find_attention(model)

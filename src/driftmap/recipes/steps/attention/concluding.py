@@ -65,6 +65,7 @@ def _findings(
         ),
         prompts=tuple(one for one in rows.prompts if one.id in shown),
         rows=rows.rows,
+        maps=rows.maps,
         knock_outs=tuple(
             one
             for one in (() if done is None else done.knock_outs)

@@ -25,13 +25,21 @@ from driftmap.recipes.steps.attention.preparing import (
     queries_of,
 )
 from driftmap.recipes.steps.bench import Study
-from driftmap.results.attention import AttentionNumbers, AttentionPlace, AttentionRows
+from driftmap.results.attention import (
+    AttentionMaps,
+    AttentionNumbers,
+    AttentionPlace,
+    AttentionRows,
+)
 from driftmap.results.attention_study import ReadAttention
 from driftmap.store.arrays_apart import save_apart
 from driftmap.store.steps import StepOutcome
 
 READ = "attention"
 READ_KIND = "attention-rows"
+
+MOST_WEIGHTS = 500_000
+"""Largest maps of one prompt that are kept and drawn whole (count)."""
 
 
 def read_step(
@@ -45,7 +53,7 @@ def read_step(
     inputs = {
         "model": study.loaded.identity.sha256,
         "prompts": prepared.sha256,
-        "rows": [options.queries, options.whole, options.show],
+        "rows": [options.queries, options.whole, options.show, options.maps],
     }
     return study.run.step("read", inputs, make)
 
@@ -57,12 +65,26 @@ def _read(
     writing = _writing(loaded, places)
     numbers: list[AttentionNumbers] = []
     shown: list[AttentionRows] = []
+    maps: list[AttentionMaps] = []
     with progress("read attention", len(prepared.prompts)) as bar:
         for number, one in enumerate(prepared.prompts):
-            rows = _rows(loaded, places, one, writing, options)
+            queries = queries_of(one, options)
+            fold = AttentionFold(
+                one.encoded.fact.id,
+                queries,
+                len(one.token_ids),
+                writing,
+                is_whole=options.whole,
+                keeps_maps=number < min(options.maps, options.show)
+                and _num_weights(places, one) <= MOST_WEIGHTS,
+            )
+            positions = torch.tensor([[query.position for query in queries]])
+            _seen(loaded, places, one, fold, None if options.whole else positions)
+            rows = fold.result()
             about = described(one, loaded)
             numbers += [attention_numbers(row, about) for row in rows]
             shown += rows if number < options.show else ()
+            maps += fold.maps()
             bar.advance()
     return ReadAttention(
         places=places,
@@ -70,27 +92,23 @@ def _read(
         prompts=tuple(described(one, loaded) for one in prepared.prompts),
         numbers=tuple(numbers),
         rows=tuple(shown),
+        maps=tuple(maps),
         left_out=dict(prepared.left_out),
     )
 
 
-def _rows(
+def _num_weights(places: tuple[AttentionPlace, ...], one: PreparedPrompt) -> int:
+    return sum(place.num_heads for place in places) * len(one.token_ids) ** 2
+
+
+def _seen(
     loaded: LoadedModel,
     places: tuple[AttentionPlace, ...],
     one: PreparedPrompt,
-    writing: dict[int, Writing],
-    options: RowOptions,
-) -> tuple[AttentionRows, ...]:
-    queries = queries_of(one, options)
-    fold = AttentionFold(
-        one.encoded.fact.id,
-        queries,
-        len(one.token_ids),
-        writing,
-        is_whole=options.whole,
-    )
-    positions = torch.tensor([[query.position for query in queries]])
-    rows = None if options.whole else positions
+    fold: AttentionFold,
+    rows: torch.Tensor | None,
+) -> None:
+    """Run a prompt, and show what its places look at."""
     with (
         torch.no_grad(),
         evaluating(loaded.model),
@@ -98,7 +116,6 @@ def _rows(
     ):
         token_ids = torch.tensor([list(one.token_ids)], device=loaded.device)
         loaded.model(token_ids, use_cache=False)
-    return fold.result()
 
 
 def _writing(
