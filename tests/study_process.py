@@ -7,8 +7,11 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+
+import pytest
 
 from driftmap.cli.main import main
 
@@ -25,7 +28,6 @@ def start(words: Sequence[str], told: Path) -> int:
                 os.dup2(file.fileno(), 1)
                 os.dup2(file.fileno(), 2)
                 sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
-                _draw_few_pictures()
                 code = main([str(word) for word in words])
                 sys.stdout.flush()
                 sys.stderr.flush()
@@ -34,12 +36,17 @@ def start(words: Sequence[str], told: Path) -> int:
     return child
 
 
-def _draw_few_pictures() -> None:
+@contextmanager
+def few_pictures() -> Iterator[None]:
     """Draw two of a report's pictures: all of them take longer than a tiny study."""
     from driftmap.recipes.steps import pages
 
     every = pages.save_pictures
-    pages.save_pictures = lambda figures, folder: every(figures[:2], folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            pages, "save_pictures", lambda figures, folder: every(figures[:2], folder)
+        )
+        yield
 
 
 def finish(child: int) -> int:
