@@ -24,10 +24,11 @@ class PromptOptions:
 
     facts: str | None = None
     """Facts to read: known_1000, CounterFact, EasyEdit, zsRE, ParaRel's folder, or rows
-    of `subject`, `prompt` and `answer` (file or hub name); or give `--prompt`."""
+    of `subject`, `prompt` and `answer` (file or hub name); by default none, and
+    `--prompt` is given."""
 
     prompt: str | None = None
-    """One prompt to read, up to the answer (text)."""
+    """One prompt to read, up to the answer (text); by default none."""
 
     subject: str | None = None
     """The subject's words in `--prompt` (text); by default none, and nothing is said of
@@ -65,7 +66,8 @@ class PromptOptions:
     """Find the subject whatever its case (yes or no)."""
 
     subject_tokens: str | None = None
-    """Tokens of the subject of `--prompt`, first:end, instead of its words (range)."""
+    """Tokens of the subject of `--prompt`, first:end, instead of its words (range); by
+    default none."""
 
     def __post_init__(self) -> None:
         """Refuse two sources of prompts, and words that are no number."""

@@ -49,13 +49,15 @@ class FactOptions:
 
     facts: str | None = None
     """Facts to trace: known_1000, CounterFact, EasyEdit, zsRE, ParaRel's folder, or
-    rows of `subject`, `prompt` and `answer` (file or hub name); or give `--prompt`."""
+    rows of `subject`, `prompt` and `answer` (file or hub name); by default none,
+    and `--prompt` is given."""
 
     prompt: str | None = None
-    """One prompt to trace, up to the answer (text)."""
+    """One prompt to trace, up to the answer (text); by default none."""
 
     subject: str | None = None
-    """The subject's words in `--prompt` (text)."""
+    """The subject's words in `--prompt` (text); by default none, and
+    `--subject-tokens` or `--guess-subject` says where it is."""
 
     answer: str | None = None
     """The answer to `--prompt` (text); by default the model's own first choice."""
@@ -93,7 +95,8 @@ class FactOptions:
     """Find the subject whatever its case (yes or no)."""
 
     subject_tokens: str | None = None
-    """Tokens of the subject of `--prompt`, first:end, instead of its words (range)."""
+    """Tokens of the subject of `--prompt`, first:end, instead of its words (range); by
+    default none."""
 
     guess_subject: bool = False
     """Take the last capitalised words where no subject is given (yes or no)."""
