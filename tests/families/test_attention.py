@@ -55,7 +55,8 @@ def test_rows_are_those_of_eager_and_logits_do_not_move(name):
         wanted = eager(name)(**batch, output_attentions=True).attentions
     logits, found = all_rows(model, batch)
     assert torch.equal(logits, plain)
-    assert torch.equal(model(**batch).logits, plain)
+    with torch.no_grad():  # some kernels round otherwise where gradients are wanted
+        assert torch.equal(model(**batch).logits, plain)
     # Linear layers may return what is no map of tokens by tokens, or nothing.
     square = (batch["input_ids"].shape[1],) * 2
     maps = [one for one in wanted if one is not None and one.shape[2:] == square]
