@@ -1,3 +1,5 @@
+import shutil
+
 import pytest
 import torch
 
@@ -98,3 +100,20 @@ def test_a_cut_edge_weighs_nothing_and_the_rest_shares_the_whole(name):
         kept[:, 2:4] = 0
         shared = kept / kept.sum(dim=-1, keepdim=True)
         assert torch.allclose(first.weights[1, :, 9], shared, rtol=0, atol=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="compiles: install g++")
+@pytest.mark.filterwarnings("ignore")  # those of the compiler are not ours
+def test_rows_of_flex_attention_are_those_of_eager():
+    model, batch = made("llama"), padded("left")
+    with torch.no_grad():
+        wanted = eager("llama")(**batch, output_attentions=True).attentions
+        model.set_attn_implementation("flex_attention")
+        plain = model(**batch).logits
+    logits, found = all_rows(model, batch)
+    assert torch.equal(logits, plain)
+    real = batch["attention_mask"].bool()
+    for signal, one in zip(found, wanted, strict=True):
+        rows = signal.weights.transpose(1, 2)[real]
+        assert torch.allclose(rows, one.transpose(1, 2)[real], rtol=0, atol=1e-6)

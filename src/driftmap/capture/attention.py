@@ -12,6 +12,7 @@ from contextlib import contextmanager
 import torch
 from jaxtyping import Bool, Float32, Int64
 from torch import Tensor, nn
+from torch.nn.attention.flex_attention import BlockMask
 
 from driftmap.core.errors import MeasureError
 from driftmap.families.attention import seeing
@@ -135,6 +136,12 @@ def _masked(
 ) -> tuple[Bool[Tensor, "sample _ row key"], Tensor]:
     """What may be seen, and the logits with the rest put out of sight."""
     mask = call.mask
+    if isinstance(mask, BlockMask):  # of flex attention: a function of two places
+        sample = torch.arange(len(rows), device=rows.device)[:, None, None]
+        keys = torch.arange(logits.shape[-1], device=rows.device)
+        seen = mask.mask_mod(sample, torch.zeros_like(sample), rows[..., None], keys)
+        own = seen.expand(*rows.shape, len(keys))[:, None]
+        return own, logits.masked_fill(~own, -torch.inf)
     if mask is not None and not isinstance(mask, Tensor):
         raise MeasureError(
             f"the attention mask is a {type(mask).__name__}, which cannot be read row "
