@@ -86,7 +86,7 @@ class IndexAppend:
         require_same_rule(settings, fed, self.index)
 
         from driftmap.recipes.steps.index.appending import append
-        from driftmap.recipes.steps.scoring.sharing import engine_settings
+        from driftmap.recipes.steps.sharing_out import engine_settings
 
         model = self.model.source(settings)
         where = engine_settings(self.engine, model)

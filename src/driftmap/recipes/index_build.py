@@ -84,11 +84,11 @@ class IndexBuild:
         found = source.read()
         with phase("load the model"):
             from driftmap.load.model import load_model
+            from driftmap.recipes.steps import sharing_out
             from driftmap.recipes.steps.index import beginning, building, reading
-            from driftmap.recipes.steps.scoring import sharing
 
-            where = sharing.engine_settings(self.engine, self.source)
-            loaded = load_model(sharing.source_here(self.source, self.engine))
+            where = sharing_out.engine_settings(self.engine, self.source)
+            loaded = load_model(sharing_out.source_here(self.source, self.engine))
         fed = reading.encode(loaded, found, self.tokens)
         planned = building.plan(
             (loaded, fed), (self.source, source), self.rows, self.engine.part

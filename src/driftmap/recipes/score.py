@@ -87,11 +87,11 @@ class Score:
         with phase("load the model"):
             from driftmap.load.encoding import encoded_sha256
             from driftmap.load.model import load_model
-            from driftmap.recipes.steps import bench, data
+            from driftmap.recipes.steps import bench, data, sharing_out
             from driftmap.recipes.steps.needs import foreseen
             from driftmap.recipes.steps.scoring import files, sharing
 
-            loaded = load_model(sharing.source_here(self.source, self.engine))
+            loaded = load_model(sharing_out.source_here(self.source, self.engine))
         encoded = data.scored_samples(loaded, read, self.scoring)
         with bench.opened(
             loaded, self.out, asdict(self), "score", MAY_CHANGE, REDOES

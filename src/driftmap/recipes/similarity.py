@@ -97,10 +97,10 @@ class Similarity:
         beforehand.require_folder(asdict(self), "similarity", (*FREE, *REDOES))
         with phase("load the model"):
             from driftmap.load.model import load_model
-            from driftmap.recipes.steps.scoring import sharing
+            from driftmap.recipes.steps import sharing_out
             from driftmap.recipes.steps.similarity import carrying
 
-            loaded = load_model(sharing.source_here(self.source, self.engine))
+            loaded = load_model(sharing_out.source_here(self.source, self.engine))
         plan = carrying.SimilarityPlan(
             products=self.products,
             candidates=self.candidates,

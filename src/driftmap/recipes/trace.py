@@ -84,7 +84,7 @@ class Trace:
         beforehand.require_folder(asdict(self), "trace", (*FREE, *REDOES))
         with phase("load the model"):
             from driftmap.load.model import load_model
-            from driftmap.recipes.steps.scoring.sharing import source_here
+            from driftmap.recipes.steps.sharing_out import source_here
             from driftmap.recipes.steps.tracing import carrying
 
             loaded = load_model(source_here(self.source, self.engine))

@@ -78,7 +78,7 @@ class TraceCompare:
         with phase("load the model"):
             from driftmap.load.model import load_model
             from driftmap.recipes.steps.comparing_traces import carrying
-            from driftmap.recipes.steps.scoring.sharing import source_here
+            from driftmap.recipes.steps.sharing_out import source_here
 
             loaded = load_model(source_here(self.source, self.engine))
         plan = carrying.ComparePlan(

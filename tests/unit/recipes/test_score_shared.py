@@ -238,7 +238,7 @@ def test_one_device_for_all_workers_is_refused(model, rows, tmp_path, changes, w
 
 
 def test_more_workers_than_gpus_are_refused(monkeypatch):
-    from driftmap.recipes.steps.scoring.sharing import engine_settings
+    from driftmap.recipes.steps.sharing_out import engine_settings
 
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,5")

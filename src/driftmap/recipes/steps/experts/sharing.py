@@ -6,11 +6,11 @@ rounds read a model that this process has tuned, and read it here.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
-from driftmap.engine.parts import FOLDER, Part, clear, make_part
-from driftmap.engine.work import Shard, ShardMaker, ShardWork
+from driftmap.engine.parts import FOLDER, Part
+from driftmap.engine.work import Shard, ShardMaker
 from driftmap.families.experts import find_experts
 from driftmap.load.encoding import encoded_sha256
 from driftmap.load.model import load_model
@@ -26,33 +26,17 @@ from driftmap.recipes.steps.experts.passes import (
     PassResult,
     joined,
 )
-from driftmap.recipes.steps.scoring.sharing import engine_settings
+from driftmap.recipes.steps.sharing_out import SharedRun, engine_settings
 from driftmap.recipes.steps.threads import threads_for
 from driftmap.results.samples import EncodedSample
 from driftmap.store.arrays_apart import load_apart, save_apart
-from driftmap.store.files import explaining
 
 KIND = "driftmap.expert_pass"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ExpertSharing:
-    """Where samples are read for the first choice of experts, if not here alone.
-
-    Args:
-        source: The model that each worker loads.
-        options: How many workers, and which part of the requests.
-        run: The run folder.
-    """
-
-    source: ModelSource
-    options: EngineOptions
-    run: Path
-
-    @property
-    def is_part(self) -> bool:
-        """Whether only a part of the requests is asked for."""
-        return self.options.part is not None
+class ExpertSharing(SharedRun):
+    """Where samples are read for the first choice of experts, if not here alone."""
 
     def passed(self, bench: ExpertBench) -> Passed:
         """What all shards say together; they are made when it is first asked for."""
@@ -69,7 +53,6 @@ class ExpertSharing:
             UsageError: There are too few devices, or the part is empty.
             EngineError: Too many workers were lost.
         """
-        settings = engine_settings(self.options, self.source)
         reader = bench.reader
         work = ExpertWork(
             source=self.source,
@@ -92,14 +75,7 @@ class ExpertSharing:
             num_samples=max(map(len, work.samples.values())),
             partition=self.options.part,
         )
-        is_here = settings.engine == "local" and settings.workers is None
-        done_by: ShardWork = _Here(reader=reader, work=work) if is_here else work
-        with explaining(self.run):
-            return make_part(done_by, part, self.run, settings)
-
-    def finish(self) -> None:
-        """Remove the shards once experts are chosen."""
-        clear(self.run)
+        return self.make_shards(work, partial(PassMaker, reader, work), part)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -131,18 +107,6 @@ class ExpertWork:
             first_ids=self.first_ids,
         )
         return PassMaker(reader, self)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Here:
-    """The same work with the model that this process has loaded already."""
-
-    reader: ExpertReader
-    work: ExpertWork
-
-    def open(self) -> ShardMaker:
-        """Nothing more to load."""
-        return PassMaker(self.reader, self.work)
 
 
 class PassMaker:

@@ -7,6 +7,7 @@ within their own data set, so that each goes to the half it would go to in one p
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from driftmap.engine.folder import DONE
 from driftmap.engine.parts import FOLDER, Part, begin, clear
 from driftmap.engine.run import run_shards
 from driftmap.engine.shards import shards_of
-from driftmap.engine.work import Shard, ShardMaker, ShardWork
+from driftmap.engine.work import Shard, ShardMaker
 from driftmap.load.model import LoadedModel, load_model
 from driftmap.load.source import ModelSource
 from driftmap.recipes.engine_options import EngineOptions
@@ -26,9 +27,13 @@ from driftmap.recipes.steps.scoring.sharing import (
     WEIGHTS,
     Adder,
     ScoreWork,
-    engine_settings,
     merged,
     require_disk,
+)
+from driftmap.recipes.steps.sharing_out import (
+    SharedRun,
+    done_by,
+    engine_settings,
 )
 from driftmap.results.samples import EncodedSample
 from driftmap.signals.fold import Fold
@@ -41,18 +46,8 @@ Sets = Mapping[str, tuple[EncodedSample, ...]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SharingHalves:
-    """Where the data sets of a study are scored, if not in this process alone.
-
-    Args:
-        source: The model that each worker loads.
-        options: How many workers, and where.
-        run: The run folder.
-    """
-
-    source: ModelSource
-    options: EngineOptions
-    run: Path
+class SharingHalves(SharedRun):
+    """Where the data sets of a study are scored, if not in this process alone."""
 
     def scores(
         self,
@@ -86,21 +81,18 @@ class SharingHalves:
         for site in loaded.layout.sites:
             yield site, tuple(_finished(measure.halves, site, where[n]) for n in names)
 
-    def finish(self) -> None:
-        """Remove the shards once the groups are there."""
-        clear(self.run)
-
     def _make(self, loaded: LoadedModel, work: "HalvesWork") -> dict[str, Path]:
         settings = engine_settings(self.options, self.source)
         shards = tuple(s for of_set in work.shards.values() for s in of_set)
         require_disk(self.run, shards, loaded, next(iter(work.each().values())))
-        is_here = settings.engine == "local" and settings.workers is None
-        done_by: ShardWork = _Here(loaded=loaded, work=work) if is_here else work
+        here = partial(HalvesAdder, loaded, work)
         folder = self.run / FOLDER
         with explaining(self.run):
             begin(folder, work.part)
             try:
-                made = run_shards(done_by, shards, folder, settings)
+                made = run_shards(
+                    done_by(work, here, settings), shards, folder, settings
+                )
             except BaseException:
                 if not any(folder.glob(f"shard-*/{DONE}")):  # as if never begun
                     clear(self.run)
@@ -193,18 +185,6 @@ class HalvesAdder:
         """Write the sums of every matrix, by halves."""
         name = [n for n, first in self._firsts.items() if first <= shard.start][-1]
         self._adders[name].make(_moved(shard, -self._firsts[name]), folder)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Here:
-    """The same work with the model that this process has loaded already."""
-
-    loaded: LoadedModel
-    work: HalvesWork
-
-    def open(self) -> ShardMaker:
-        """Nothing more to load."""
-        return HalvesAdder(self.loaded, self.work)
 
 
 def planned_halves(

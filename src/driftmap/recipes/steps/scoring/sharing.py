@@ -4,14 +4,12 @@ A shard holds what the folds have added up over its samples. Shards merge by add
 in the order of the samples: the same numbers for any number of workers.
 """
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import reduce
+from functools import partial, reduce
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from driftmap.capture.memory import default_budget
@@ -20,9 +18,9 @@ from driftmap.core.errors import StoreError, UsageError
 from driftmap.core.places import Site
 from driftmap.core.room import free_disk
 from driftmap.core.units import format_bytes
-from driftmap.engine.parts import FOLDER, Part, clear, make_part
+from driftmap.engine.parts import FOLDER, Part
 from driftmap.engine.shards import shards_of
-from driftmap.engine.work import EngineSettings, Shard, ShardMaker, ShardWork
+from driftmap.engine.work import Shard, ShardMaker
 from driftmap.load.model import LoadedModel, load_model
 from driftmap.load.source import ModelSource
 from driftmap.recipes.engine_options import EngineOptions
@@ -32,13 +30,13 @@ from driftmap.recipes.steps.scoring.halves import Unfinished
 from driftmap.recipes.steps.scoring.kinds import FromSamples, Measure, planned_measure
 from driftmap.recipes.steps.scoring.passes import GIB, Floats, plan_whole
 from driftmap.recipes.steps.scoring.units import UnitsBeside
+from driftmap.recipes.steps.sharing_out import SharedRun
 from driftmap.recipes.steps.threads import threads_for
 from driftmap.results.samples import EncodedSample
 from driftmap.signals.batch import Batch
 from driftmap.signals.fold import Fold
 from driftmap.signals.states import state_from_arrays, state_to_arrays
 from driftmap.signals.units import Grain
-from driftmap.store.files import explaining
 from driftmap.store.fold_states import find_sums, open_sums, save_sums
 
 WEIGHTS, _UNITS = "weights", "units"
@@ -46,18 +44,8 @@ WEIGHTS, _UNITS = "weights", "units"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sharing:
-    """Where a model is scored, if not in this process alone.
-
-    Args:
-        source: The model that each worker loads.
-        options: How many workers, and which part of the samples.
-        run: The run folder.
-    """
-
-    source: ModelSource
-    options: EngineOptions
-    run: Path
+class Sharing(SharedRun):
+    """Where a model is scored, if not in this process alone."""
 
     def scores(
         self,
@@ -102,7 +90,6 @@ class Sharing:
                 f"--score {work.scoring.score} reads no sample, so that there is "
                 "nothing to share; leave out --workers, --engine and --partition"
             )
-        settings = engine_settings(self.options, self.source)
         part = Part(
             kind="score",
             inputs=work.inputs,
@@ -111,20 +98,7 @@ class Sharing:
         )
         shards = shards_of(len(work.encoded), self.options.part)
         require_disk(self.run, shards, loaded, work)
-        done_by: ShardWork = work
-        if settings.engine == "local" and settings.workers is None:
-            done_by = _Here(loaded=loaded, work=work)
-        with explaining(self.run):
-            return make_part(done_by, part, self.run, settings)
-
-    @property
-    def is_part(self) -> bool:
-        """Whether only a part of the samples is asked for."""
-        return self.options.part is not None
-
-    def finish(self) -> None:
-        """Remove the shards once the scores are there."""
-        clear(self.run)
+        return self.make_shards(work, partial(Adder, loaded, work), part)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -152,18 +126,6 @@ class ScoreWork:
     def open(self) -> ShardMaker:
         """Load the model."""
         return Adder(load_model(self.source), self)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Here:
-    """The same work with the model that this process has loaded already."""
-
-    loaded: LoadedModel
-    work: ScoreWork
-
-    def open(self) -> ShardMaker:
-        """Nothing more to load."""
-        return Adder(self.loaded, self.work)
 
 
 class Adder:
@@ -244,48 +206,6 @@ def require_disk(
             "leave out --workers, --engine and --partition",
             topic="disk",
         )
-
-
-def engine_settings(options: EngineOptions, source: ModelSource) -> EngineSettings:
-    """Say which GPU each worker of this machine takes, where they take one.
-
-    Raises:
-        UsageError: There are fewer GPUs than workers, or one is named for all.
-    """
-    options.require_alone(source.device_map)
-    settings = EngineSettings(engine=options.engine, workers=options.workers)
-    if options.workers is None or options.engine != "local":
-        return settings
-    if source.device.startswith("cuda:"):
-        raise UsageError(
-            f"--device {source.device} is one device, and each worker takes one of its "
-            "own; give --device auto or cpu"
-        )
-    if source.device == "cpu" or not torch.cuda.is_available():
-        return settings
-    gpus = visible_gpus()
-    if options.workers > len(gpus):
-        raise UsageError(
-            f"--workers {options.workers}: this machine has {len(gpus)} GPUs, one for "
-            f"each worker; give at most {len(gpus)}, or --device cpu"
-        )
-    return replace(settings, gpus=gpus)
-
-
-def visible_gpus() -> tuple[str, ...]:
-    """Names of the GPUs that this process may use."""
-    named = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if named is not None:
-        return tuple(name for name in named.split(",") if name)
-    return tuple(str(number) for number in range(torch.cuda.device_count()))
-
-
-def source_here(source: ModelSource, options: EngineOptions) -> ModelSource:
-    """Where this process loads the model: on the CPU where others do the work."""
-    if options.engine == "local" and options.workers is None:
-        return source
-    options.require_alone(source.device_map)
-    return replace(source, device="cpu")
 
 
 def merged(

@@ -6,18 +6,18 @@ makes the gradients of the queries once and keeps them from shard to shard.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from driftmap.capture.memory import default_budget
-from driftmap.engine.parts import Part, clear, make_part
+from driftmap.engine.parts import Part
 from driftmap.engine.shards import CHUNK
-from driftmap.engine.work import Shard, ShardMaker, ShardWork
+from driftmap.engine.work import Shard, ShardMaker
 from driftmap.load.model import LoadedModel, load_model
 from driftmap.load.source import ModelSource
-from driftmap.recipes.engine_options import EngineOptions
-from driftmap.recipes.steps.scoring.sharing import engine_settings
+from driftmap.recipes.steps.sharing_out import SharedRun
 from driftmap.recipes.steps.similarity.gradients import (
     EncodedSides,
     GradientSettings,
@@ -28,7 +28,6 @@ from driftmap.recipes.steps.similarity.joining import joined_products
 from driftmap.recipes.steps.similarity.schedules import KeptQueries
 from driftmap.recipes.steps.threads import threads_for
 from driftmap.results.pair_products import PairProducts, Truth
-from driftmap.store.files import explaining
 from driftmap.store.pair_products import load_pairs, save_pairs
 
 FILE = "products.safetensors"
@@ -38,23 +37,8 @@ pass again with each shard (count)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sharing:
-    """Where gradients are compared.
-
-    Args:
-        source: The model that each worker loads.
-        options: How many workers, and which part of the originals.
-        run: The run folder.
-    """
-
-    source: ModelSource
-    options: EngineOptions
-    run: Path
-
-    @property
-    def is_part(self) -> bool:
-        """Whether only a part of the originals is asked for."""
-        return self.options.part is not None
+class Sharing(SharedRun):
+    """Where gradients are compared."""
 
     def make(
         self,
@@ -78,14 +62,12 @@ class Sharing:
             UsageError: There are too few devices.
             EngineError: Too many workers were lost.
         """
-        engine = engine_settings(self.options, self.source)
         work = PairsWork(
             source=self.source,
             sides=sides,
             settings=settings,
             num_sharing=self.options.workers or 1,
         )
-        is_here = engine.engine == "local" and engine.workers is None
         part = Part(
             kind="similarity",
             inputs=inputs,
@@ -93,18 +75,12 @@ class Sharing:
             size=CHUNK if all_queries_fit(loaded, sides, settings) else LARGE_SHARD,
             partition=self.options.part,
         )
-        done_by: ShardWork = _Here(loaded=loaded, work=work) if is_here else work
-        with explaining(self.run):
-            return make_part(done_by, part, self.run, engine)
+        return self.make_shards(work, partial(PairsMaker, loaded, work), part)
 
     def join(self, folders: tuple[Path, ...], sides: EncodedSides) -> PairProducts:
         """Put the products of all shards side by side."""
         parts = [load_pairs(folder / FILE).products for folder in folders]
         return joined_products(parts, sides.candidates)
-
-    def finish(self) -> None:
-        """Remove the shards once the products are there."""
-        clear(self.run)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -126,18 +102,6 @@ class PairsWork:
     def open(self) -> ShardMaker:
         """Load the model."""
         return PairsMaker(load_model(self.source), self)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Here:
-    """The same work with the model that this process has loaded already."""
-
-    loaded: LoadedModel
-    work: PairsWork
-
-    def open(self) -> ShardMaker:
-        """Nothing more to load."""
-        return PairsMaker(self.loaded, self.work)
 
 
 class PairsMaker:

@@ -6,43 +6,27 @@ may be cut anywhere.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from driftmap.capture.patching.noise import embedding_rows
-from driftmap.engine.parts import Part, clear, make_part
-from driftmap.engine.work import Shard, ShardMaker, ShardWork
+from driftmap.engine.parts import Part
+from driftmap.engine.work import Shard, ShardMaker
 from driftmap.load.model import LoadedModel, load_model
 from driftmap.load.source import ModelSource
-from driftmap.recipes.engine_options import EngineOptions
-from driftmap.recipes.steps.scoring.sharing import engine_settings
+from driftmap.recipes.steps.sharing_out import SharedRun
 from driftmap.recipes.steps.threads import threads_for
 from driftmap.recipes.steps.tracing.one_fact import HowTraced, trace_fact
 from driftmap.recipes.steps.tracing.preparing import PreparedFact
 from driftmap.results.fact_traces import FactTrace
 from driftmap.store.arrays_apart import load_apart, save_apart
-from driftmap.store.files import explaining
 
 FILE, KIND = "fact", "driftmap.fact_trace"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sharing:
-    """Where facts are traced.
-
-    Args:
-        source: The model that each worker loads.
-        options: How many workers, and which part of the facts.
-        run: The run folder.
-    """
-
-    source: ModelSource
-    options: EngineOptions
-    run: Path
-
-    @property
-    def is_part(self) -> bool:
-        """Whether only a part of the facts is asked for."""
-        return self.options.part is not None
+class Sharing(SharedRun):
+    """Where facts are traced."""
 
     def make(
         self, loaded: LoadedModel, work: "TraceWork", inputs: Mapping[str, object]
@@ -61,8 +45,6 @@ class Sharing:
             UsageError: There are too few devices, or the part is empty.
             EngineError: Too many workers were lost.
         """
-        engine = engine_settings(self.options, self.source)
-        is_here = engine.engine == "local" and engine.workers is None
         part = Part(
             kind="trace",
             inputs=inputs,
@@ -70,13 +52,7 @@ class Sharing:
             size=1,
             partition=self.options.part,
         )
-        done_by: ShardWork = _Here(loaded=loaded, work=work) if is_here else work
-        with explaining(self.run):
-            return make_part(done_by, part, self.run, engine)
-
-    def finish(self) -> None:
-        """Remove the shards once all traces are in one file."""
-        clear(self.run)
+        return self.make_shards(work, partial(Tracer, loaded, work), part)
 
 
 def read_traces(folders: tuple[Path, ...]) -> tuple[FactTrace, ...]:
@@ -103,18 +79,6 @@ class TraceWork:
     def open(self) -> ShardMaker:
         """Load the model."""
         return Tracer(load_model(self.source), self)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Here:
-    """The same work with the model that this process has loaded already."""
-
-    loaded: LoadedModel
-    work: TraceWork
-
-    def open(self) -> ShardMaker:
-        """Nothing more to load."""
-        return Tracer(self.loaded, self.work)
 
 
 class Tracer:
