@@ -4,7 +4,7 @@ from pathlib import Path
 
 import driftmap
 from driftmap.recipes.steps.pages import flat_settings, versions_of, write_report
-from driftmap.render.compare_page import compare_page
+from driftmap.render.profiles_page import profiles_page
 from driftmap.results.trace_comparison import CompareReport, TraceComparison
 from driftmap.store.arrays_apart import load_apart
 from driftmap.store.recipe_file import load_recipe
@@ -20,7 +20,7 @@ def compare_report_step(run: RunDir) -> StepOutcome:
     step = run.require("findings")
 
     def make(folder: Path) -> None:
-        write_report(folder, compare_page(read_comparison(run)))
+        write_report(folder, profiles_page(read_comparison(run)))
 
     inputs = {
         "of": step.key,

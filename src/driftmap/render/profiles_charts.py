@@ -5,8 +5,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from driftmap.render.charts import Line, Lines, Mosaic
-from driftmap.render.compare_words import KINDS, ROLES, begun, titled
 from driftmap.render.page import Figure, Folded, Grid, Node, Section
+from driftmap.render.profiles_words import KINDS, ROLES, begun, titled
 from driftmap.render.wording import number
 from driftmap.results.trace_comparison import (
     KindComparison,

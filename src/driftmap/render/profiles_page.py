@@ -1,13 +1,13 @@
 """Do wordings of one fact use the same layers? The page."""
 
-from driftmap.render.compare_answer import (
+from driftmap.render.page import Page, Paragraph, Section, Terms
+from driftmap.render.profiles_answer import (
     answer_section,
     classes_section,
     published_section,
 )
-from driftmap.render.compare_profiles import matrix_section, profiles_section
-from driftmap.render.compare_words import several
-from driftmap.render.page import Page, Paragraph, Section, Terms
+from driftmap.render.profiles_charts import matrix_section, profiles_section
+from driftmap.render.profiles_words import several
 from driftmap.render.settings_section import settings_section
 from driftmap.render.wording import short_name
 from driftmap.results.trace_comparison import CompareReport, TraceComparison
@@ -56,7 +56,7 @@ _WORDS = [
 ]
 
 
-def compare_page(report: CompareReport) -> Page:
+def profiles_page(report: CompareReport) -> Page:
     """Build the report on compared traces."""
     compared = report.comparison
     most = report.settings.get("show", MOST_SHOWN)

@@ -3,7 +3,17 @@
 from collections.abc import Iterator
 
 from driftmap.render.charts import Ranges
-from driftmap.render.compare_words import (
+from driftmap.render.page import (
+    Callout,
+    Facts,
+    Figure,
+    Folded,
+    Grid,
+    Node,
+    Paragraph,
+    Section,
+)
+from driftmap.render.profiles_words import (
     CLASSES,
     KINDS,
     MEASURES,
@@ -16,16 +26,6 @@ from driftmap.render.compare_words import (
     p_words,
     several,
     titled,
-)
-from driftmap.render.page import (
-    Callout,
-    Facts,
-    Figure,
-    Folded,
-    Grid,
-    Node,
-    Paragraph,
-    Section,
 )
 from driftmap.render.wording import interval, number, share
 from driftmap.results.trace_comparison import (

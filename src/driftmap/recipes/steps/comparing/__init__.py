@@ -1,0 +1,1 @@
+"""Two models beside each other: a base, and what somebody made of it."""
