@@ -59,6 +59,6 @@ def test_kinds_are_not_mixed(adapter, tmp_path):
     (tmp_path / "whole").mkdir()
     (tmp_path / "whole" / "config.json").write_text("{}")
     with pytest.raises(
-        ModelError, match="whole: is a whole model, .*one is an adapter"
+        ModelError, match=r"whole: is a whole model, .*one is an adapter"
     ):
         find_tuned([str(adapter("one")), str(tmp_path / "whole")])

@@ -1,0 +1,1 @@
+"""What each part of a comparison may say of its numbers, one module a part."""
