@@ -1,0 +1,46 @@
+"""What does a finished comparison of two models hold for whoever draws it?"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from driftmap.results.claims import Claim
+from driftmap.results.over_training import OverTraining
+from driftmap.results.probes import Probes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ComparedModels:
+    """Which two models, by name.
+
+    Args:
+        base: Folder or hub id of the model before.
+        tuned: Folder of what was made of it, the last checkpoint.
+        kind: What that is, in a word: `adapter` or `whole model`.
+        num_checkpoints: Checkpoints that were given (count).
+    """
+
+    base: str
+    tuned: str
+    kind: str
+    num_checkpoints: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class CompareStudy:
+    """Every part that was made, with what it claims.
+
+    Args:
+        models: Which two.
+        probes: What they were asked; None where nothing was.
+        training: Over checkpoints.
+        claims: Of all parts, in their order.
+        settings: The resolved recipe, option -> value.
+        versions: Package -> version.
+    """
+
+    models: ComparedModels
+    probes: Probes | None
+    training: OverTraining | None
+    claims: tuple[Claim, ...]
+    settings: Mapping[str, object]
+    versions: Mapping[str, str]

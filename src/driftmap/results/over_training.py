@@ -1,0 +1,106 @@
+"""When did behaviour change, and when did the weights move?"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float64
+
+from driftmap.results.statistics import Interval
+
+Quantity = Literal[
+    "kl", "nll true", "nll new", "efficacy", "refusal", "over-refusal", "perplexity",
+]  # fmt: skip
+"""What is read of a model at each checkpoint, probe by probe."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ProbeCurve:
+    """One quantity of every probe at every checkpoint.
+
+    Args:
+        quantity: Which. Of `perplexity` the values are mean negative log-likelihoods
+            per token of a text (nats); `efficacy`, `refusal` and `over-refusal` are 0
+            or 1.
+        probes: Names of the probes.
+        values: Step 0 is the base.
+    """
+
+    quantity: Quantity
+    probes: tuple[str, ...]
+    values: Float64[np.ndarray, "step probe"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class TrainingReadings:
+    """What was read at each checkpoint.
+
+    Args:
+        steps: Training steps, ascending; the first one is 0, the base.
+        layers: Blocks, from 0; -1 stands for what lies outside of them.
+        moved: Length of the change of all tuned weights of a block.
+        relative: The same over the length of these weights before; NaN where they are
+            zero.
+        curves: Of the probes.
+    """
+
+    steps: tuple[int, ...]
+    layers: tuple[int, ...]
+    moved: Float64[np.ndarray, "step layer"]
+    relative: Float64[np.ndarray, "step layer"]
+    curves: tuple[ProbeCurve, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Level:
+    """Mean of one quantity over its probes at one checkpoint.
+
+    Args:
+        step: Training step.
+        value: Mean with its interval over probes.
+    """
+
+    step: int
+    value: Interval
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Course:
+    """One quantity over training.
+
+    Args:
+        quantity: Which.
+        levels: At each step.
+        change: From the base to the last checkpoint, paired by probe.
+        shares: Share of that change that is reached at each step; empty where the
+            change cannot be told from none.
+        half: Step at which half of it is reached, between checkpoints along a straight
+            line; None likewise.
+        lag: That step minus the one at which the weights had moved half their way;
+            None likewise. Above 0 behaviour came later.
+    """
+
+    quantity: Quantity
+    levels: tuple[Level, ...]
+    change: Interval
+    shares: tuple[Interval, ...]
+    half: Interval | None
+    lag: Interval | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class OverTraining:
+    """All that is said of checkpoints.
+
+    Args:
+        readings: What was read.
+        weight_shares: Length of the change of all weights at each step, over that at
+            the last one.
+        weight_half: Step at which it is one half; None where nothing moved.
+        courses: Of the quantities.
+    """
+
+    readings: TrainingReadings
+    weight_shares: tuple[float, ...]
+    weight_half: float | None
+    courses: tuple[Course, ...]
