@@ -1,0 +1,1 @@
+"""Which weights of a model did somebody change, and how far?"""
