@@ -1,0 +1,1 @@
+"""What do two models do with the same texts, facts and requests?"""
