@@ -12,7 +12,7 @@ from driftmap.core.errors import StoreError
 from driftmap.load.source import ModelSource
 from driftmap.recipes import options
 from driftmap.recipes.drift import Drift
-from driftmap.recipes.steps.reporting import report_step
+from driftmap.recipes.steps.reports import report_step
 from driftmap.store.run_dir import RunDir
 from driftmap.tune.settings import TuningSettings
 from study_process import contents, finish, kill_when, start

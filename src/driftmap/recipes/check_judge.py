@@ -47,12 +47,12 @@ class CheckJudge:
         """
         from driftmap.recipes.steps.evaluating.checking import (
             KIND,
-            check_report_step,
             check_step,
         )
         from driftmap.recipes.steps.evaluating.judging import read_labelled
         from driftmap.recipes.steps.logbook import logged
         from driftmap.recipes.steps.pages import REPORT
+        from driftmap.recipes.steps.reports import report_step
         from driftmap.store.run_dir import RunDir
 
         labelled = read_labelled(self.labelled)
@@ -62,6 +62,6 @@ class CheckJudge:
         ):
             run.note_inputs({"labelled": labelled.sha256})
             check_step(run, labelled, self.judge, self.server)
-            report = check_report_step(run)
+            report = report_step(run)
             text = report.path("report.txt").read_text(encoding="utf-8")
             return f"{text}\n{report.path(REPORT)}"

@@ -31,8 +31,8 @@ class DriftLogs:
         """
         from driftmap.recipes.steps.logbook import logged
         from driftmap.recipes.steps.logs.comparing import KIND, logs_step, read_logs
-        from driftmap.recipes.steps.logs.reporting import logs_report_step
         from driftmap.recipes.steps.pages import REPORT
+        from driftmap.recipes.steps.reports import report_step
         from driftmap.store.run_dir import RunDir
 
         logs = read_logs(self.drift_logs)
@@ -42,4 +42,4 @@ class DriftLogs:
         ):
             run.note_inputs(logs.sha256)
             logs_step(run, logs)
-            return logs_report_step(run).path(REPORT)
+            return report_step(run).path(REPORT)

@@ -96,13 +96,14 @@ class Evaluate:
         useful = planning.useful_plan(self.utility, self.asking, compared)
         beforehand.require_folder(asdict(self), "evaluate", FREE)
         with phase("load the model"):
-            from driftmap.recipes.steps.evaluating import reporting, shelf
+            from driftmap.recipes.steps.evaluating import shelf
             from driftmap.recipes.steps.pages import REPORT
+            from driftmap.recipes.steps.reports import report_step
 
             models = shelf.Shelf(compared.sources)
         with shelf.opened(models, self.out, asdict(self), FREE) as run:
             planning.carry_out(run, models, refusal, useful)
-            return reporting.evaluation_report_step(run).path(REPORT)
+            return report_step(run).path(REPORT)
 
     def _require_no_word_of_requests(self) -> None:
         free = {name.rpartition(".")[2] for name in FREE}

@@ -69,6 +69,7 @@ class Read:
                 reading,
                 reporting,
             )
+            from driftmap.recipes.steps.reports import report_step
 
             loaded = load_model(self.source)
         with bench.opened(loaded, self.out, asdict(self), KIND, FREE, REDOES) as study:
@@ -76,6 +77,6 @@ class Read:
             read = reading.read_step(study, plan)
             if self.reading.lens:
                 lensing.lens_step(study, read, self.reading.lens_tokens)
-            report = reporting.reading_report_step(study.run)
+            report = report_step(study.run)
             shown = reporting.terminal_report(study.run, self.reading.colour)
             return f"{shown}\n\n{report.path(REPORT)}"

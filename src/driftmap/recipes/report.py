@@ -28,15 +28,15 @@ class Report:
         """
         from driftmap.recipes.steps.logbook import logged
         from driftmap.recipes.steps.pages import REPORT
-        from driftmap.recipes.steps.reports import REPORT_STEPS, report_step_of
+        from driftmap.recipes.steps.reports import REPORTS, report_step
         from driftmap.store.recipe_file import load_recipe
         from driftmap.store.run_dir import RunDir
 
         kind = load_recipe(self.run_folder).kind
-        if kind not in REPORT_STEPS:
+        if kind not in REPORTS:
             raise StoreError(
                 f"{self.run_folder}: holds a run of `{kind}`, which has no report; "
                 "name the folder of a drift study"
             )
         with RunDir.reopen(self.run_folder) as run, logged(run.path, "report"):
-            return report_step_of(kind)(run).path(REPORT)
+            return report_step(run).path(REPORT)

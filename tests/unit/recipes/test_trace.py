@@ -49,7 +49,7 @@ class Drawn:
 
 @pytest.fixture
 def undrawn(monkeypatch):
-    monkeypatch.setattr(concluding, "trace_report_step", lambda run: Drawn())
+    monkeypatch.setattr(concluding, "report_step", lambda run: Drawn())
 
 
 LEAST = StateOptions(kinds=("hidden",), lens=False, show=1)
@@ -79,7 +79,7 @@ def results(run):
 def whole(deep, facts, tmp_path_factory):
     out = tmp_path_factory.mktemp("runs") / "whole"
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(concluding, "trace_report_step", lambda run: Drawn())
+        patched.setattr(concluding, "report_step", lambda run: Drawn())
         recipe(deep, facts, out).run()
     return out
 

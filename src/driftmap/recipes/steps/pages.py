@@ -1,16 +1,50 @@
-"""Which files is a report made of, whatever it reports?"""
+"""Which files is a report made of, and when is it drawn again?"""
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
+import driftmap
 from driftmap.render.html import html_of
 from driftmap.render.page import Page, figures_of
 from driftmap.render.pictures import save_pictures
 from driftmap.render.text import text_of
 from driftmap.store.files import write_text
 from driftmap.store.provenance import read_provenance
+from driftmap.store.recipe_file import load_recipe
+from driftmap.store.run_dir import RunDir
+from driftmap.store.steps import StepOutcome
 
 REPORT = "report.html"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drawing:
+    """What a report is drawn from: a run folder, and nothing else.
+
+    Args:
+        of: Finished steps whose files it shows.
+        page: Reads them, and makes the page.
+    """
+
+    of: Sequence[StepOutcome]
+    page: Callable[[], Page]
+
+
+def draw(run: RunDir, drawing: Drawing) -> StepOutcome:
+    """Write a run's report, unless one of the same steps and settings is there.
+
+    Args:
+        run: The run.
+        drawing: What its report is drawn from.
+    """
+    inputs = {
+        "of": [step.key for step in drawing.of],
+        "settings": flat_settings(load_recipe(run.path).settings),
+        "driftmap": driftmap.__version__,
+    }
+    return run.step("report", inputs, lambda to: write_report(to, drawing.page()))
 
 
 def write_report(folder: Path, page: Page) -> None:

@@ -1,9 +1,7 @@
 """How does a finished run become a report, from its folder alone?"""
 
 from collections.abc import Mapping
-from pathlib import Path
 
-import driftmap
 from driftmap.recipes.steps.groups.cards import STATISTICS_KIND, group_cards
 from driftmap.recipes.steps.groups.files import (
     AGREEMENT_FILE,
@@ -13,7 +11,7 @@ from driftmap.recipes.steps.groups.files import (
     read_groups,
     read_overlaps,
 )
-from driftmap.recipes.steps.pages import flat_settings, versions_of, write_report
+from driftmap.recipes.steps.pages import Drawing, flat_settings, versions_of
 from driftmap.render.drift_page import drift_page
 from driftmap.results.drift_study import DriftStudy
 from driftmap.results.freezing import FREEZING_FILE, FREEZING_KIND, Freezing
@@ -28,19 +26,12 @@ from driftmap.store.steps import StepOutcome
 from driftmap.store.tables import load_table
 
 
-def report_step(run: RunDir) -> StepOutcome:
-    """Draw `report.html`, `report.txt` and the pictures of a drift study."""
+def drift_report(run: RunDir) -> Drawing:
+    """What the page on a drift study is drawn from."""
     steps = finished_steps(run)
-
-    def make(folder: Path) -> None:
-        write_report(folder, drift_page(read_study(run, steps)))
-
-    inputs = {
-        "of": [step.key for step in steps.values()],
-        "settings": flat_settings(load_recipe(run.path).settings),
-        "driftmap": driftmap.__version__,
-    }
-    return run.step("report", inputs, make)
+    return Drawing(
+        of=tuple(steps.values()), page=lambda: drift_page(read_study(run, steps))
+    )
 
 
 def finished_steps(run: RunDir) -> dict[str, StepOutcome]:

@@ -8,7 +8,7 @@ from driftmap.core.places import Site
 from driftmap.load.model import LoadedModel
 from driftmap.load.training_runs import TrainingRun
 from driftmap.recipes.options import FREE, REDOES, StudyPlan
-from driftmap.recipes.steps import bench, data, exporting, reporting
+from driftmap.recipes.steps import bench, data, exporting, reports
 from driftmap.recipes.steps.bench import Study
 from driftmap.recipes.steps.data import StudyData
 from driftmap.recipes.steps.groups import choosing
@@ -100,7 +100,7 @@ def _after_groups(
     concluding.conclude(study, made, data.asked, plan)
     if plan.output.export_json:
         exporting.export_step(study, made)
-    report = reporting.report_step(study.run)
+    report = reports.report_step(study.run)
     study.run.drop_outdated()
     return report.path(REPORT)
 

@@ -28,7 +28,6 @@ from driftmap.recipes.steps.ablating.readings import (
     arm_step,
     intact_step,
 )
-from driftmap.recipes.steps.ablating.reporting import ablation_report_step
 from driftmap.recipes.steps.ablating.saving import save_changed
 from driftmap.recipes.steps.ablating.targets import (
     Targets,
@@ -40,6 +39,7 @@ from driftmap.recipes.steps.bench import Study
 from driftmap.recipes.steps.data import StudyData
 from driftmap.recipes.steps.groups.files import MODEL_KIND
 from driftmap.recipes.steps.pages import REPORT
+from driftmap.recipes.steps.reports import report_step
 from driftmap.recipes.steps.rows import StudyRows
 from driftmap.results.plain import to_plain
 from driftmap.store.plain import save_json
@@ -96,7 +96,7 @@ def carry_out(
         ]
         abouts = [treatment.about for treatment in treatments]
         contrast_step(study, abouts, by, [intact, *steps], encoded.asked)
-        report = ablation_report_step(study.run)
+        report = report_step(study.run)
         if plan.ablation.save is not None:
             save_changed(study, treatments[0], by, shares[-1], plan.ablation.save)
         return report.path(REPORT)

@@ -1,8 +1,5 @@
 """How does a run of an ablation become a report, from its folder alone?"""
 
-from pathlib import Path
-
-import driftmap
 from driftmap.recipes.steps.ablating.files import (
     ABLATION_KIND,
     ABOUT_FILE,
@@ -13,7 +10,7 @@ from driftmap.recipes.steps.ablating.files import (
     STATISTICS_FILE,
 )
 from driftmap.recipes.steps.groups.files import MODEL_KIND
-from driftmap.recipes.steps.pages import flat_settings, versions_of, write_report
+from driftmap.recipes.steps.pages import Drawing, flat_settings, versions_of
 from driftmap.render.ablate_page import ablate_page
 from driftmap.results.ablation import AblationStatistics, AblationStudy
 from driftmap.results.plain import from_plain
@@ -25,21 +22,12 @@ from driftmap.store.steps import StepOutcome
 from driftmap.store.tables import load_table
 
 
-def ablation_report_step(run: RunDir) -> StepOutcome:
-    """Draw `report.html`, `report.txt` and the pictures of an ablation."""
+def ablation_report(run: RunDir) -> Drawing:
+    """What the page on an ablation is drawn from."""
     steps = [run.require("about"), run.require("contrasts")]
     if run.is_finished(DIRECTIONS_STEP):
         steps.append(run.require(DIRECTIONS_STEP))
-
-    def make(folder: Path) -> None:
-        write_report(folder, ablate_page(read_ablation(run, *steps)))
-
-    inputs = {
-        "of": [step.key for step in steps],
-        "settings": flat_settings(load_recipe(run.path).settings),
-        "driftmap": driftmap.__version__,
-    }
-    return run.step("report", inputs, make)
+    return Drawing(of=steps, page=lambda: ablate_page(read_ablation(run, *steps)))
 
 
 def read_ablation(

@@ -17,8 +17,8 @@ from driftmap.recipes.steps.attention.concluding import findings_step
 from driftmap.recipes.steps.attention.cutting import effects_step
 from driftmap.recipes.steps.attention.preparing import prepare
 from driftmap.recipes.steps.attention.reading import read_step
-from driftmap.recipes.steps.attention.reporting import attention_report_step
 from driftmap.recipes.steps.pages import REPORT
+from driftmap.recipes.steps.reports import report_step
 from driftmap.recipes.steps.tracing.reading import ReadFacts
 
 KIND = "attention"
@@ -68,4 +68,4 @@ def carry_out(
         rows = read_step(study, prepared, plan.rows)
         effects = effects_step(study, prepared, plan.effects)
         findings_step(study, rows, effects)
-        return attention_report_step(study.run).path(REPORT)
+        return report_step(study.run).path(REPORT)

@@ -14,9 +14,9 @@ from driftmap.recipes.steps.bench import Study
 from driftmap.recipes.steps.comparing_traces.reporting import (
     FINDINGS,
     FINDINGS_KIND,
-    compare_report_step,
 )
 from driftmap.recipes.steps.pages import REPORT
+from driftmap.recipes.steps.reports import report_step
 from driftmap.recipes.steps.tracing.preparing import Prepared, PreparedFact
 from driftmap.recipes.trace_compare_options import CompareOptions
 from driftmap.results.fact_traces import FactTrace, FactTraces
@@ -72,7 +72,7 @@ def conclude(study: Study, traced: Traced, options: CompareOptions) -> Path:
 
     inputs = {"of": list(traced.keys), "seed": study.seed, "options": asdict(options)}
     study.run.step("findings", inputs, make)
-    return compare_report_step(study.run).path(REPORT)
+    return report_step(study.run).path(REPORT)
 
 
 def comparison_of(

@@ -4,16 +4,16 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-import driftmap
 from driftmap.evaluate.judges import PHRASE_JUDGES, PhraseJudge, confusion
 from driftmap.recipes.steps.evaluating.judging import (
     Labelled,
     NamedJudge,
     opened_judge,
 )
-from driftmap.recipes.steps.pages import write_report
+from driftmap.recipes.steps.pages import Drawing
 from driftmap.recipes.utility_options import EndpointOptions
 from driftmap.render.judges_page import judges_page
+from driftmap.render.page import Page
 from driftmap.results.evaluation import JudgeCheck
 from driftmap.results.plain import from_plain, to_plain
 from driftmap.store.plain import load_json, save_json
@@ -52,16 +52,15 @@ def check_step(
         return run.step("check", inputs, make)
 
 
-def check_report_step(run: RunDir) -> StepOutcome:
-    """Draw `report.html` and `report.txt` of a check of judges."""
+def check_report(run: RunDir) -> Drawing:
+    """What the page on a check of judges is drawn from."""
     checked = run.require("check")
 
-    def make(folder: Path) -> None:
+    def page() -> Page:
         plain = load_json(checked.path(CHECK_FILE), CHECK_KIND)
-        write_report(folder, judges_page(from_plain(JudgeCheck, plain)))
+        return judges_page(from_plain(JudgeCheck, plain))
 
-    inputs = {"of": [checked.key], "driftmap": driftmap.__version__}
-    return run.step("report", inputs, make)
+    return Drawing(of=(checked,), page=page)
 
 
 def _checked(labelled: Labelled, judges: Sequence[NamedJudge]) -> JudgeCheck:

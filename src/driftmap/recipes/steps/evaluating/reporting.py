@@ -1,16 +1,14 @@
 """How does an evaluation become a report, from its folder alone?"""
 
 from collections.abc import Mapping
-from pathlib import Path
 
-import driftmap
 from driftmap.recipes.steps.evaluating.concluding import (
     ANSWERS,
     RESULT_FILE,
     RESULT_KIND,
 )
 from driftmap.recipes.steps.evaluating.useful import STEP, load_usefulness
-from driftmap.recipes.steps.pages import flat_settings, versions_of, write_report
+from driftmap.recipes.steps.pages import Drawing, flat_settings, versions_of
 from driftmap.render.evaluate_page import evaluation_page
 from driftmap.render.evaluate_utility import (
     utility_page,
@@ -27,17 +25,12 @@ from driftmap.store.steps import StepOutcome
 from driftmap.store.tables import load_table
 
 
-def evaluation_report_step(run: RunDir) -> StepOutcome:
-    """Draw `report.html` and `report.txt` of an evaluation."""
+def evaluation_report(run: RunDir) -> Drawing:
+    """What the page on an evaluation is drawn from."""
     parts = [name for name in ("statistics", STEP) if run.is_finished(name)]
     # Where neither is there, the error is about the first.
     read = {name: run.require(name) for name in parts or ("statistics",)}
-
-    def make(folder: Path) -> None:
-        write_report(folder, _page(run, read))
-
-    keys = [step.key for step in read.values()]
-    return run.step("report", {"of": keys, "driftmap": driftmap.__version__}, make)
+    return Drawing(of=tuple(read.values()), page=lambda: _page(run, read))
 
 
 def _page(run: RunDir, read: Mapping[str, StepOutcome]) -> Page:

@@ -15,11 +15,11 @@ from driftmap.recipes.steps.experts.moving import Moved
 from driftmap.recipes.steps.experts.reporting import (
     FINDINGS,
     FINDINGS_KIND,
-    experts_report_step,
 )
 from driftmap.recipes.steps.experts.scoring import ESTIMATE, sampled_again
 from driftmap.recipes.steps.experts.using import Use
 from driftmap.recipes.steps.pages import REPORT
+from driftmap.recipes.steps.reports import report_step
 from driftmap.results.expert_effects import TradeOffPoint
 from driftmap.results.expert_evidence import Agreement
 from driftmap.results.expert_readings import ArmValues
@@ -94,7 +94,7 @@ def conclude(bench: ExpertBench, measured: Measured) -> Path:
         "show_text": plan.kept.show_text,
     }
     run.step("findings", inputs, make)
-    return experts_report_step(run).path(REPORT)
+    return report_step(run).path(REPORT)
 
 
 def _findings(bench: ExpertBench, measured: Measured) -> ExpertFindings:

@@ -16,11 +16,11 @@ from driftmap.recipes.steps.freezing.files import ABOUT_FILE
 from driftmap.recipes.steps.freezing.parts import control_step
 from driftmap.recipes.steps.freezing.planning import FREEZE_FREE, KIND, arms_of
 from driftmap.recipes.steps.freezing.reading import read_step
-from driftmap.recipes.steps.freezing.reporting import freeze_report_step
 from driftmap.recipes.steps.freezing.rescoring import rescore_step
 from driftmap.recipes.steps.freezing.tuning import tune_step
 from driftmap.recipes.steps.groups.files import MODEL_KIND
 from driftmap.recipes.steps.pages import REPORT
+from driftmap.recipes.steps.reports import report_step
 from driftmap.recipes.steps.rows import StudyRows
 from driftmap.recipes.steps.tuning.starting import start_of_training
 from driftmap.recipes.steps.tuning.training import mobile_sites
@@ -52,7 +52,7 @@ def carry_out(
         _note_model(study)
         done = _finish(study, encoded, plan)
         conclude_step(study, done, plan, encoded.asked.num_shared)
-        return freeze_report_step(study.run).path(REPORT)
+        return report_step(study.run).path(REPORT)
 
 
 def _note_model(study: Study) -> None:

@@ -1,8 +1,5 @@
 """How does a run of the experiment become a report, from its folder alone?"""
 
-from pathlib import Path
-
-import driftmap
 from driftmap.recipes.steps.freezing.files import (
     ABOUT_FILE,
     CURVE,
@@ -12,7 +9,7 @@ from driftmap.recipes.steps.freezing.files import (
     STATISTICS_FILE,
 )
 from driftmap.recipes.steps.groups.files import MODEL_KIND
-from driftmap.recipes.steps.pages import flat_settings, versions_of, write_report
+from driftmap.recipes.steps.pages import Drawing, flat_settings, versions_of
 from driftmap.render.freeze_page import freeze_page
 from driftmap.results.freeze_study import FreezeStatistics, FreezeStudy
 from driftmap.results.plain import from_plain
@@ -25,19 +22,13 @@ from driftmap.store.steps import StepOutcome
 from driftmap.store.tables import load_table
 
 
-def freeze_report_step(run: RunDir) -> StepOutcome:
-    """Draw `report.html`, `report.txt` and the pictures of an experiment."""
+def freeze_report(run: RunDir) -> Drawing:
+    """What the page on an experiment with freezing is drawn from."""
     about, found = run.require("about"), run.require("statistics")
-
-    def make(folder: Path) -> None:
-        write_report(folder, freeze_page(read_freeze_study(run, about, found)))
-
-    inputs = {
-        "of": [about.key, found.key],
-        "settings": flat_settings(load_recipe(run.path).settings),
-        "driftmap": driftmap.__version__,
-    }
-    return run.step("report", inputs, make)
+    return Drawing(
+        of=(about, found),
+        page=lambda: freeze_page(read_freeze_study(run, about, found)),
+    )
 
 
 def read_freeze_study(

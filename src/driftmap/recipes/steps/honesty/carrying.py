@@ -6,11 +6,11 @@ from driftmap.recipes.steps.honesty.asked import Question
 from driftmap.recipes.steps.honesty.concluding import Carried, statistics_step
 from driftmap.recipes.steps.honesty.planning import planned
 from driftmap.recipes.steps.honesty.reading import reading_step
-from driftmap.recipes.steps.honesty.reporting import honesty_report_step
 from driftmap.recipes.steps.honesty.responding import units_step
 from driftmap.recipes.steps.honesty.steering import steering_step
 from driftmap.recipes.steps.honesty.texts import texts_step
 from driftmap.recipes.steps.honesty.transferring import transfer_step
+from driftmap.recipes.steps.reports import report_step
 from driftmap.store.steps import StepOutcome
 
 
@@ -37,4 +37,4 @@ def carry_out(
     )
     texts_step(study, plan, question, read)
     statistics_step(study, plan, question, carried)
-    return honesty_report_step(study.run)
+    return report_step(study.run)

@@ -1,10 +1,7 @@
 """How do honesty readings become a report, from their folder alone?"""
 
-from pathlib import Path
-
-import driftmap
 from driftmap.recipes.steps.honesty.files import load_result, load_texts
-from driftmap.recipes.steps.pages import flat_settings, versions_of, write_report
+from driftmap.recipes.steps.pages import Drawing, flat_settings, versions_of
 from driftmap.render.honesty_page import honesty_page
 from driftmap.results.honesty_study import HonestyFindings, HonestyStudy
 from driftmap.store.recipe_file import load_recipe
@@ -12,15 +9,13 @@ from driftmap.store.run_dir import RunDir
 from driftmap.store.steps import StepOutcome
 
 
-def honesty_report_step(run: RunDir) -> StepOutcome:
-    """Draw `report.html` and `report.txt` of honesty readings."""
+def honesty_report(run: RunDir) -> Drawing:
+    """What the page on honesty readings is drawn from."""
     statistics, texts = run.require("statistics"), run.require("texts")
-
-    def make(folder: Path) -> None:
-        write_report(folder, honesty_page(read_honesty(run, statistics, texts)))
-
-    keys = [statistics.key, texts.key]
-    return run.step("report", {"of": keys, "driftmap": driftmap.__version__}, make)
+    return Drawing(
+        of=(statistics, texts),
+        page=lambda: honesty_page(read_honesty(run, statistics, texts)),
+    )
 
 
 def read_honesty(

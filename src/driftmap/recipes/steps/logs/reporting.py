@@ -1,15 +1,12 @@
 """How does a run of drift logs become a report, from its folder alone?"""
 
-from pathlib import Path
-
-import driftmap
 from driftmap.recipes.steps.logs.comparing import (
     EFFECTS_TABLE,
     LOGS_STATISTICS_KIND,
     LOGS_TABLE,
     STATISTICS_FILE,
 )
-from driftmap.recipes.steps.pages import write_report
+from driftmap.recipes.steps.pages import Drawing
 from driftmap.render.logs_page import logs_page
 from driftmap.results.drift_logs import LogsStatistics, LogsStudy
 from driftmap.results.plain import from_plain
@@ -20,15 +17,10 @@ from driftmap.store.steps import StepOutcome
 from driftmap.store.tables import load_table
 
 
-def logs_report_step(run: RunDir) -> StepOutcome:
-    """Draw `report.html`, `report.txt` and the pictures of drift logs."""
+def logs_report(run: RunDir) -> Drawing:
+    """What the page on drift logs is drawn from."""
     logs = run.require("logs")
-
-    def make(folder: Path) -> None:
-        write_report(folder, logs_page(read_logs_study(run, logs)))
-
-    inputs = {"of": [logs.key], "driftmap": driftmap.__version__}
-    return run.step("report", inputs, make)
+    return Drawing(of=(logs,), page=lambda: logs_page(read_logs_study(run, logs)))
 
 
 def read_logs_study(run: RunDir, logs: StepOutcome) -> LogsStudy:

@@ -2,14 +2,12 @@
 
 import os
 import sys
-from pathlib import Path
 from typing import cast
 
 import numpy as np
 
-import driftmap
 from driftmap.measure.tokens import confident_and_wrong, stretches, text_summary
-from driftmap.recipes.steps.pages import flat_settings, versions_of, write_report
+from driftmap.recipes.steps.pages import Drawing, flat_settings, versions_of
 from driftmap.recipes.steps.readings.files import (
     LENS_STEP,
     READ_STEP,
@@ -24,25 +22,14 @@ from driftmap.results.reading_study import ReadingStudy, ReadText, Shown
 from driftmap.results.readings import TokenReadings
 from driftmap.store.recipe_file import load_recipe
 from driftmap.store.run_dir import RunDir
-from driftmap.store.steps import StepOutcome
 
 
-def reading_report_step(run: RunDir) -> StepOutcome:
-    """Draw `report.html` and `report.txt` of readings."""
+def reading_report(run: RunDir) -> Drawing:
+    """What the page on readings is drawn from."""
     steps = [run.require(READ_STEP)]
-    settings = _settings(run)
-    if settings["lens"]:
+    if _settings(run)["lens"]:
         steps.append(run.require(LENS_STEP))
-
-    def make(folder: Path) -> None:
-        write_report(folder, read_page(_study(run)))
-
-    inputs = {
-        "of": [step.key for step in steps],
-        "shown": [settings[name] for name in ("by", "sure_below", "wrong_above")],
-        "driftmap": driftmap.__version__,
-    }
-    return run.step("report", inputs, make)
+    return Drawing(of=steps, page=lambda: read_page(_study(run)))
 
 
 def terminal_report(run: RunDir, wish: Wish) -> str:

@@ -8,8 +8,8 @@ import numpy as np
 from driftmap.core.progress import say
 from driftmap.recipes.similarity_options import AnalysisOptions
 from driftmap.recipes.steps.pages import REPORT
+from driftmap.recipes.steps.reports import report_step
 from driftmap.recipes.steps.similarity.analysing import Known, Measured, analysis_step
-from driftmap.recipes.steps.similarity.reporting import similarity_report_step
 from driftmap.results.pair_products import PairProducts, Truth
 from driftmap.results.similarity_study import GRADIENTS
 from driftmap.store.pair_json_export import export_pairs
@@ -43,7 +43,7 @@ def conclude(
             export_step(run, measured[GRADIENTS])
         else:
             say("--export-json: no gradients were compared, so nothing is exported")
-    return similarity_report_step(run).path(REPORT)
+    return report_step(run).path(REPORT)
 
 
 def export_step(run: RunDir, measured: Measured) -> StepOutcome:

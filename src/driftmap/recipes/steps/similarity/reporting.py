@@ -2,10 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 
-import driftmap
-from driftmap.recipes.steps.pages import flat_settings, versions_of, write_report
+from driftmap.recipes.steps.pages import Drawing, flat_settings, versions_of
 from driftmap.recipes.steps.similarity import analysing, beside, told
 from driftmap.render.similarity_page import similarity_page
 from driftmap.results.similarity_study import MeasureStudy, SimilarityStudy
@@ -15,20 +13,14 @@ from driftmap.store.run_dir import RunDir
 from driftmap.store.steps import StepOutcome
 
 
-def similarity_report_step(run: RunDir) -> StepOutcome:
-    """Draw `report.html`, `report.txt` and the pictures."""
+def similarity_report(run: RunDir) -> Drawing:
+    """What the page on similar samples is drawn from."""
     statistics = run.require(analysing.STEP)
     samples = _samples(run)
-
-    def make(folder: Path) -> None:
-        write_report(folder, similarity_page(read_similarity(run, statistics, samples)))
-
-    inputs = {
-        "of": [statistics.key, *([samples.key] if samples else [])],
-        "settings": flat_settings(load_recipe(run.path).settings),
-        "driftmap": driftmap.__version__,
-    }
-    return run.step("report", inputs, make)
+    return Drawing(
+        of=(statistics, *((samples,) if samples else ())),
+        page=lambda: similarity_page(read_similarity(run, statistics, samples)),
+    )
 
 
 def read_similarity(

@@ -8,11 +8,11 @@ import numpy as np
 
 from driftmap.recipes.steps.bench import Study
 from driftmap.recipes.steps.pages import REPORT
+from driftmap.recipes.steps.reports import report_step
 from driftmap.recipes.steps.tracing.preparing import Prepared
 from driftmap.recipes.steps.tracing.reporting import (
     FINDINGS,
     FINDINGS_KIND,
-    trace_report_step,
 )
 from driftmap.recipes.trace_options import FactOptions, StateOptions
 from driftmap.results.fact_traces import FactTrace, FactTraces
@@ -83,7 +83,7 @@ def conclude(
         "model": asdict(study.loaded.identity),
     }
     study.run.step("findings", inputs, make)
-    return trace_report_step(study.run).path(REPORT)
+    return report_step(study.run).path(REPORT)
 
 
 def findings_of(study: Study, found: FactTraces, about: About) -> TraceFindings:
