@@ -1,0 +1,1 @@
+"""Where does the difference between two models act?"""
