@@ -19,8 +19,8 @@ import torch
 from jaxtyping import Float, Int, Int64
 from torch import Tensor, nn
 
+from driftmap.capture.gathered import NUMBERS_AT_A_TIME
 from driftmap.capture.hooks import evaluating, one_attention_kernel, running_instead
-from driftmap.capture.readings import NUMBERS_AT_A_TIME
 from driftmap.core.errors import MeasureError
 from driftmap.families.discover import find_layout
 from driftmap.families.modules import base_model

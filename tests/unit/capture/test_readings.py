@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from driftmap.capture import readings
+from driftmap.capture import gathered
 from driftmap.capture.readings import (
     Windows,
     drawing,
@@ -132,7 +132,7 @@ def test_each_token_of_a_long_text_is_read_in_one_window_with_context_enough():
 def test_few_positions_at_a_time_change_nothing(monkeypatch):
     model, tokens = tiny_llama(), ids(num=23)
     (wanted,) = read_tokens(model, [tokens], WHOLE)
-    monkeypatch.setattr(readings, "NUMBERS_AT_A_TIME", 3 * VOCAB)
+    monkeypatch.setattr(gathered, "NUMBERS_AT_A_TIME", 3 * VOCAB)
     (found,) = read_tokens(model, [tokens], WHOLE)
     assert_same(found, wanted, 1e-6)
 
@@ -155,7 +155,7 @@ class _Tables(TorchDispatchMode):
 
 def test_there_are_never_two_tables_of_tokens_by_vocabulary(monkeypatch):
     model = tiny_llama(vocab=4000)
-    monkeypatch.setattr(readings, "NUMBERS_AT_A_TIME", 4 * 4000)
+    monkeypatch.setattr(gathered, "NUMBERS_AT_A_TIME", 4 * 4000)
     with _Tables(31 * 4000) as tables:
         read_tokens(model, [ids(num=32)], WHOLE)
     assert len({place for _, place in tables.found}) == 1
