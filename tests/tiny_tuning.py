@@ -104,6 +104,7 @@ class Watched:
         settings=TINY_RUN,
         seed=0,
         frozen=None,
+        within=(),
     ):
         model = tiny_llama() if model is None else model
         task = Task(
@@ -112,6 +113,7 @@ class Watched:
             settings=settings,
             seed=seed,
             frozen=frozen,
+            within=within,
         )
         follower = Follower(
             folder=self.folder / "work",

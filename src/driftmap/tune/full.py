@@ -1,4 +1,4 @@
-"""How does a model move when all of its parameters are fine-tuned?
+"""How does a model move when all of its parameters are fine-tuned, or whole blocks?
 
 They are trained in float32, whatever type the model is in: a model in bfloat16 is
 widened, exactly, and its passes run in bfloat16 over these weights. So a step that is
@@ -28,7 +28,7 @@ LARGEST_FILE = "5GB"
 
 @contextmanager
 def tuned_whole(model: PreTrainedModel, task: Task) -> Iterator[Live]:
-    """Make every parameter of a model trainable, in float32.
+    """Make every parameter of a model, or of some of its blocks, trainable, in float32.
 
     Args:
         model: In any float type but float16; given back bit for bit.
@@ -43,7 +43,7 @@ def tuned_whole(model: PreTrainedModel, task: Task) -> Iterator[Live]:
     _require_whole(model)
     is_mixed = model.dtype == torch.bfloat16
     with _given_back(model), _Masters(model) as masters:
-        model.requires_grad_(True)
+        _unfreeze(model, task.within)
         frozen = task.frozen
         holds = () if frozen is None else hold_weights(model, frozen.members)
         rewound = holds if frozen is not None and frozen.way == "rewind" else ()
@@ -55,6 +55,16 @@ def tuned_whole(model: PreTrainedModel, task: Task) -> Iterator[Live]:
             at_rest=masters.put_aside,
             is_mixed=is_mixed,
         )
+
+
+def _unfreeze(model: nn.Module, within: Sequence[str]) -> None:
+    """Have the parameters of some modules trained; of the whole model for none.
+
+    A tensor that is tied to one outside of them is trained in both places.
+    """
+    model.requires_grad_(not within)
+    for path in within:
+        model.get_submodule(path).requires_grad_(True)
 
 
 class _Masters:

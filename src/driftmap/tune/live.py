@@ -26,6 +26,8 @@ class Task:
         settings: Kind of tuning, steps, learning rate, intervals.
         seed: The run's seed; adapter, data order and dropout have children of it.
         frozen: Weights that may not move; None where all may.
+        within: Paths of modules outside of which no parameter is trained; empty where
+            nothing is ruled out. Of an adapter `sites` says it.
     """
 
     sites: Sequence[Site]
@@ -33,6 +35,7 @@ class Task:
     settings: TuningSettings
     seed: int
     frozen: Frozen | None = None
+    within: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

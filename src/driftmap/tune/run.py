@@ -262,6 +262,8 @@ def _fingerprint(task: Task) -> str:
         "sites": [(site.key, *site.shape) for site in sites],
         "freeze_by": task.frozen.way if task.frozen else "",
     }
+    if task.within:
+        about["within"] = list(task.within)
     digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
     for sample in task.samples:
         digest.update(f"\n{sample.sample_id}\n".encode())

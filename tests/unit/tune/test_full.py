@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -45,6 +47,17 @@ def test_every_parameter_moves_and_is_saved_in_float32(finished):
     assert {t.dtype for t in last.values()} == {torch.float32}
     assert all(torch.equal(first[name], before[name]) for name in before)
     assert not any(torch.equal(last[name], before[name]) for name in before)
+
+
+def test_parameters_outside_of_the_named_modules_stay(tmp_path):
+    run = Whole(tmp_path)
+    settings = replace(FULL, max_steps=2)
+    run.run(settings=settings, within=("model.layers.1",))
+    before, last = tiny_llama().state_dict(), run.weights(2)
+    inside = {name for name in before if name.startswith("model.layers.1.")}
+    moved = {name for name in before if not torch.equal(last[name], before[name])}
+    assert moved == inside
+    assert len(inside) < len(before)
 
 
 def test_drift_is_that_of_the_saved_weights_against_the_base(finished):
