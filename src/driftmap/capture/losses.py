@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
@@ -23,18 +24,40 @@ def sample_losses(model: nn.Module, batch: Batch) -> Float[Tensor, " sample"]:
         model: A causal language model in eval mode.
         batch: Samples that passed `require_counted`.
     """
+    counted = counted_logits(model, batch)
+    logits, target, row = counted.logits, counted.target, counted.row
+    share = (1.0 / batch.counted.sum(dim=1)).to(row.device)[row]
+    nats = functional.cross_entropy(logits, target, reduction="none") * share
+    return nats.new_zeros(len(batch.sample_ids)).index_add(0, row, nats)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class CountedLogits:
+    """What predicts every counted token of a batch.
+
+    Args:
+        logits: In float32 or wider.
+        target: The token that stands there.
+        row: Whose token it is: a place in the batch, ascending.
+    """
+
+    logits: Float[Tensor, "counted vocabulary"]
+    target: Int[Tensor, " counted"]
+    row: Int[Tensor, " counted"]
+
+
+def counted_logits(model: nn.Module, batch: Batch) -> CountedLogits:
+    """Run the model and keep the logits that predict counted tokens."""
     columns = batch.counted.any(dim=0).nonzero().squeeze(1) - 1
     logits = logits_at(model, batch, columns)
     row, column = batch.counted.nonzero(as_tuple=True)
     target = batch.token_ids[row, column].long()
-    share = 1.0 / batch.counted.sum(dim=1)[row]
     place = torch.searchsorted(columns, column - 1)
     home = logits.device
-    row, place, target, share = (t.to(home) for t in (row, place, target, share))
+    row, place, target = (t.to(home) for t in (row, place, target))
     picked = logits[row, place]
     picked = picked.to(torch.promote_types(picked.dtype, torch.float32))
-    nats = functional.cross_entropy(picked, target, reduction="none") * share
-    return nats.new_zeros(len(batch.sample_ids)).index_add(0, row, nats)
+    return CountedLogits(logits=picked, target=target, row=row)
 
 
 def logits_at(

@@ -152,6 +152,36 @@ def require_apart(encoded: EncodedFact) -> None:
         )
 
 
+def continuation(
+    name: str,
+    prompt: str,
+    answer: str,
+    tokens: Tokens,
+    tokenizer: PreTrainedTokenizerBase,
+) -> tuple[int, ...]:
+    """Find the ids of an answer, where the prompt's own stay as they are.
+
+    Args:
+        name: What errors call the prompt.
+        prompt: The text up to the answer.
+        answer: Without the space before it.
+        tokens: The prompt's.
+        tokenizer: The model's.
+
+    Raises:
+        DataError: The prompt's tokens change, or the answer has none.
+    """
+    whole = tokens_of(joined(prompt, answer), tokenizer)
+    size = len(tokens.ids)
+    if whole.ids[:size] == tokens.ids and len(whole.ids) > size:
+        return whole.ids[size:]
+    raise DataError(
+        f"{name}: with {quoted(answer)!r} after it, the prompt's last tokens change "
+        f"from {_shown(tokens.texts[-3:])} to {_shown(whole.texts[-6:])}; end the "
+        "prompt elsewhere, without a space"
+    )
+
+
 def joined(prompt: str, answer: str) -> str:
     """Write an answer after its prompt, with a space where the script has spaces.
 
@@ -176,18 +206,9 @@ def _continuation(
     tokens: Tokens,
     tokenizer: PreTrainedTokenizerBase,
 ) -> tuple[int, ...]:
-    """Ids of the answer, where the prompt's own stay as they are."""
     if answer is None:
         return ()
-    whole = tokens_of(joined(fact.prompt, answer), tokenizer)
-    size = len(tokens.ids)
-    if whole.ids[:size] == tokens.ids and len(whole.ids) > size:
-        return whole.ids[size:]
-    raise DataError(
-        f"{fact.id}: with {quoted(answer)!r} after it, the prompt's last tokens change "
-        f"from {_shown(tokens.texts[-3:])} to {_shown(whole.texts[-6:])}; end the "
-        "prompt elsewhere, without a space"
-    )
+    return continuation(fact.id, fact.prompt, answer, tokens, tokenizer)
 
 
 def _as_told(
