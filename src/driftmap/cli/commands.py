@@ -14,6 +14,7 @@ from driftmap.recipes.ablate import Ablate
 from driftmap.recipes.attention import Attention
 from driftmap.recipes.check_judge import CheckJudge
 from driftmap.recipes.clean import Clean
+from driftmap.recipes.compare import Compare
 from driftmap.recipes.data_both import DataBoth
 from driftmap.recipes.data_generate import DataGenerate
 from driftmap.recipes.data_list import DataList
@@ -111,6 +112,7 @@ app.command(
     help_epilogue="",
 )
 app.command(Attention, name="attention", sort_key=3)
+app.command(Compare, name="compare", sort_key=3)
 app.command(Evaluate, name="evaluate", sort_key=4)
 app.command(
     CheckJudge,

@@ -13,8 +13,10 @@ PARTS = section("What is compared", 2)
 PROBES = section("What both models are asked", 3)
 SIZES = section("How much is measured", 4)
 
-FREE = ("out", "loading.device", "loading.device_map", "sizes.batch_size")
-"""Settings that change where or how fast, but not what comes out."""
+FREE = (
+    "out", "loading.device", "loading.device_map", "sizes.batch_size", "parts.only",
+)  # fmt: skip
+"""Settings that change where, how far or how fast, but not what comes out."""
 
 Part = Literal[
     "structure", "weights", "behaviour", "edits", "where", "attention", "readings",
@@ -22,10 +24,7 @@ Part = Literal[
 ]  # fmt: skip
 """A part of a comparison, in the order of the page's sections but for training."""
 
-PARTS_OF = get_args(Part)
-
-WITHOUT_MODELS: tuple[Part, ...] = ("structure", "weights")
-"""Parts that files alone can tell."""
+PARTS_OF: tuple[Part, ...] = get_args(Part)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,11 +72,6 @@ class PartOptions:
     def wanted(self) -> tuple[Part, ...]:
         """The parts, each once, in the order of the page."""
         return tuple(p for p in PARTS_OF if not self.only or p in self.only)
-
-    @property
-    def needs_models(self) -> bool:
-        """Something is wanted that the files alone do not tell."""
-        return any(part not in WITHOUT_MODELS for part in self.wanted)
 
     def __post_init__(self) -> None:
         """Refuse groups that no part reads."""

@@ -26,15 +26,27 @@ def settings_section(
             ("scored weights", f"{model.num_weights:,}"),
         ]
     )
-    chosen = Facts(pairs=[(name, _plain(value)) for name, value in settings.items()])
     return Section(
         anchor="settings",
         title="Settings",
-        nodes=[
-            identity,
-            Folded(summary="All settings, as in run.yaml", nodes=[chosen]),
-            Folded(summary="Versions", nodes=[Facts(pairs=sorted(versions.items()))]),
-        ],
+        nodes=[identity, *folded_settings(settings, versions)],
+    )
+
+
+def folded_settings(
+    settings: Mapping[str, object], versions: Mapping[str, str]
+) -> tuple[Folded, Folded]:
+    """All settings, and the releases that were at work, to be opened on request.
+
+    Args:
+        settings: The resolved recipe, option -> value.
+        versions: Package -> version.
+    """
+    chosen = Facts(pairs=[(name, _plain(value)) for name, value in settings.items()])
+    releases = Facts(pairs=sorted(versions.items()))
+    return (
+        Folded(summary="All settings, as in run.yaml", nodes=[chosen]),
+        Folded(summary="Versions", nodes=[releases]),
     )
 
 

@@ -9,7 +9,8 @@ from jaxtyping import Float64
 from driftmap.results.statistics import Interval
 
 Quantity = Literal[
-    "kl", "nll true", "nll new", "efficacy", "refusal", "over-refusal", "perplexity",
+    "kl", "surprise", "answer nll", "foil nll", "foil first", "refusal",
+    "over-refusal", "accuracy",
 ]  # fmt: skip
 """What is read of a model at each checkpoint, probe by probe."""
 
@@ -19,9 +20,9 @@ class ProbeCurve:
     """One quantity of every probe at every checkpoint.
 
     Args:
-        quantity: Which. Of `perplexity` the values are mean negative log-likelihoods
-            per token of a text (nats); `efficacy`, `refusal` and `over-refusal` are 0
-            or 1.
+        quantity: Which. `kl` and `surprise` are means per token of a text (nats), the
+            latter its negative log-likelihood; `foil first`, `refusal`, `over-refusal`
+            and `accuracy` are 0 or 1.
         probes: Names of the probes.
         values: Step 0 is the base.
     """
@@ -37,17 +38,14 @@ class TrainingReadings:
 
     Args:
         steps: Training steps, ascending; the first one is 0, the base.
-        layers: Blocks, from 0; -1 stands for what lies outside of them.
-        moved: Length of the change of all tuned weights of a block.
-        relative: The same over the length of these weights before; NaN where they are
-            zero.
+        layers: Blocks, from 0.
+        drift: `|dW| / |W|` over all matrices of a block; 0 at step 0.
         curves: Of the probes.
     """
 
     steps: tuple[int, ...]
     layers: tuple[int, ...]
-    moved: Float64[np.ndarray, "step layer"]
-    relative: Float64[np.ndarray, "step layer"]
+    drift: Float64[np.ndarray, "step layer"]
     curves: tuple[ProbeCurve, ...]
 
 
@@ -94,8 +92,8 @@ class OverTraining:
 
     Args:
         readings: What was read.
-        weight_shares: Length of the change of all weights at each step, over that at
-            the last one.
+        weight_shares: Root mean square of the drift over layers at each step, over
+            that at the last one; empty where nothing moved.
         weight_half: Step at which it is one half; None where nothing moved.
         courses: Of the quantities.
     """

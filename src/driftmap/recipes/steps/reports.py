@@ -22,8 +22,10 @@ REPORTS: Mapping[str, str] = {
     "trace": "tracing.reporting:trace_report",
     "trace-compare": "comparing_traces.reporting:profiles_report",
     "attention": "attention.reporting:attention_report",
+    "compare": "comparing.reporting:compare_report",
     "similarity": "similarity.reporting:similarity_report",
     "similarity-json": "similarity.reporting:similarity_report",
+    "study": "study.reporting:study_report",
 }
 """By the kind that `run.yaml` names; each draws from the run folder alone. Named and
 not imported, so that a report waits for the modules of its own kind only."""

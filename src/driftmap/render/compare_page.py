@@ -1,0 +1,62 @@
+"""What did this fine-tune change? The page that shows it, part by part."""
+
+from collections.abc import Iterator
+
+from driftmap.render.attention_words import several
+from driftmap.render.compare_answer import answer_section
+from driftmap.render.page import Facts, Page, Section
+from driftmap.render.settings_section import folded_settings
+from driftmap.render.wording import short_name
+from driftmap.results.compare_study import ComparedModels, CompareStudy
+
+
+def compare_page(study: CompareStudy) -> Page:
+    """Build the report of a comparison."""
+    return Page(
+        title="What did this fine-tune change?",
+        lead=_lead(study),
+        sections=[answer_section(study), *_parts(study), _settings(study)],
+        footer="Made by driftmap. `report.txt` beside this page says the same as plain "
+        "text, `figures/` holds its charts as PNG and SVG. `driftmap report RUN` draws "
+        "it again.",
+    )
+
+
+def _parts(study: CompareStudy) -> Iterator[Section]:
+    """The parts that were made, in the order in which a person asks."""
+    yield from ()
+
+
+def _lead(study: CompareStudy) -> str:
+    models = study.models
+    made = f"the {models.made} `{short_name(models.tuned)}`"
+    said = f"{made[0].upper()}{made[1:]} beside its base `{short_name(models.base)}`."
+    if study.probes is None:
+        return said
+    probes = study.probes
+    num = len(probes.harmful) + len(probes.harmless) + len(probes.held_out)
+    return (
+        f"{said} Both models were asked the same by the same code: "
+        f"{several(len(probes.facts), 'fact')}, {several(len(probes.texts), 'text')} "
+        f"and {several(num, 'request')}."
+    )
+
+
+def _settings(study: CompareStudy) -> Section:
+    return Section(
+        anchor="settings",
+        title="Settings",
+        nodes=[
+            Facts(pairs=_named(study.models)),
+            *folded_settings(study.settings, study.versions),
+        ],
+    )
+
+
+def _named(models: ComparedModels) -> list[tuple[str, str]]:
+    return [
+        ("base", models.base),
+        ("tuned", models.tuned),
+        ("tuned is", models.made),
+        ("checkpoints", str(models.num_checkpoints)),
+    ]

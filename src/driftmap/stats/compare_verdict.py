@@ -1,0 +1,165 @@
+"""What did the fine-tune change? The answer, made from what each part claims."""
+
+from collections.abc import Iterator, Sequence
+
+from driftmap.results.claims import Claim, Topic
+from driftmap.results.compare_study import CompareVerdict
+
+OF_BEHAVIOUR: tuple[Topic, ...] = ("behaviour", "edits")
+"""Topics that say whether the tuned model does anything otherwise."""
+
+ORDER: tuple[Topic, ...] = (
+    "behaviour", "edits", "weights", "where", "traces", "attention", "readings",
+    "training", "structure",
+)  # fmt: skip
+"""In which order the answer speaks: what changed, by how much, where, when."""
+
+LOCALISED: tuple[Topic, ...] = ("where", "traces")
+"""Topics that name layers by what happens when these are exchanged."""
+
+PER_TOPIC = 2
+"""Sentences of one topic that the answer holds at most."""
+
+LOCALISATION = (
+    "Where an exchange of layers or a trace points does not tell where editing works "
+    "best: the success of edits hardly follows it (Hase et al. 2023, arXiv:2301.04213)."
+)
+ATTENTION = (
+    "Attention is context, not evidence: where it disagrees with the logits, the "
+    "logits say what the model does."
+)
+FEW = (
+    "The probes are driftmap's own few. What the tuning was for may not be among them: "
+    "give `--facts`, `--texts`, `--harmful` and `--harmless` of your own."
+)
+
+
+def compare_verdict(
+    claims: Sequence[Claim],
+    *,
+    has_same_weights: bool | None = None,
+    has_same_output: bool | None = None,
+    is_built_in: bool = False,
+) -> CompareVerdict:
+    """Put the claims of all parts into one answer.
+
+    Args:
+        claims: Of all parts; within a topic the most important one first.
+        has_same_weights: No weight differs; None where weights were not compared.
+        has_same_output: Every logit and answer that was read is equal, bit for bit;
+            None where nothing was asked.
+        is_built_in: Probes were driftmap's own few.
+
+    Returns:
+        A headline and sentences; each claim stands in one list at most.
+    """
+    ordered = sorted(claims, key=lambda claim: ORDER.index(claim.topic))
+    found = _first_of_each([c for c in ordered if c.standing == "found"])
+    unsettled = [c for c in ordered if c.standing in ("not-found", "inconclusive")]
+    context = _first_of_each([c for c in ordered if c.standing == "context"])
+    sentences = [claim.says for claim in found]
+    sentences += _agreement(ordered)
+    return CompareVerdict(
+        headline=_headline(ordered, has_same_weights, has_same_output),
+        found=tuple(sentences),
+        unsettled=tuple(claim.says for claim in unsettled),
+        context=tuple(claim.says for claim in context),
+        cautions=tuple(_cautions(ordered, is_built_in=is_built_in)),
+    )
+
+
+def layers_named(claims: Sequence[Claim], topics: Sequence[Topic]) -> tuple[int, ...]:
+    """Layers that found claims of some topics name, ascending."""
+    named = {
+        layer
+        for claim in claims
+        if claim.topic in topics and claim.standing == "found"
+        for layer in claim.layers
+    }
+    return tuple(sorted(named))
+
+
+def _headline(
+    claims: Sequence[Claim], has_same_weights: bool | None, has_same_output: bool | None
+) -> str:
+    if has_same_weights:
+        also = (
+            ", and every logit and answer that was read is equal, bit for bit"
+            if has_same_output
+            else ""
+        )
+        return f"The two models are identical: no weight differs{also}."
+    if has_same_output:
+        return (
+            "On all probes the two models are identical in output, bit for bit, though "
+            "weights differ."
+            if has_same_weights is False
+            else "On all probes the two models are identical in output, bit for bit."
+        )
+    told = [claim for claim in claims if claim.topic in OF_BEHAVIOUR]
+    if any(claim.standing == "found" for claim in told):
+        return "The tuned model does otherwise than its base on these probes."
+    if told:
+        return "No change of behaviour can be told from chance on these probes."
+    if has_same_weights is False:
+        return "Weights differ; what the tuned model does was not asked."
+    return "How the two models are built is compared; nothing was asked of them."
+
+
+def _first_of_each(claims: Sequence[Claim]) -> list[Claim]:
+    """The first claims of every topic, in the order given."""
+    kept: dict[Topic, list[Claim]] = {}
+    for claim in claims:
+        of_topic = kept.setdefault(claim.topic, [])
+        if len(of_topic) < PER_TOPIC:
+            of_topic.append(claim)
+    return [claim for of_topic in kept.values() for claim in of_topic]
+
+
+def _agreement(claims: Sequence[Claim]) -> Iterator[str]:
+    """Whether the layers that moved are those that act, where both are named."""
+    moved = layers_named(claims, ("weights",))
+    acting = layers_named(claims, LOCALISED)
+    if not moved or not acting:
+        return
+    both = sorted(set(moved) & set(acting))
+    if both:
+        yield (
+            f"What moved and what acts meet: {_layers(both)} "
+            f"{'are' if len(both) > 1 else 'is'} named by both."
+        )
+    else:
+        yield (
+            f"What moved most ({_layers(moved)}) is not what acts ({_layers(acting)}): "
+            "how far weights move does not say what they do."
+        )
+
+
+def _cautions(claims: Sequence[Claim], *, is_built_in: bool) -> Iterator[str]:
+    acting = layers_named(claims, LOCALISED)
+    if acting:
+        yield LOCALISATION
+    attention = [claim for claim in claims if claim.topic == "attention"]
+    if attention:
+        looked = {layer for claim in attention for layer in claim.layers}
+        apart = acting and looked and not looked & set(acting)
+        yield ATTENTION + (
+            f" Here it moved most in {_layers(sorted(looked))}, and what acts is "
+            f"{_layers(acting)}."
+            if apart
+            else ""
+        )
+    if is_built_in:
+        yield FEW
+
+
+def _layers(layers: Sequence[int]) -> str:
+    """Layers in words.
+
+    >>> _layers([3]), _layers([0, 1, 4])
+    ('layer 3', 'layers 0, 1 and 4')
+    """
+    if len(layers) == 1:
+        return f"layer {layers[0]}"
+    *most, last = map(str, layers)
+    return f"layers {', '.join(most)} and {last}"
