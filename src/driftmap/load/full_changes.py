@@ -52,7 +52,7 @@ class StoredMatrices:
         """
         place = self.places.get(site.key)
         name = f"{site.path}.weight" if place is None else place.name
-        stored = self.tensors.get(name) or self._alike(name)
+        stored = self.tensors.get(name) or self.alike(name)
         if stored is None:
             raise ModelError(
                 f"{self.folder}: it has no tensor {name}, which the model has; give "
@@ -105,7 +105,7 @@ class StoredMatrices:
         """A whole site, `[out in]`, in the file's type."""
         return torch.cat([block for _, block in self.blocks(site)])
 
-    def _alike(self, name: str) -> StoredTensor | None:
+    def alike(self, name: str) -> StoredTensor | None:
         """The one tensor whose name is this one's, or the other way round, at its end.
 
         Files are saved with and without what wraps the blocks: `transformer.`,

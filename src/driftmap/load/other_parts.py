@@ -69,14 +69,20 @@ def other_parts(
     scored = {stored.tensor_of(s).name for stored in (before, after) for s in sites}
     names = sorted((before.tensors.keys() | after.tensors.keys()) - scored)
     found = (
-        _compared(name, _tensor(before, name), _tensor(after, name))
+        _compared(name, tensor_or_tied(before, name), tensor_or_tied(after, name))
         for name in names
-        if not name.endswith(_BUFFERS)
+        if not is_buffer(name)
     )
     return tuple(part for part in found if part is not None)
 
 
-def _tensor(stored: StoredMatrices, name: str) -> StoredTensor | None:
+def is_buffer(name: str) -> bool:
+    """Whether a tensor is computed and not trained, such as a mask."""
+    return name.endswith(_BUFFERS)
+
+
+def tensor_or_tied(stored: StoredMatrices, name: str) -> StoredTensor | None:
+    """The stored tensor of a name; of a head that is left out the tied embedding."""
     if name in stored.tensors or not name.endswith(_HEADS):
         return stored.tensors.get(name)
     tied = [t for other, t in stored.tensors.items() if other.endswith(_EMBEDDINGS)]

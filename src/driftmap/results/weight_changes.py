@@ -10,7 +10,7 @@ from driftmap.core.places import Part
 from driftmap.results.statistics import GroupRatio
 
 Made = Literal["factors", "stretched factors", "masked factors", "whole"]
-"""In which shape a change was left: LoRA, DoRA, LoRA beside frozen entries, a matrix."""
+"""How a change was left: LoRA, DoRA, LoRA beside frozen entries, a whole matrix."""
 
 Found = Literal["changed", "resized", "missing"]
 """A tensor that differs, has another number of rows, or is in one model alone."""
@@ -65,7 +65,7 @@ class LargestUnits:
 
     index: Int64[np.ndarray, " unit"]
     lengths: Float64[np.ndarray, " unit"]
-    sizes: Float64[np.ndarray, " unit"]
+    sizes: Float64[np.ndarray, " _"]
     num_units: int
     typical: float
     chance: float
@@ -182,9 +182,9 @@ class ChangedBank:
     path: str
     layer: int
     lengths: Float64[np.ndarray, " expert"]
-    sizes: Float64[np.ndarray, " expert"]
-    router_lengths: Float64[np.ndarray, " expert"]
-    router_sizes: Float64[np.ndarray, " expert"]
+    sizes: Float64[np.ndarray, " _"]
+    router_lengths: Float64[np.ndarray, " _"]
+    router_sizes: Float64[np.ndarray, " _"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
