@@ -143,26 +143,6 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Side:
-    """Somebody's text, shown as it is: nothing in it is read as a mark.
-
-    `title` says whose it is, `note` what is known of it.
-    """
-
-    title: str
-    note: str
-    text: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Beside:
-    """Texts beside each other where the page is wide enough."""
-
-    caption: str
-    sides: Sequence[Side]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Word:
     """A piece of somebody's text; nothing in it is read as a mark.
 
@@ -173,6 +153,28 @@ class Word:
     value: float
     note: str
     is_marked: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Side:
+    """Somebody's text, shown as it is: nothing in it is read as a mark.
+
+    `title` says whose it is, `note` what is known of it. Where `words` are given they
+    are shown for the text that they make up: marked ones are underlined.
+    """
+
+    title: str
+    note: str
+    text: str
+    words: Sequence[Word] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Beside:
+    """Texts beside each other where the page is wide enough."""
+
+    caption: str
+    sides: Sequence[Side]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -34,6 +34,7 @@ from driftmap.render.page import (
     Row,
     Shaded,
     Terms,
+    Word,
 )
 from driftmap.render.token_charts import Bars, TokenMap
 from driftmap.render.wording import number, share
@@ -112,7 +113,8 @@ def _(node: Beside) -> str:
     parts = [_wrapped(node.caption)]
     for side in node.sides:
         title = f"| {side.title}" + (f" ({side.note})" if side.note else "")
-        lines = [line for text in side.text.splitlines() for line in _quoted(text)]
+        said = "".join(map(_marked, side.words)) or side.text
+        lines = [line for text in said.splitlines() for line in _quoted(text)]
         parts.append("\n".join([title, *lines]))
     return "\n".join(part for part in parts if part)
 
@@ -142,6 +144,12 @@ def _(node: Row) -> str:
 @_text.register
 def _(node: Folded) -> str:
     return "\n\n".join([f"* {node.summary} *", *[_text(child) for child in node.nodes]])
+
+
+def _marked(word: Word) -> str:
+    """A word between asterisks where it is underlined on the page."""
+    bare = word.text.rstrip()
+    return f"*{bare}*{word.text[len(bare) :]}" if word.is_marked else word.text
 
 
 @singledispatch

@@ -8,6 +8,7 @@ import pytest
 from driftmap.render.charts import Histogram, Line, Lines, Ranges
 from driftmap.render.html import html_of, inline
 from driftmap.render.page import (
+    Beside,
     Callout,
     Choices,
     Facts,
@@ -19,7 +20,9 @@ from driftmap.render.page import (
     Picker,
     Row,
     Section,
+    Side,
     Terms,
+    Word,
     figures_of,
 )
 from driftmap.render.text import text_of
@@ -105,6 +108,19 @@ def test_a_page_as_text():
         "Figure: A curve\nHigher is more.\n  a: 0 -> 0, 1 -> 0.5\n\n"
         "End.\n"
     )
+
+
+def test_words_of_a_side_are_marked_on_the_page_and_in_text():
+    words = [
+        Word(text="so ", value=0, note=""),
+        Word(text="<b> ", value=0.5, note="again", is_marked=True),
+    ]
+    side = Side(title="Base", note="2 words", text="so <b> ", words=words)
+    page = page_of(Beside(caption="Both", sides=[side]))
+    assert "| Base (2 words)\n|   so *<b>*" in text_of(page)
+    html = html_of(page)
+    assert 'class="word marked"' in html
+    assert "&lt;b&gt; </span>" in html
 
 
 def test_charts_as_text():
