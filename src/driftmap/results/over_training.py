@@ -24,11 +24,13 @@ class ProbeCurve:
             latter its negative log-likelihood; `foil first`, `refusal`, `over-refusal`
             and `accuracy` are 0 or 1.
         probes: Names of the probes.
+        clusters: What is drawn together in a resample, such as a fact's subject.
         values: Step 0 is the base.
     """
 
     quantity: Quantity
     probes: tuple[str, ...]
+    clusters: tuple[str, ...]
     values: Float64[np.ndarray, "step probe"]
 
 
@@ -69,18 +71,22 @@ class Course:
     Args:
         quantity: Which.
         levels: At each step.
-        change: From the base to the last checkpoint, paired by probe.
-        shares: Share of that change that is reached at each step; empty where the
-            change cannot be told from none.
-        half: Step at which half of it is reached, between checkpoints along a straight
-            line; None likewise.
-        lag: That step minus the one at which the weights had moved half their way;
-            None likewise. Above 0 behaviour came later.
+        change: From the base to the last checkpoint, paired by probe; its level is
+            corrected for the number of quantities.
+        is_settled: The change can be told from none: its interval leaves out 0, and
+            there are enough clusters.
+        shares: Share of that change that is reached at each step; empty where it is
+            not settled.
+        half: Step at which half of it is first reached, between checkpoints along a
+            straight line; None likewise.
+        lag: That step minus the one at which the weights had moved half their way, at
+            the corrected level; None likewise. Above 0 behaviour came later.
     """
 
     quantity: Quantity
     levels: tuple[Level, ...]
     change: Interval
+    is_settled: bool
     shares: tuple[Interval, ...]
     half: Interval | None
     lag: Interval | None
