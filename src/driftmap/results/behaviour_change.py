@@ -89,6 +89,14 @@ class AnswerReading:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LikelyToken:
+    """A token that may come next, as text, and its probability."""
+
+    text: str
+    p: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FactChange:
     """One fact before and after.
 
@@ -105,7 +113,7 @@ class FactChange:
         kl_forward: From the base to the tuned model after the prompt (nats).
         kl_backward: The other way.
         js: Jensen-Shannon divergence there.
-        before_tops: The base's most likely next tokens, with their probabilities.
+        before_tops: The base's most likely next tokens.
         after_tops: The tuned model's.
     """
 
@@ -121,8 +129,8 @@ class FactChange:
     kl_forward: float
     kl_backward: float
     js: float
-    before_tops: Mapping[str, float]
-    after_tops: Mapping[str, float]
+    before_tops: tuple[LikelyToken, ...]
+    after_tops: tuple[LikelyToken, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,7 +176,7 @@ class HeldOutPair:
 OutcomeName = Literal[
     "surprise on texts", "refusal of harmful requests", "refusal of harmless requests",
     "held-out accuracy", "held-out surprise", "surprise at the answer",
-    "surprise at the foil", "foil before answer",
+    "surprise at the foil",
 ]  # fmt: skip
 
 
@@ -179,6 +187,8 @@ class OutcomeChange:
     Args:
         name: What is read. A surprise is a mean negative log-likelihood per token.
         is_rate: It is a share of probes; else it is in nats.
+        per: What was drawn again for the intervals: `texts`, `subjects`, `requests` or
+            `samples`.
         before: Mean under the base with its interval.
         after: Under the tuned model.
         change: After minus before, paired.
@@ -190,6 +200,7 @@ class OutcomeChange:
 
     name: OutcomeName
     is_rate: bool
+    per: str
     before: Interval
     after: Interval
     change: Interval
@@ -200,11 +211,12 @@ class OutcomeChange:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DivergenceMeans:
-    """How far apart two models are on the whole; the unit is the text.
+    """How far apart two models are on the whole.
 
     Args:
-        forward: KL from the base to the tuned model: mean over texts of each one's
-            mean over tokens (nats), with a bootstrap over texts.
+        forward: KL from the base to the tuned model (nats). On texts: mean over texts
+            of each one's mean over tokens, with a bootstrap over texts. After prompts:
+            mean over subjects of each one's facts, with a bootstrap over subjects.
         backward: KL the other way.
         js: Jensen-Shannon divergence.
         chance: `forward` of a model whose matrices were each changed at random by the
@@ -226,6 +238,7 @@ class BehaviourSummary:
         prompts: The same after the prompts of facts; None without facts.
         perplexity_before: exp(surprise per token over all texts); None without texts.
         perplexity_after: The same.
+        perplexity_ratio: After over before, with a bootstrap over texts.
         outcomes: Before and after; those there are probes for.
     """
 
@@ -233,6 +246,7 @@ class BehaviourSummary:
     prompts: DivergenceMeans | None
     perplexity_before: float | None
     perplexity_after: float | None
+    perplexity_ratio: Interval | None
     outcomes: tuple[OutcomeChange, ...]
 
 
