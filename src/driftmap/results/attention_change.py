@@ -34,16 +34,35 @@ class AnswerLogits:
         given_before: Of the fact's own answer, in the base model; None without one, or
             where both begin with the same token.
         given_after: The same in the tuned model.
-        first_before: The base model's first choice.
-        first_after: The tuned model's.
+        is_first_before: The taught answer, or else the only one, is the base model's
+            first choice.
+        is_first_after: It is the tuned model's.
     """
 
     taught_before: float | None
     taught_after: float | None
     given_before: float | None
     given_after: float | None
-    first_before: str
-    first_after: str
+    is_first_before: bool
+    is_first_after: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class WordMass:
+    """Weight on the tokens of some words, the first token of the text left out.
+
+    Args:
+        before: In the base model.
+        after: In the tuned model.
+        control_before: On as many tokens elsewhere, in the base model; NaN where there
+            is no room for them.
+        control_after: In the tuned model.
+    """
+
+    before: Float32[np.ndarray, "place head"]
+    after: Float32[np.ndarray, "place head"]
+    control_before: Float32[np.ndarray, "place head"]
+    control_after: Float32[np.ndarray, "place head"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -66,26 +85,8 @@ class PromptAttention:
     before: AttentionNumbers
     after: AttentionNumbers
     divergence: Float32[np.ndarray, "place head"]
-    words: Mapping[str, "WordMass"]
+    words: Mapping[str, WordMass]
     answers: AnswerLogits
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class WordMass:
-    """Weight on the tokens of some words, the first token of the text left out.
-
-    Args:
-        before: In the base model.
-        after: In the tuned model.
-        control_before: On as many tokens elsewhere, in the base model; NaN where there
-            is no room for them.
-        control_after: In the tuned model.
-    """
-
-    before: Float32[np.ndarray, "place head"]
-    after: Float32[np.ndarray, "place head"]
-    control_before: Float32[np.ndarray, "place head"]
-    control_after: Float32[np.ndarray, "place head"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -124,6 +125,34 @@ class TextAttention:
     row_after: Float32[np.ndarray, "place head key"]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class BothRead:
+    """What two models look at, before anything is averaged.
+
+    Args:
+        base: Name of the model before tuning.
+        tuned: Name of what was made of it.
+        places: Where both attend.
+        num_layers: Blocks (count).
+        prompts: About the facts' own subjects, and about others.
+        texts: Those whose maps were read.
+        is_identical: Logits and rows are equal, bit for bit, on all that was read.
+        is_undisturbed: On the first of it, both models' logits are the same with and
+            without someone looking, bit for bit.
+        left_out: Why prompts could not be read -> how many.
+    """
+
+    base: str
+    tuned: str
+    places: tuple[AttentionPlace, ...]
+    num_layers: int
+    prompts: tuple[PromptAttention, ...]
+    texts: tuple[TextAttention, ...]
+    is_identical: bool
+    is_undisturbed: bool
+    left_out: Mapping[str, int]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shift:
     """How far weight on some tokens moved, tuned minus base, over subjects.
@@ -146,7 +175,9 @@ class Shift:
     @property
     def is_settled(self) -> bool:
         """It is told apart from none, all others of its kind considered."""
-        return self.net.num >= LEAST_SUBJECTS and not self.net.low <= 0 <= self.net.high
+        enough = self.net.num >= LEAST_SUBJECTS
+        alone = self.untouched is not None and self.untouched.num < 2
+        return enough and not alone and not self.net.low <= 0 <= self.net.high
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
