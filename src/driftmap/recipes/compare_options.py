@@ -144,6 +144,10 @@ class CompareOptions:
     """Layers that are exchanged or put back together where more than one is (count); by
     default a fifth of the model's, at least 1."""
 
+    num_checkpoints: int = 12
+    """Checkpoints that are read over training, at even distances, the last one too
+    (count)."""
+
     show: int = 6
     """Facts, texts and answers that the report shows one by one (count)."""
 
@@ -153,6 +157,7 @@ class CompareOptions:
         require_at_least("--batch-size", self.batch_size, 1)
         require_at_least("--num-traced", self.num_traced, 1)
         require_at_least("--num-draws", self.num_draws, 1)
+        require_at_least("--num-checkpoints", self.num_checkpoints, 2)
         require_at_least("--show", self.show, 1)
         if self.window is not None:
             require_at_least("--window", self.window, 1)

@@ -52,6 +52,11 @@ class Pair:
             "dtype": self.base.identity.dtype,
         }
 
+    def sha256_at(self, step: int) -> str:
+        """Hash of what a checkpoint computes, for the key of a step that asks it."""
+        folder = self.run.checkpoints[step]
+        return _sha256(self.base, folder, whole_model(folder))
+
     def at(self, step: int) -> LoadedModel:
         """The model at one of the checkpoints; asked for, it is loaded anew."""
         if step == self.run.last_step:
