@@ -1,14 +1,19 @@
 """What moved between two models, against subtraction of what peft merges."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
 
+from driftmap.core.errors import DataError
 from driftmap.recipes.steps.comparing.weights.carrying import (
     read_weights,
     weights_step,
 )
+from driftmap.recipes.steps.comparing.weights.grouping import found_groups
 from driftmap.recipes.steps.comparing.weights.layers import drift_by_layer
+from driftmap.stats.claims.weights import weights_claims
 from made_pairs_of_models import (
     dense_change,
     opened_pair,
@@ -164,3 +169,39 @@ def test_experts_and_router_rows_are_told_apart(tmp_path):
     (expert,) = [one for one in found.matrices if one.expert is not None]
     assert (expert.expert, expert.part) == (2, "down")
     assert expert.spectrum is not None
+
+
+def test_a_group_that_moved_more_is_found_among_its_size(model, tmp_path):
+    rng = np.random.default_rng(0)
+    path = "model.layers.0.mlp.up_proj"
+
+    def change(named):
+        for name, held in named.items():
+            if name.endswith("proj.weight"):
+                noise = rng.normal(size=held.shape) * 0.01
+                held.add_(torch.tensor(noise, dtype=held.dtype))
+        held = named[f"{path}.weight"]
+        held.view(-1)[torch.tensor(chosen)] += 0.1
+
+    chosen = sorted(rng.choice(16 * 32, 40, replace=False).tolist())
+    rows = [[index // 16, index % 16] for index in chosen]
+    group = tmp_path / "planted.json"
+    group.write_text(json.dumps({"layer_0_mlp.up_proj": rows}))
+    tuned = save_changed(model, tmp_path / "tuned", change)
+    found, *_ = measured(model, tuned, tmp_path / "run", [group])
+    whole = found.groups[0]
+    assert (whole.layer, whole.part) == (None, None)
+    assert whole.rho > 5
+    assert whole.p_adjusted < 0.01
+    assert whole.num_weights == 40
+    (claim,) = [c for c in weights_claims(found) if c.standing == "found"]
+    assert f"Group `{whole.group}` (40 weights)" in claim.says
+
+
+def test_two_groups_of_one_name_are_refused(model, tmp_path):
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        file = tmp_path / name / "top.json"
+        file.write_text(json.dumps({"layer_0_mlp.up_proj": [[0, 0]]}))
+    with pytest.raises(DataError, match="both hold a group"):
+        found_groups([tmp_path / "one" / "top.json", tmp_path / "two" / "top.json"])
