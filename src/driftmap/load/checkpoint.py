@@ -24,18 +24,23 @@ def find_folder(name: str, *, with_code: bool = False) -> Path:
         ModelError: There is no such folder, or the hub cannot be reached, does not
             know the name or does not show it to this user.
     """
-    folder = Path(name).expanduser()
-    if folder.is_dir():
-        return folder
-    if folder.is_file():
-        raise ModelError(
-            f"{name}: it is a file; give the folder it lies in", topic="model-not-found"
-        )
-    if name.startswith((".", "/", "~")) or name.count("/") > 1:
-        raise ModelError(
-            f"{name}: there is no such folder; check the path", topic="model-not-found"
-        )
-    return download_model(name, with_code=with_code)
+    return _local(name) or download_model(name, with_code=with_code)
+
+
+def find_outline(name: str) -> Path:
+    """Find a model's folder for its configuration alone.
+
+    Args:
+        name: A local folder, or a hub id.
+
+    Returns:
+        A local folder; of a model on the hub, its weights are in it only if they were
+        downloaded before.
+
+    Raises:
+        ModelError: As `find_folder`.
+    """
+    return _local(name) or download_model(name, with_weights=False)
 
 
 def check_model_folder(folder: Path) -> None:
@@ -69,6 +74,22 @@ def check_tokenizer_files(folder: Path) -> None:
             f"{folder}: it holds no tokenizer; copy tokenizer.json and "
             "tokenizer_config.json from the model that it was made from"
         )
+
+
+def _local(name: str) -> Path | None:
+    """The folder of that name; None for what may be a hub id."""
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return folder
+    if folder.is_file():
+        raise ModelError(
+            f"{name}: it is a file; give the folder it lies in", topic="model-not-found"
+        )
+    if name.startswith((".", "/", "~")) or name.count("/") > 1:
+        raise ModelError(
+            f"{name}: there is no such folder; check the path", topic="model-not-found"
+        )
+    return None
 
 
 def _base_of(folder: Path) -> str:

@@ -16,17 +16,21 @@ from driftmap.core.errors import ModelError
 # Not the hub's own: what its HTTP library raises before there is any answer, whichever
 # library that is.
 _HTTP_ERROR: type[Exception] = HfHubHTTPError.__mro__[1]
-_WANTED = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", "*.tiktoken"]
+_WEIGHTS = "*.safetensors"
+_WANTED = ["*.json", _WEIGHTS, "*.model", "*.txt", "*.jinja", "*.tiktoken"]
 _UNWANTED = ["consolidated*", "original/*", "onnx/*"]
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
-def download_model(name: str, *, with_code: bool = False) -> Path:
+def download_model(
+    name: str, *, with_code: bool = False, with_weights: bool = True
+) -> Path:
     """Download what a model is made of, unless it is there already.
 
     Args:
         name: Its id on the hub.
         with_code: Fetch the Python files that come with the model too.
+        with_weights: Fetch its weights, not only what says how it is made.
 
     Returns:
         The folder in the hub's cache.
@@ -36,6 +40,8 @@ def download_model(name: str, *, with_code: bool = False) -> Path:
             the model to this user, or the disk is full.
     """
     wanted = [*_WANTED, "*.py"] if with_code else _WANTED
+    if not with_weights:
+        wanted = [pattern for pattern in wanted if pattern != _WEIGHTS]
     try:
         found = snapshot_download(
             name, allow_patterns=wanted, ignore_patterns=_UNWANTED

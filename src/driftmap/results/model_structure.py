@@ -3,18 +3,20 @@
 from dataclasses import dataclass
 from typing import Literal
 
-TreeSource = Literal["configuration", "tensor names", "factors"]
-"""What a tree of modules was read from: the model's own code, the names in its files,
-or an adapter's factors, which know their own modules alone."""
+TreeSource = Literal["configuration", "tensor names"]
+"""What a tree of modules was read from: the model's own code, or the names in its
+files, which know no classes."""
 
-WrapKind = Literal["lora", "dora", "embedding", "saved", "copied", "bias", "other"]
+WrapKind = Literal[
+    "lora", "dora", "embedding", "saved", "copied", "bias", "tokens", "other"
+]
 """What an adapter does to a module: factors beside it, factors with lengths of rows,
 factors beside an embedding, a trained copy of all of it, a copy that was not trained, a
-trained bias, something else."""
+trained bias, trained rows of single tokens, something else."""
 
 TreeChange = Literal["same", "wrapped", "changed", "base-only", "tuned-only"]
 """How a module of the tuned model stands to that of the base: equal in kind and shape,
-with an adapter on it or below it, of another kind or shape, or in one of them alone."""
+with an adapter on it, of another kind or shape, or in one of them alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -264,6 +266,7 @@ class StructureDiff:
         base_name: How the base was named.
         tuned_name: How what was made of it was named.
         base: The base; None where it is not at hand.
+        why_no_base: Why it is not; empty where it is.
         tuned: The tuned model; None for an adapter.
         adapter: What was put on the base; None for a whole model.
         rows: Both trees, equal neighbours folded.
@@ -278,6 +281,7 @@ class StructureDiff:
     base_name: str
     tuned_name: str
     base: ModelOutline | None
+    why_no_base: str
     tuned: ModelOutline | None
     adapter: AdapterOutline | None
     rows: tuple[TreeRow, ...]
