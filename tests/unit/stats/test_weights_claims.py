@@ -151,8 +151,8 @@ def test_only_a_test_finds_that_a_group_stands_out():
     assert (found.standing, unsure.standing) == ("found", "inconclusive")
     assert found.says == (
         "Group `difference` (120 weights) moved 2.00 times as far as weights of its "
-        "own size in its own matrices (corrected p 0.01, 999 draws): it moved more than "
-        "they did."
+        "own size in its own matrices (corrected p 0.01, 999 draws): it moved more "
+        "than they did."
     )
     assert unsure.says.endswith("draws): chance alone gives as much.")
     control = replace(group(), group="random", p_adjusted=None)
