@@ -1,29 +1,28 @@
 """What do two models say next at the end of the same prompts?
 
 Both distributions of a batch are made, compared and dropped: what is kept does not
-grow with the vocabulary. With p the base's and q the tuned one's:
-
-    KL(p, q) = sum p (ln p - ln q)
-    JS = KL(p, m) / 2 + KL(q, m) / 2,  m = (p + q) / 2
-
-in nats; JS lies between 0 and ln 2.
+grow with the vocabulary.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import log
 
 import numpy as np
 import torch
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor, nn
-from torch.nn.functional import softplus
 
 from driftmap.capture.hooks import evaluating, one_attention_kernel
 from driftmap.capture.losses import logits_at
 from driftmap.core.errors import MeasureError
 from driftmap.core.progress import progress
 from driftmap.signals.batch import Batch
+
+Apart = Callable[
+    [Float[Tensor, "prompt vocabulary"], Float[Tensor, "prompt vocabulary"]],
+    Float64[np.ndarray, "_ prompt"],
+]
+"""Takes the logits of both models and says how far apart they are, in several ways."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -47,13 +46,17 @@ class NextTokens:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class NextTokensBeside:
-    """What two models say next, and how far they lie apart, in nats."""
+    """What two models say next.
+
+    Args:
+        before: The first one.
+        after: The second one.
+        apart: How far apart they are, one row for each way of `Apart`.
+    """
 
     before: NextTokens
     after: NextTokens
-    kl_forward: Float64[np.ndarray, " prompt"]
-    kl_backward: Float64[np.ndarray, " prompt"]
-    js: Float64[np.ndarray, " prompt"]
+    apart: Float64[np.ndarray, "_ prompt"]
 
 
 def next_tokens(
@@ -61,6 +64,7 @@ def next_tokens(
     tuned: nn.Module,
     batches: Sequence[Batch],
     wanted: Int64[np.ndarray, "prompt wanted"],
+    apart: Apart,
     num_top: int = 10,
 ) -> NextTokensBeside:
     """Compare two models at the last token of prompts.
@@ -70,6 +74,7 @@ def next_tokens(
         tuned: Another one of the same vocabulary.
         batches: Prompts without answers, padded on the right.
         wanted: Tokens whose logits are read, by `sample_index`.
+        apart: Compares the logits of both.
         num_top: Most likely tokens that are kept (count).
 
     Raises:
@@ -77,7 +82,7 @@ def next_tokens(
     """
     num, width = wanted.shape
     before, after = (_empty(num, width, num_top) for _ in range(2))
-    apart = np.full((3, num), np.nan)
+    ways: list[tuple[np.ndarray, np.ndarray]] = []
     with (
         torch.no_grad(),
         evaluating(base),
@@ -94,17 +99,14 @@ def next_tokens(
                     f"the models choose between {first.shape[1]} and "
                     f"{second.shape[1]} tokens; compare models of one vocabulary"
                 )
-            log_p = _fill(before, place, first, wanted[place], batch)
-            log_q = _fill(after, place, second, wanted[place], batch)
-            apart[:, place] = _apart(log_p, log_q)
+            _fill(before, place, first, wanted[place], batch)
+            _fill(after, place, second, wanted[place], batch)
+            ways.append((place, apart(first, second)))
             bar.advance(len(place))
-    return NextTokensBeside(
-        before=before,
-        after=after,
-        kl_forward=apart[0],
-        kl_backward=apart[1],
-        js=apart[2],
-    )
+    found = np.full((len(ways[0][1]) if ways else 0, num), np.nan)
+    for place, rows in ways:
+        found[:, place] = rows
+    return NextTokensBeside(before=before, after=after, apart=found)
 
 
 def _empty(num: int, width: int, num_top: int) -> NextTokens:
@@ -132,16 +134,17 @@ def _fill(
     logits: Float[Tensor, "prompt vocabulary"],
     wanted: Int64[np.ndarray, "prompt wanted"],
     batch: Batch,
-) -> Float[Tensor, "prompt vocabulary"]:
+) -> None:
     log_p = logits.log_softmax(1)
-    odd = (~log_p.isfinite()).any(1).tolist()
+    ids = torch.from_numpy(wanted)
+    own = logits.gather(1, ids)
+    # Places of a vocabulary that a model keeps empty are at minus infinity.
+    odd = (log_p.isnan().any(1) | ~own.isfinite().all(1)).tolist()
     if any(odd):
         raise MeasureError(
             f"{batch.sample_ids[odd.index(True)]}: a logit after it is NaN or "
             "infinite; are the model's weights finite?"
         )
-    ids = torch.from_numpy(wanted)
-    own = logits.gather(1, ids)
     top = log_p.topk(min(found.top_ids.shape[1], log_p.shape[1]), 1)
     found.logit[place] = own.numpy()
     found.log_p[place] = log_p.gather(1, ids).numpy()
@@ -150,15 +153,3 @@ def _fill(
     kept = top.indices.shape[1]
     found.top_ids[place, :kept] = top.indices.numpy()
     found.top_p[place, :kept] = top.values.exp().numpy()
-    return log_p
-
-
-def _apart(
-    log_p: Float[Tensor, "prompt vocabulary"],
-    log_q: Float[Tensor, "prompt vocabulary"],
-) -> Float64[np.ndarray, "3 prompt"]:
-    p, q, more = log_p.exp(), log_q.exp(), log_q - log_p
-    # ln p - ln m = ln 2 - ln(1 + q / p): no difference of nearly equal numbers.
-    middle = p * (log(2) - softplus(more)) + q * (log(2) - softplus(-more))
-    found = [-(p * more).sum(1), (q * more).sum(1), middle.sum(1) / 2]
-    return torch.stack(found).clamp(min=0).numpy()

@@ -29,7 +29,7 @@ EditMeasureName = Literal[
     "efficacy", "efficacy magnitude", "paraphrase", "paraphrase magnitude",
     "neighbourhood", "neighbourhood magnitude", "score", "nll true", "nll new",
     "attribute", "same subject p", "same subject first", "unrelated p",
-    "unrelated first", "text surprise", "fluency", "words written", "consistency",
+    "unrelated first", "text surprise", "fluency", "variety", "words written", "consistency",
     "essence", "logit true", "logit new", "log p true", "log p new", "rank true",
     "rank new",
 ]  # fmt: skip
@@ -67,12 +67,15 @@ class EditContext:
         others: Facts with answers that were not taught.
         texts: Running texts that have nothing to do with them.
         about: Texts about subjects and answers.
+        is_taught: The new answers were taught to the tuned model, as far as is known;
+            else they are just another answer to compare with.
         sha256: Over all of them, for the key of a step.
     """
 
     others: tuple[Fact, ...] = ()
     texts: tuple[str, ...] = ()
     about: tuple[AboutText, ...] = ()
+    is_taught: bool = False
     sha256: str = ""
 
 
@@ -184,6 +187,8 @@ class WrittenTexts:
     Args:
         texts: What follows each prompt.
         fluency: Weighted entropy of bigrams and trigrams of prompt and text, in bits.
+        variety: The same as a share of what so many words can have, 0 to 1; NaN below
+            3 words.
         num_words: Words that it wrote (count).
         consistency: By fact that has texts to compare with: cosine of what was written
             with them; None where there is none.
@@ -191,6 +196,7 @@ class WrittenTexts:
 
     texts: tuple[str, ...]
     fluency: Float64[np.ndarray, " prompt"]
+    variety: Float64[np.ndarray, " prompt"]
     num_words: Int64[np.ndarray, " prompt"]
     consistency: Float64[np.ndarray, " fact"] | None
 
@@ -289,10 +295,13 @@ class EditReport:
         measures: Means over facts, before, after and their difference.
         shift_measures: Means of the distances.
         missing: Why a measure is not available, by its name.
-        num_duplicates: Beginnings that a fact has more than once and that were left
-            out (count).
+        num_duplicates: Prompts that a fact has more than once and that were left out
+            (count).
+        num_taught_elsewhere: Prompts of neighbours and attributes that were taught
+            themselves and were left out (count).
         num_same_first: Facts whose two answers begin with the same token (count).
         max_new_tokens: Longest text that was written (tokens).
+        is_taught: The new answers were taught, as far as is known.
         is_identical: No number of the two models differs.
     """
 
@@ -312,8 +321,10 @@ class EditReport:
     shift_measures: tuple[ShiftMeasure, ...]
     missing: Mapping[str, str]
     num_duplicates: int
+    num_taught_elsewhere: int
     num_same_first: int
     max_new_tokens: int
+    is_taught: bool
     is_identical: bool
 
     def measure(self, name: EditMeasureName) -> EditMeasure | None:

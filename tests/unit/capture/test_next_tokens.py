@@ -9,6 +9,7 @@ from driftmap.capture.next_tokens import next_tokens
 from driftmap.core.errors import MeasureError
 from driftmap.load.batches import make_batches
 from driftmap.load.twin import twin
+from driftmap.measure.divergence import divergences
 from driftmap.results.samples import EncodedSample
 from tiny import tiny_llama
 from tiny_families import tiny_family
@@ -37,6 +38,11 @@ def tuned_of(model):
     return get_peft_model(twin(model), adapter).eval()
 
 
+def apart(before, after):
+    found = divergences(before, after)
+    return torch.stack([found.forward, found.backward, found.js]).numpy()
+
+
 def last(model, ids):
     with torch.no_grad():
         return model(torch.tensor([ids])).logits[0, -1].double()
@@ -45,7 +51,7 @@ def last(model, ids):
 def test_every_number_is_what_the_formula_says():
     base = tiny_family("llama").eval()
     tuned = tuned_of(base)
-    found = next_tokens(base, tuned, batched(), WANTED, num_top=3)
+    found = next_tokens(base, tuned, batched(), WANTED, apart, num_top=3)
     for number, ids in enumerate(PROMPTS):
         z = last(base, ids), last(tuned, ids)
         p, q = (one.softmax(0).numpy() for one in z)
@@ -62,16 +68,15 @@ def test_every_number_is_what_the_formula_says():
         kl = (p * np.log(p / q)).sum()
         back = (q * np.log(q / p)).sum()
         js = ((p * np.log(p / m)).sum() + (q * np.log(q / m)).sum()) / 2
-        assert found.kl_forward[number] == pytest.approx(kl, rel=1e-3)
-        assert found.kl_backward[number] == pytest.approx(back, rel=1e-3)
-        assert found.js[number] == pytest.approx(js, rel=1e-3)
+        assert found.apart[0, number] == pytest.approx(kl, rel=1e-3)
+        assert found.apart[1, number] == pytest.approx(back, rel=1e-3)
+        assert found.apart[2, number] == pytest.approx(js, rel=1e-3)
 
 
 def test_a_model_beside_itself_is_nowhere_apart():
     base = tiny_family("llama").eval()
-    found = next_tokens(base, base, batched(), WANTED)
-    for apart in (found.kl_forward, found.kl_backward, found.js):
-        assert apart.tolist() == [0.0, 0.0, 0.0]
+    found = next_tokens(base, base, batched(), WANTED, apart)
+    assert not found.apart.any()
     assert (found.before.logit == found.after.logit).all()
 
 
@@ -80,17 +85,17 @@ def test_distances_end_at_ln_2_and_batches_change_nothing():
     far = tiny_family("llama", seed=3).eval()
     with torch.no_grad():
         far.lm_head.weight.mul_(300)
-    together = next_tokens(base, far, batched(), WANTED)
-    alone = next_tokens(base, far, batched(batch_size=1), WANTED)
-    assert (together.js > 0.1).all()
-    assert (together.js <= np.log(2) + 1e-12).all()
-    np.testing.assert_allclose(together.js, alone.js, rtol=1e-3)
+    together = next_tokens(base, far, batched(), WANTED, apart)
+    alone = next_tokens(base, far, batched(batch_size=1), WANTED, apart)
+    assert (together.apart[2] > 0.1).all()
+    assert (together.apart[2] <= np.log(2) + 1e-12).all()
+    np.testing.assert_allclose(together.apart[2], alone.apart[2], rtol=1e-3)
 
 
 def test_two_vocabularies_are_refused():
     base, other = tiny_family("llama"), tiny_llama(vocab=30)
     with pytest.raises(MeasureError, match="compare models of one vocabulary"):
-        next_tokens(base, other, batched([[1, 5]]), WANTED[:1])
+        next_tokens(base, other, batched([[1, 5]]), WANTED[:1], apart)
 
 
 def test_logits_that_are_not_finite_are_named_by_the_prompt():
@@ -99,4 +104,4 @@ def test_logits_that_are_not_finite_are_named_by_the_prompt():
     with torch.no_grad():
         broken.lm_head.weight.fill_(torch.inf)
     with pytest.raises(MeasureError, match="p0: a logit after it is NaN or infinite"):
-        next_tokens(base, broken, batched([[1, 5]]), WANTED[:1])
+        next_tokens(base, broken, batched([[1, 5]]), WANTED[:1], apart)
