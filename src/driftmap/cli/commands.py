@@ -12,6 +12,7 @@ from driftmap.cli.environment import fill_in, without_defaults
 from driftmap.core.errors import UsageError
 from driftmap.recipes.ablate import Ablate
 from driftmap.recipes.attention import Attention
+from driftmap.recipes.attention_tuned import AttentionTuned
 from driftmap.recipes.check_judge import CheckJudge
 from driftmap.recipes.clean import Clean
 from driftmap.recipes.compare import Compare
@@ -112,6 +113,14 @@ app.command(
     help_epilogue="",
 )
 app.command(Attention, name="attention", sort_key=3)
+app.command(
+    AttentionTuned,
+    name="attention-tuned",
+    sort_key=3,
+    usage="Usage: driftmap attention --tuned NAME --model NAME [OPTIONS]",
+    show=False,  # a person says `attention --tuned`, a run.yaml says this
+    help_epilogue="",
+)
 app.command(Compare, name="compare", sort_key=3)
 app.command(Evaluate, name="evaluate", sort_key=4)
 app.command(
@@ -214,7 +223,8 @@ def meant(words: Sequence[str]) -> list[str]:
     """Find the command behind the words, where an option makes another one of it.
 
     Drift logs are a study of their own, and so are a check of judges, a comparison of
-    traces, and products of gradients that were computed elsewhere. `experts` takes the
+    traces, two models' attention, and products of gradients that were computed
+    elsewhere. `experts` takes the
     names of published runs.
 
     Raises:
@@ -230,6 +240,8 @@ def meant(words: Sequence[str]) -> list[str]:
     ['trace-compare', '--facts=x.json']
     >>> meant(["similarity", "--from-json=results", "--seed", "1"])
     ['similarity-json', '--from-json=results', '--seed', '1']
+    >>> meant(["attention", "--tuned", "adapter", "--text=a"])
+    ['attention-tuned', '--tuned', 'adapter', '--text=a']
     >>> meant(["experts", "--model_name", "m", "--output_dir=o"])
     ['experts', '--model', 'm', '--output_dir=o']
     >>> meant(["drift", "--model=m"])
@@ -245,6 +257,8 @@ def meant(words: Sequence[str]) -> list[str]:
         return [study, *(word for word in rest if word != flag)]
     if command == "similarity" and "--from-json" in flags:
         return ["similarity-json", *rest]
+    if command == "attention" and "--tuned" in flags:
+        return ["attention-tuned", *rest]
     if command != "drift" or "--drift-logs" not in flags:
         return list(words)
     known = {"--drift-logs", "--out", "--help", "-h"}

@@ -5,8 +5,59 @@ from typing import Annotated, Literal
 
 from driftmap.core.errors import UsageError
 from driftmap.recipes.options import require_at_least, section
+from driftmap.recipes.trace_options import FactOptions
 
+READ = section("Prompts", 2)
 CHANGE = section("What is read of both", 3)
+
+FREE = ("out", "source.device", "source.device_map")
+"""Settings that change where or how fast, but not what comes out."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BothPromptOptions:
+    """Which facts and texts both models read."""
+
+    facts: str | None = None
+    """Facts that were edited, or may have been, in any shape that `driftmap trace`
+    reads; the new answer is the foil (file or hub name); by default none, and `--text`
+    is given."""
+
+    columns: str | None = None
+    """Your file's columns by the names that driftmap knows, as in
+    `prompt=question,answer=object` (pairs); by default they are recognised."""
+
+    num_facts: int | None = None
+    """Facts drawn from the file (count); by default all."""
+
+    untouched: str | None = None
+    """Facts of other subjects, to set the shifts against (file or hub name); by default
+    subjects of the facts' neighbours, in the facts' own wordings."""
+
+    text: tuple[str, ...] = ()
+    """Texts that are shown token by token, in both models (text); by default sentences
+    of the first fact, with its new answer and with its old one."""
+
+    def __post_init__(self) -> None:
+        """Refuse to read nothing."""
+        if self.facts is None and not self.text:
+            raise UsageError("give --facts, a file, or --text, one or more texts")
+        if self.facts is None and self.untouched is not None:
+            raise UsageError("--untouched is set against --facts; give those too")
+        if self.facts is not None:
+            _ = self.as_facts
+
+    @property
+    def as_facts(self) -> FactOptions:
+        """The facts as tracing reads them."""
+        return FactOptions(
+            facts=self.facts, columns=self.columns, num_facts=self.num_facts
+        )
+
+    @property
+    def as_untouched(self) -> FactOptions:
+        """Those of other subjects likewise."""
+        return FactOptions(facts=self.untouched, columns=self.columns)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,4 +91,5 @@ class AttentionChangeOptions:
             raise UsageError("--words holds an empty one; give words of the texts")
 
 
+BothPrompts = Annotated[BothPromptOptions, READ]
 Change = Annotated[AttentionChangeOptions, CHANGE]
