@@ -39,9 +39,7 @@ class BothPromptOptions:
     of the first fact, with its new answer and with its old one."""
 
     def __post_init__(self) -> None:
-        """Refuse to read nothing."""
-        if self.facts is None and not self.text:
-            raise UsageError("give --facts, a file, or --text, one or more texts")
+        """Refuse controls without what they control."""
         if self.facts is None and self.untouched is not None:
             raise UsageError("--untouched is set against --facts; give those too")
         if self.facts is not None:

@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated
 
+from driftmap.core.errors import UsageError
 from driftmap.core.progress import phase
 from driftmap.load.source import ModelSource
 from driftmap.recipes.attention_change_options import (
@@ -41,6 +42,15 @@ class AttentionTuned:
 
     out: Annotated[Path, RUN] = Path("runs/attention-tuned")
     """Run folder; one with the same settings is resumed (path)."""
+
+    def __post_init__(self) -> None:
+        """Refuse to read nothing.
+
+        Raises:
+            UsageError: Neither facts nor a text are given.
+        """
+        if self.prompts.facts is None and not self.prompts.text:
+            raise UsageError("give --facts, a file, or --text, one or more texts")
 
     def run(self) -> Path:
         """Read what is not read yet.
