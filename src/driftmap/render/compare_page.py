@@ -4,6 +4,12 @@ from collections.abc import Iterator
 
 from driftmap.render.attention_words import several
 from driftmap.render.compare_answer import answer_section
+from driftmap.render.compare_attention import attention_section
+from driftmap.render.compare_behaviour import behaviour_section
+from driftmap.render.compare_structure import structure_section
+from driftmap.render.compare_training import training_section
+from driftmap.render.compare_weights import weights_section
+from driftmap.render.compare_where import where_section
 from driftmap.render.page import Facts, Page, Section
 from driftmap.render.settings_section import folded_settings
 from driftmap.render.wording import short_name
@@ -24,7 +30,18 @@ def compare_page(study: CompareStudy) -> Page:
 
 def _parts(study: CompareStudy) -> Iterator[Section]:
     """The parts that were made, in the order in which a person asks."""
-    yield from ()
+    if study.structure is not None:
+        yield structure_section(study.structure)
+    if study.weights is not None:
+        yield weights_section(study.weights)
+    if study.behaviour is not None:
+        yield behaviour_section(study.behaviour)
+    if study.where is not None:
+        yield where_section(study.where)
+    if study.attention is not None:
+        yield attention_section(study.attention)
+    if study.training is not None:
+        yield training_section(study.training)
 
 
 def _lead(study: CompareStudy) -> str:

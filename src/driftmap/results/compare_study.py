@@ -4,9 +4,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from driftmap.results.attention_change import AttentionChange
+from driftmap.results.behaviour_change import BehaviourChange
 from driftmap.results.claims import Claim
+from driftmap.results.model_structure import StructureDiff
 from driftmap.results.over_training import OverTraining
 from driftmap.results.probes import Probes
+from driftmap.results.weight_changes import WeightChanges
+from driftmap.results.where_it_acts import WhereItActs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +29,21 @@ class ComparedModels:
     tuned: str
     made: Literal["adapter", "whole model"]
     num_checkpoints: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaughtCount:
+    """How many facts of the probes have another answer since.
+
+    Args:
+        num_taught: Those facts (count).
+        num_others: The rest (count).
+        are_found: They were found by what the models say; else the user named them.
+    """
+
+    num_taught: int
+    num_others: int
+    are_found: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +72,12 @@ class CompareStudy:
     Args:
         models: Which two.
         probes: What they were asked; None where nothing was.
+        taught: What became of its facts; None where that was not asked.
+        structure: How both are built.
+        weights: What moved.
+        behaviour: What both models do.
+        where: Where the difference acts.
+        attention: What both look at.
         training: Over checkpoints.
         claims: Of all parts, in their order.
         verdict: What is made of them.
@@ -61,6 +87,12 @@ class CompareStudy:
 
     models: ComparedModels
     probes: Probes | None
+    taught: TaughtCount | None
+    structure: StructureDiff | None
+    weights: WeightChanges | None
+    behaviour: BehaviourChange | None
+    where: WhereItActs | None
+    attention: AttentionChange | None
     training: OverTraining | None
     claims: tuple[Claim, ...]
     verdict: CompareVerdict

@@ -54,9 +54,11 @@ def compare_verdict(
         A headline and sentences; each claim stands in one list at most.
     """
     ordered = sorted(claims, key=lambda claim: ORDER.index(claim.topic))
-    found = _first_of_each([c for c in ordered if c.standing == "found"])
+    found = _first_of_each([c for c in ordered if _is_told(c)])
     unsettled = [c for c in ordered if c.standing in ("not-found", "inconclusive")]
-    context = _first_of_each([c for c in ordered if c.standing == "context"])
+    context = _first_of_each(
+        [c for c in ordered if c.standing == "context" and not _is_told(c)]
+    )
     sentences = [claim.says for claim in found]
     sentences += _agreement(ordered)
     return CompareVerdict(
@@ -69,14 +71,20 @@ def compare_verdict(
 
 
 def layers_named(claims: Sequence[Claim], topics: Sequence[Topic]) -> tuple[int, ...]:
-    """Layers that found claims of some topics name, ascending."""
+    """Layers that claims of some topics name as those that count, ascending."""
     named = {
         layer
         for claim in claims
-        if claim.topic in topics and claim.standing == "found"
+        if claim.topic in topics and claim.standing in ("found", "context")
         for layer in claim.layers
     }
     return tuple(sorted(named))
+
+
+def _is_told(claim: Claim) -> bool:
+    """Found by a test, or exact, as what moved in the weights is."""
+    is_exact = claim.topic == "weights" and claim.standing == "context"
+    return is_exact or claim.standing == "found"
 
 
 def _headline(

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -9,11 +10,34 @@ import torch
 from driftmap.core.progress import phase
 from driftmap.load.model import load_model
 from driftmap.load.source import ModelSource
-from driftmap.recipes.compare_options import FREE
+from driftmap.load.structure import compare_structure
+from driftmap.recipes.compare_options import FREE, Part
 from driftmap.recipes.steps.bench import Study
+from driftmap.recipes.steps.comparing.attention.changes import attention_step
+from driftmap.recipes.steps.comparing.behaviour.step import behaviour_step
+from driftmap.recipes.steps.comparing.over_training import training_step
 from driftmap.recipes.steps.comparing.pair import Pair, load_beside
-from driftmap.recipes.steps.comparing.planning import ComparePlan
-from driftmap.recipes.steps.comparing.reporting import models_step, probes_step
+from driftmap.recipes.steps.comparing.planning import (
+    ComparePlan,
+    require_same_tokens,
+)
+from driftmap.recipes.steps.comparing.reporting import (
+    models_step,
+    probes_step,
+    taught_step,
+)
+from driftmap.recipes.steps.comparing.sizing import (
+    attention_sizes,
+    behaviour_sizes,
+    where_sizes,
+)
+from driftmap.recipes.steps.comparing.structure import (
+    read_structure,
+    structure_step,
+)
+from driftmap.recipes.steps.comparing.taught import TaughtFacts, taught_facts
+from driftmap.recipes.steps.comparing.weights.carrying import weights_step
+from driftmap.recipes.steps.comparing.where.carrying import where_step
 from driftmap.recipes.steps.logbook import logged
 from driftmap.recipes.steps.pages import REPORT
 from driftmap.recipes.steps.reports import report_step
@@ -22,6 +46,9 @@ from driftmap.results.probes import Probes
 from driftmap.store.run_dir import RunDir
 
 KIND = "compare"
+
+OF_FACTS: tuple[Part, ...] = ("edits", "where", "attention")
+"""Parts that tell facts that were taught from others."""
 
 
 def carry_out(
@@ -49,6 +76,7 @@ def carry_out(
         seed = int(str(settings["seed"]))
         run.note_seeds({"seed": seed})
         models_step(run, plan)
+        _look(run, plan)
         if plan.parts == ("structure",):
             run.note_environment(
                 num_threads=torch.get_num_threads(), device="none", dtype=source.dtype
@@ -57,6 +85,18 @@ def carry_out(
             with _pair(run, plan, source, seed) as pair:
                 _ask(pair, plan)
         return report_step(run).path(REPORT)
+
+
+def _look(run: RunDir, plan: ComparePlan) -> None:
+    """See how both are built, and refuse two that cannot be asked the same."""
+    if plan.has("structure"):
+        structure_step(run, plan.base, plan.run)
+        found = read_structure(run)
+        assert found is not None, "the step has just been done"
+    else:
+        found = compare_structure(plan.base, plan.run)
+    if plan.probes is not None:
+        require_same_tokens(found)
 
 
 @contextmanager
@@ -83,11 +123,39 @@ def _pair(
 
 def _ask(pair: Pair, plan: ComparePlan) -> None:
     """All parts that need both models, in the order of the page."""
+    if plan.has("weights"):
+        weights_step(pair, plan.options.groups)
     if plan.probes is not None:
         _ask_probes(pair, plan, plan.probes)
 
 
 def _ask_probes(pair: Pair, plan: ComparePlan, probes: Probes) -> None:
-    run = pair.study.run
-    run.note_inputs({"probes": probes.sha256})
-    probes_step(run, probes)
+    pair.study.run.note_inputs({"probes": probes.sha256})
+    probes_step(pair.study.run, probes)
+    asked = behaviour_sizes(plan.sizes)
+    if plan.has("behaviour"):
+        behaviour_step(pair, probes, asked)
+    if any(plan.has(part) for part in OF_FACTS):
+        found = taught_facts(pair, probes, asked)
+        taught_step(pair.study.run, found, probes)
+        _ask_facts(pair, plan, probes, found)
+    if plan.has("training"):
+        training_step(pair, probes, plan.sizes)
+
+
+def _ask_facts(
+    pair: Pair, plan: ComparePlan, probes: Probes, found: TaughtFacts
+) -> None:
+    """Parts that ask for facts, and tell those that were taught from others."""
+    if plan.has("where"):
+        where_step(pair, found.taught, probes, where_sizes(plan.sizes))
+    if plan.has("attention"):
+        # A foil that nobody taught is no new answer.
+        others = tuple(replace(fact, foil=None) for fact in found.others)
+        attention_step(
+            pair,
+            found.taught or others,
+            (),
+            attention_sizes(),
+            others if found.taught else (),
+        )

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from driftmap.core.errors import UsageError
+from driftmap.core.errors import ModelError, UsageError
 from driftmap.load.training_runs import TrainingRun
 from driftmap.recipes.compare_options import (
     CompareOptions,
@@ -11,6 +11,7 @@ from driftmap.recipes.compare_options import (
     ProbeOptions,
 )
 from driftmap.recipes.steps.comparing.probing import probes_for
+from driftmap.results.model_structure import StructureDiff
 from driftmap.results.probes import Probes
 
 ASKED: tuple[Part, ...] = ("behaviour", "edits", "where", "attention", "readings")
@@ -78,3 +79,37 @@ def plan_of(
         probes=probes_for(base, probing, seed) if asks else None,
         sizes=sizes,
     )
+
+
+def require_same_tokens(found: StructureDiff) -> None:
+    """Refuse two models to which one text is not the same tokens.
+
+    Tokens that only the folder of an adapter adds, such as one for padding, stand in no
+    text: the base's tokenizer reads for both.
+
+    Args:
+        found: How both are built.
+
+    Raises:
+        ModelError: The tokenizers differ in more than that.
+    """
+    apart = found.tokenizer
+    if apart is None:
+        return
+    parts = [
+        (apart.num_only_base, "tokens that only the base has"),
+        (apart.num_moved, "tokens under other numbers"),
+        (
+            0 if found.adapter is not None else apart.num_only_tuned,
+            "tokens that only the tuned model has",
+        ),
+    ]
+    told = [f"{num:,} {what}" for num, what in parts if num]
+    told += [f"other {rule}" for rule in apart.other_rules]
+    if told:
+        raise ModelError(
+            f"{found.tuned_name}: its tokenizer differs from that of "
+            f"{found.base_name} ({', '.join(told)}), so that one text is not the same "
+            "tokens to both; give a model with the base's tokenizer, or compare with "
+            "--only structure"
+        )
