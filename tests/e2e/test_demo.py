@@ -18,16 +18,17 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def demo(organism, tmp_path_factory):
     """The run folder of the command itself, in a process of its own."""
-    out = tmp_path_factory.mktemp("demo") / "run"
+    out = tmp_path_factory.mktemp("demo") / "whole"
     command = Path(sys.executable).with_name("driftmap")
     done = subprocess.run(
-        [command, "demo", "--out", out],
+        [command, "demo", "--question", "drift", "--out", out],
         env=os.environ | {"DRIFTMAP_CACHE": str(organism.folder.parent)},
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == [str(out / "report.html")]
-    return out
+    assert "There is no report yet of" in (out / "report.txt").read_text()
+    return out / "drift"
 
 
 @pytest.fixture

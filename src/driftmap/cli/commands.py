@@ -42,6 +42,8 @@ from driftmap.recipes.slices_apply import SlicesApply
 from driftmap.recipes.slices_diff import SlicesDiff
 from driftmap.recipes.slices_merge import SlicesMerge
 from driftmap.recipes.slices_revert import SlicesRevert
+from driftmap.recipes.studies_list import StudiesList
+from driftmap.recipes.study import Study
 from driftmap.recipes.trace import Trace
 from driftmap.recipes.trace_compare import TraceCompare
 
@@ -171,19 +173,36 @@ slices.command(SlicesMerge, name="merge", sort_key=4)
 app.command(slices)
 
 
+app.command(StudiesList, name="studies", sort_key=7)
+app.command(
+    Study,
+    name="study",
+    sort_key=7,
+    usage="Usage: driftmap run STUDY [OPTIONS]",
+    show=False,  # a person says `run`, which finds out what the file holds
+    help_epilogue="",
+)
+
+
 @app.command(sort_key=7)
 def run(
     file: Path, /, *options: Annotated[str, Parameter(allow_leading_hyphen=True)]
 ) -> object:
-    """Run a saved recipe: a study of your own, or the `run.yaml` of a run.
+    """Run a saved recipe, a study of several, or a run once more.
 
     Args:
         file: YAML file with `kind: drift` (or another command) and the options of
-            that command, as in `tune_on: alpaca.json`; or a run folder.
-        options: Options that replace those of the file, as in `--seeds 5`.
+            that command, as in `tune_on: alpaca.json`; a study file, or the name of one
+            that `driftmap studies` lists; or a run folder.
+        options: Options that replace those of the file, as in `--seeds 5`; of a study
+            `--only RUN`, `--seed` and `--out`.
     """
     from driftmap.recipes.saved import words_of
+    from driftmap.recipes.steps.study.files import find_study
 
+    if find_study(file) is not None:
+        with without_defaults():  # a study says itself what it is about
+            return app(["study", str(file), *options])
     words = meant(words_of(file, options))
     if not (file.is_dir() or file.name == "run.yaml"):
         return app(words)

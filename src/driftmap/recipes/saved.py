@@ -27,7 +27,7 @@ def words_of(file: Path, instead: Sequence[str] = ()) -> list[str]:
         UsageError: A value is not plain.
     """
     saved = load_recipe(file)
-    options = dict(_options(file, saved.settings))
+    options = option_words(file, saved.settings)
     home = file if file.is_dir() else file.parent
     if (home / RECIPE_FILE).exists() and (home / "steps").is_dir():
         options["out"] = [f"--out={home}"]
@@ -39,6 +39,19 @@ def words_of(file: Path, instead: Sequence[str] = ()) -> list[str]:
         *(word for words in options.values() for word in words),
         *instead,
     ]
+
+
+def option_words(file: Path, settings: Mapping[str, object]) -> dict[str, list[str]]:
+    """Turn plain settings into words, by option.
+
+    Args:
+        file: Where they stand, for errors.
+        settings: By name, with dashes or underscores, at the top or in sections.
+
+    Raises:
+        UsageError: A value is not plain.
+    """
+    return dict(_options(file, settings))
 
 
 def _options(

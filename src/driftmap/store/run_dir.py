@@ -1,6 +1,7 @@
 """How does a run folder grow step by step, survive a kill, and refuse strangers?"""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from types import MappingProxyType
@@ -10,6 +11,7 @@ from filelock import FileLock
 from driftmap.core.errors import StoreError
 from driftmap.core.progress import phase, say
 from driftmap.store import markers, provenance, steps
+from driftmap.store.beside import copy_step, find_beside
 from driftmap.store.border import (
     LOCK,
     locked,
@@ -292,6 +294,10 @@ class RunDir:
         if found:
             say(f"{reason}; the step is done again")
         begin = perf_counter()
+        beside = find_beside(self.path, name, key)
+        if beside:
+            say(f"step {name}: the same as in {beside.root.name}, and taken from there")
+            make = partial(_copy, beside)
         try:
             with phase(f"step {name}"), explaining(self.path):
                 make(steps.step_folders(self.path, name, key))
@@ -329,6 +335,10 @@ def _reason_to_do(found: StepOutcome | None, key: str) -> str | None:
         where = f"{found.root / gone[0]} of step {found.name!r}"
         return f"{where} was cleaned away{_and_more(gone)}"
     return markers.first_fault(found)
+
+
+def _copy(beside: StepOutcome, folders: StepFolders) -> None:
+    copy_step(beside, folders.folder)
 
 
 def _cleaned(found: StepOutcome | None, key: str) -> StepOutcome | None:

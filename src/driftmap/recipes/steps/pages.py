@@ -26,10 +26,12 @@ class Drawing:
     Args:
         of: Finished steps whose files it shows.
         page: Reads them, and makes the page.
+        has_pictures: Whether its figures are kept as pictures too.
     """
 
     of: Sequence[StepOutcome]
     page: Callable[[], Page]
+    has_pictures: bool = True
 
 
 def draw(run: RunDir, drawing: Drawing) -> StepOutcome:
@@ -44,16 +46,17 @@ def draw(run: RunDir, drawing: Drawing) -> StepOutcome:
         "settings": flat_settings(load_recipe(run.path).settings),
         "driftmap": driftmap.__version__,
     }
-    return run.step("report", inputs, lambda to: write_report(to, drawing.page()))
 
+    def make(folder: Path) -> None:
+        page = drawing.page()
+        write_text(folder / REPORT, html_of(page))
+        write_text(folder / "report.txt", text_of(page))
+        if drawing.has_pictures:
+            pictures = folder / "figures"
+            pictures.mkdir()
+            save_pictures(figures_of(page), pictures)
 
-def write_report(folder: Path, page: Page) -> None:
-    """Write `report.html`, `report.txt` and the page's figures as pictures."""
-    write_text(folder / REPORT, html_of(page))
-    write_text(folder / "report.txt", text_of(page))
-    pictures = folder / "figures"
-    pictures.mkdir()
-    save_pictures(figures_of(page), pictures)
+    return run.step("report", inputs, make)
 
 
 def flat_settings(settings: object) -> dict[str, object]:

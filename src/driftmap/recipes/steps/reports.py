@@ -23,6 +23,7 @@ REPORTS: Mapping[str, str] = {
     "trace-compare": "comparing_traces.reporting:profiles_report",
     "attention": "attention.reporting:attention_report",
     "attention-tuned": "comparing.attention.reporting:attention_change_report",
+    "edit": "editing.reporting:edit_report",
     "compare": "comparing.reporting:compare_report",
     "similarity": "similarity.reporting:similarity_report",
     "similarity-json": "similarity.reporting:similarity_report",

@@ -1,0 +1,1 @@
+"""Several recipes as one study: each piece of work done once, one report of all."""
