@@ -23,6 +23,9 @@ from driftmap.results.readings import (
 
 Stretch = Literal["character", "word", "sentence"]
 
+Piece = tuple[int, int, int, int]
+"""First token and one past the last, first character and one past the last."""
+
 # A mark that ends a sentence, with quotes and brackets that close after it, or a break.
 _ENDS = re.compile(r"[.!?…]+[\"'”’)\]]*(?:\s*\n+|(?=\s))|[。！？]+[」』）]*\n*|\n+")
 
@@ -74,7 +77,7 @@ def stretches(readings: TokenReadings, what: Stretch) -> tuple[StretchReading, .
         Stretches in order; put together they are the text.
     """
     text = readings.spelled.text
-    pieces = _characters(readings.spelled)
+    pieces = character_pieces(readings.spelled)
     if what == "word":
         pieces = _joined(pieces, lambda last, one: _parts_words(text, last, one))
     elif what == "sentence":
@@ -107,16 +110,18 @@ def confident_and_wrong(
     return found
 
 
-_Piece = tuple[int, int, int, int]
-"""First token and one past the last, first character and one past the last."""
-
-
-def _characters(spelled: SpelledText) -> list[_Piece]:
-    """Tokens that share a character, together; those that stand for none join the next.
+def character_pieces(spelled: SpelledText) -> list[Piece]:
+    """Put tokens that share a character together; those without one join the next.
 
     A token before any text stands alone in front of it and joins none.
+
+    Args:
+        spelled: The text and its tokens.
+
+    Returns:
+        Pieces in order, which together are the text.
     """
-    pieces: list[_Piece] = []
+    pieces: list[Piece] = []
     waiting: int | None = None
     for number, (start, stop) in enumerate(spelled.spans.tolist()):
         if stop <= start:
@@ -137,10 +142,10 @@ def _characters(spelled: SpelledText) -> list[_Piece]:
 
 
 def _joined(
-    pieces: Sequence[_Piece], is_border: Callable[[_Piece, _Piece], bool]
-) -> list[_Piece]:
-    joined: list[_Piece] = []
-    last: _Piece | None = None
+    pieces: Sequence[Piece], is_border: Callable[[Piece, Piece], bool]
+) -> list[Piece]:
+    joined: list[Piece] = []
+    last: Piece | None = None
     for piece in pieces:
         if last is None or is_border(last, piece):
             joined.append(piece)
@@ -151,11 +156,11 @@ def _joined(
     return joined
 
 
-def _parts_words(text: str, last: _Piece, one: _Piece) -> bool:
+def _parts_words(text: str, last: Piece, one: Piece) -> bool:
     return text[one[2]].isspace() or text[last[3] - 1].isspace()
 
 
-def _lies_between(cuts: Sequence[int], last: _Piece, one: _Piece) -> bool:
+def _lies_between(cuts: Sequence[int], last: Piece, one: Piece) -> bool:
     """Whether a sentence ends after the first character of `last` and before `one`.
 
     A token that holds the end of one sentence and the start of the next counts as the

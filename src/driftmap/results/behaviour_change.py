@@ -51,6 +51,8 @@ class TextDivergence:
         before_tops: The base's most likely tokens in each place, as text.
         after_tops: The tuned model's.
         apart: How far apart they are.
+        pieces: Tokens that share a character, together: first token and one past the
+            last, first character and one past the last.
     """
 
     spelled: SpelledText
@@ -59,6 +61,7 @@ class TextDivergence:
     before_tops: tuple[tuple[str, ...], ...]
     after_tops: tuple[tuple[str, ...], ...]
     apart: TokenDivergence
+    pieces: Int64[np.ndarray, "piece 4"]
 
     @property
     def name(self) -> str:

@@ -31,6 +31,8 @@ class TextReadings:
         after: What the tuned model does.
         before_tops: The base's most likely tokens in each place, as text.
         after_tops: The tuned model's.
+        pieces: Tokens that share a character, together: first token and one past the
+            last, first character and one past the last.
     """
 
     spelled: SpelledText
@@ -38,6 +40,7 @@ class TextReadings:
     after: TokenNumbers
     before_tops: tuple[tuple[str, ...], ...]
     after_tops: tuple[tuple[str, ...], ...]
+    pieces: Int64[np.ndarray, "piece 4"]
 
     @property
     def name(self) -> str:

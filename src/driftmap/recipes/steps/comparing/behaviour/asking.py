@@ -16,6 +16,7 @@ from driftmap.results.readings import SpelledText
 from driftmap.results.samples import EncodedSample
 
 TOO_SHORT = "texts of a single token"
+REPEATED = "texts that were given before"
 NO_ANSWER = "facts without an answer"
 CHANGED = "facts whose prompt's tokens change when an answer follows"
 
@@ -79,9 +80,13 @@ def asked_of(loaded: LoadedModel, probes: Probes) -> Asked:
 def asked_texts(
     loaded: LoadedModel, texts: Sequence[str], left_out: Counter[str]
 ) -> tuple[SpelledText, ...]:
-    """Texts as tokens; those of a single token are counted in `left_out`."""
-    found = []
+    """Texts as tokens, each once; what is left out is counted in `left_out`."""
+    found, seen = [], set[str]()
     for number, text in enumerate(texts, 1):
+        if text in seen:  # a second one would count as independent of the first
+            left_out[REPEATED] += 1
+            continue
+        seen.add(text)
         try:
             found.append(spell(f"text {number}", text, loaded.tokenizer))
         except DataError as error:

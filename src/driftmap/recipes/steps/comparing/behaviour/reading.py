@@ -10,6 +10,7 @@ from driftmap.capture.two_models import read_both
 from driftmap.capture.windows import Windows
 from driftmap.load.model import LoadedModel
 from driftmap.measure.divergence import DivergenceFold
+from driftmap.measure.tokens import character_pieces
 from driftmap.recipes.behaviour_options import BehaviourOptions
 from driftmap.recipes.steps.comparing.behaviour.asking import AskedFact
 from driftmap.recipes.steps.readings.reading import WINDOW, token_text
@@ -86,9 +87,15 @@ def read_texts(
             before_tops=tops_of(models[0], one.before),
             after_tops=tops_of(models[0], one.after),
             apart=one.apart,
+            pieces=pieces_of(text),
         )
         for text, one in zip(texts, read_rows(models, rows, options), strict=True)
     )
+
+
+def pieces_of(text: SpelledText) -> Int64[np.ndarray, "piece 4"]:
+    """Tokens that share a character, together."""
+    return np.array(character_pieces(text), np.int64).reshape(-1, 4)
 
 
 def tops_of(loaded: LoadedModel, numbers: TokenNumbers) -> tuple[tuple[str, ...], ...]:
