@@ -25,6 +25,7 @@ from driftmap.results.attention_change import (
 )
 from driftmap.results.statistics import Interval
 from driftmap.stats.claims.attention import (
+    answers_in_words,
     attention_claims,
     shift_in_words,
     subject_shift,
@@ -57,13 +58,15 @@ def attention_section(found: AttentionChange) -> Section:
         found: What both models look at.
     """
     claims = [one.says for one in attention_claims(found)]
+    said = answers_in_words(found)
     nodes: list[Node] = []
     if found.is_identical:
         nodes.append(Callout(kind="verdict", title="Identical", texts=claims))
         return _section(nodes)
     nodes.append(Callout(kind="caution", title="What attention is", texts=[CONTEXT]))
-    if claims:
-        nodes.append(Callout(kind="note", title="What it did", texts=claims))
+    if claims or said:
+        texts = [*([said] if said else []), *claims]
+        nodes.append(Callout(kind="note", title="What became of it", texts=texts))
     nodes += _reservations(found)
     for shift in found.shifts:
         nodes += _shift_nodes(found, shift)
@@ -138,7 +141,7 @@ def _shift_nodes(found: AttentionChange, shift: WordsShift) -> Iterator[Node]:
     yield Figure(
         name=f"compare-attention-heads{slug}",
         title=f"The same for every head: weight on {named} beyond controls",
-        reading="Layers downwards, heads across; red fell, blue rose. Single heads are "
+        reading="Layers downwards, heads across; blue fell, red rose. Single heads are "
         "a description unless the table below names them as told apart.",
         chart=_head_map(found, shift),
     )
@@ -169,7 +172,7 @@ def _layer_lines(shift: WordsShift) -> Lines:
     plain = [one.shift.plain for one in shift.layers]
     lines.append(_line("plain change", "difference", shift.layers, plain))
     for name, role, values in (
-        ("tokens elsewhere", "match", [one.shift.control for one in shift.layers]),
+        ("tokens elsewhere", "utility", [one.shift.control for one in shift.layers]),
         ("other subjects", "random", [one.shift.untouched for one in shift.layers]),
     ):
         there = [one for one in values if one is not None]
@@ -211,17 +214,16 @@ def _head_map(found: AttentionChange, shift: WordsShift) -> TokenMap:
 
 def _layer_table(shift: WordsShift) -> Grid:
     return Grid(
-        caption="Change of weight, tuned minus base",
+        caption="Change of weight, tuned minus base; * told apart from chance",
         columns=["layer", "plain", "tokens elsewhere", "other subjects",
-                 "beyond controls", "told apart"],
+                 "beyond controls"],
         rows=[
             [
                 str(one.layer),
                 _told(one.shift.plain),
                 _told(one.shift.control),
                 _told(one.shift.untouched),
-                _told(one.shift.net),
-                "yes" if one.shift.is_settled else "no",
+                _starred(one.shift),
             ]
             for one in shift.layers
         ],
@@ -238,21 +240,20 @@ def _head_table(shift: WordsShift) -> Folded:
         nodes=[
             Grid(
                 caption="Intervals hold for all heads together, 95 %; divergence is "
-                "Jensen-Shannon's, of the whole row, never below 0",
-                columns=["layer", "head", "plain", "beyond controls", "told apart",
+                "Jensen-Shannon's, of the whole row, never below 0; * told apart",
+                columns=["layer", "head", "plain", "beyond controls",
                          "divergence (nats)"],
                 rows=[
                     [
                         str(one.layer),
                         str(one.head),
                         _told(one.shift.plain),
-                        _told(one.shift.net),
-                        "yes" if one.shift.is_settled else "no",
+                        _starred(one.shift),
                         f"{one.divergence:.3f}",
                     ]
                     for one in heads[:NUM_HEADS]
                 ],
-                align_right=frozenset((0, 1, 2, 3, 5)),
+                align_right=frozenset(range(5)),
             )
         ],
     )  # fmt: skip
@@ -287,22 +288,20 @@ def _first_token(first: Sequence[LayerShift]) -> Folded:
         summary="The first token, apart: a sink in many heads",
         nodes=[
             Grid(
-                caption="Change of its weight, tuned minus base; no other number here "
-                "holds it",
+                caption="Change of its weight, tuned minus base, which no other number "
+                "here holds; * told apart",
                 columns=[
                     "layer",
                     "plain",
                     "other subjects",
                     "beyond them",
-                    "told apart",
                 ],
                 rows=[
                     [
                         str(one.layer),
                         _told(one.shift.plain),
                         _told(one.shift.untouched),
-                        _told(one.shift.net),
-                        "yes" if one.shift.is_settled else "no",
+                        _starred(one.shift),
                     ]
                     for one in first
                 ],

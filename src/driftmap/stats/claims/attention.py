@@ -69,6 +69,18 @@ def disagreement(found: AttentionChange) -> str:
     )
 
 
+def answers_in_words(found: AttentionChange) -> str:
+    """What the logits say of the same prompts; empty without answers."""
+    answers = found.answers
+    change = None if answers is None else answers.taught or answers.given
+    if answers is None or change is None:
+        return ""
+    told = _answers(answers, change)
+    other = answers.given if answers.taught is not None else None
+    old = "" if other is None else f"; the old answer by {shift_in_words(other)}"
+    return f"By the logits, {told}{old}."
+
+
 def subject_shift(found: AttentionChange) -> WordsShift | None:
     """What became of the weight on the subject; None without facts."""
     return next((one for one in found.shifts if one.words == SUBJECT), None)
@@ -108,21 +120,21 @@ def _moved(shift: WordsShift, settled: Sequence[LayerShift]) -> str:
         )
         if has
     )
-    beyond = f" beyond that {beyond}" if beyond else ", with nothing to set it against"
+    beyond = f"beyond what moved {beyond}" if beyond else "with nothing to set against"
     named = shift.words if shift.words == SUBJECT else f"{shift.words!r}"
-    start = f"Weight on {named}{beyond} ({num})"
+    start = f"Attention on {named}, {beyond} ({num})"
     if net.num < LEAST_SUBJECTS:
         return (
-            f"{start} changed by {shift_in_words(net)} on average over layers and "
+            f"{start}, changed by {shift_in_words(net)} on average over layers and "
             f"heads; fewer than {LEAST_SUBJECTS} subjects are too few to tell that "
             "from chance."
         )
     if settled:
-        return f"{start} {_both_ways(settled)}; {CONTEXT.lower()}."
+        return f"{start}, {_both_ways(settled)}. {CONTEXT}."
     whole = f"on average over layers and heads it changed by {shift_in_words(net)}"
     if shift.whole.is_settled:
         return f"{start}: {whole}; no single layer is told apart. {CONTEXT}."
-    return f"{start} moved in no layer beyond chance; {whole}."
+    return f"{start}, moved in no layer beyond chance; {whole}."
 
 
 def _both_ways(settled: Sequence[LayerShift]) -> str:
