@@ -93,9 +93,7 @@ def _divergence(means: DivergenceMeans, where: str, unit: str, per: str) -> Clai
         standing = "not-found"
     chance = "."
     if means.chance is not None:
-        chance = (
-            f"; a random change of the same size per matrix gives {nats(means.chance)}."
-        )
+        chance = f"; a random change of the same size per matrix gives {_told(means.chance)}."
     told = {
         "found": "differ",
         "not-found": "are alike",
