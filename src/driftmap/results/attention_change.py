@@ -121,8 +121,8 @@ class TextAttention:
     heads: tuple[tuple[int, int], ...]
     head_before: Float32[np.ndarray, "head query key"]
     head_after: Float32[np.ndarray, "head query key"]
-    row_before: Float32[np.ndarray, "place head key"]
-    row_after: Float32[np.ndarray, "place head key"]
+    row_before: Float32[np.ndarray, "place own_head key"]
+    row_after: Float32[np.ndarray, "place own_head key"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
