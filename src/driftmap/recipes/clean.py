@@ -18,7 +18,7 @@ class Clean:
     """
 
     run_folder: Annotated[Path, Parameter(name="RUN", negative=())]
-    """Folder of the run."""
+    """Folder of the run; of a study, for all of its runs (path)."""
 
     checkpoints: bool = field(default=False, kw_only=True)
     """Free adapters, merged models and unfinished training too; to have them again
@@ -34,7 +34,9 @@ class Clean:
             The run folder.
         """
         from driftmap.recipes.steps.cleaning import clean, say_what_would_go
+        from driftmap.recipes.steps.study.files import run_folders
 
         act = say_what_would_go if self.dry_run else clean
-        act(self.run_folder, checkpoints=self.checkpoints)
+        for folder in run_folders(self.run_folder):
+            act(folder, checkpoints=self.checkpoints)
         return self.run_folder

@@ -182,3 +182,8 @@ def test_the_folder_is_a_study_that_goes_on(done, capfd):
         assert main([command, str(done)]) == 0
         assert capfd.readouterr().out.strip() == str(done / "report.html")
     assert {p: p.read_bytes() for p in done.rglob("*.html")} == before
+
+
+def test_cleaning_a_study_cleans_its_runs(done, capfd):
+    assert main(["clean", str(done), "--dry-run"]) == 0
+    assert capfd.readouterr().err.count("in all:") == 3

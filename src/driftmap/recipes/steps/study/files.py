@@ -11,7 +11,7 @@ from pathlib import Path
 
 from driftmap.core.errors import StoreError, UsageError
 from driftmap.store.beside import STUDY
-from driftmap.store.recipe_file import load_recipe
+from driftmap.store.recipe_file import RECIPE_FILE, load_recipe
 
 SHIPPED = Path(__file__).parents[2] / "studies"
 """Where the studies lie that come with driftmap."""
@@ -134,6 +134,21 @@ def chosen_runs(
             f"{', '.join(names)}"
         )
     return tuple(run for run in study.runs if not asked or run.name in asked)
+
+
+def run_folders(folder: Path) -> tuple[Path, ...]:
+    """The run folder itself, or those of a study's runs that were begun, then its own.
+
+    Args:
+        folder: A run folder.
+
+    Raises:
+        StoreError: It holds no run.
+    """
+    if load_recipe(folder).kind != STUDY:
+        return (folder,)
+    inner = (folder / run.name for run in read_study_file(folder).runs)
+    return (*(one for one in inner if (one / RECIPE_FILE).is_file()), folder)
 
 
 def _run(file: Path, name: object, value: object) -> PlannedRun:
