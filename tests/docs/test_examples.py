@@ -11,6 +11,7 @@ from sybil import Sybil
 from sybil.parsers.markdown import PythonCodeBlockParser
 
 from driftmap.cli.commands import app, meant
+from driftmap.recipes.steps.study.files import find_study
 
 ROOT = Path(__file__).parents[2]
 NOT_NEEDED = ("cd", "hf", "uv")
@@ -46,7 +47,7 @@ def _commands(page):
                 simple = words[:end]
                 while simple and re.fullmatch(r"[A-Z_]+=.*", simple[0]):
                     simple = simple[1:]
-                yield simple
+                yield simple[: simple.index(">")] if ">" in simple else simple
                 words = words[end + 1 :]
 
 
@@ -94,6 +95,8 @@ def _as_commands(words):
     words = [word for word in words if word != "--debug"]
     if words[0] != "run":
         return [words]
+    if words[1].endswith("study.yaml") or find_study(Path(words[1])) is not None:
+        return [words, ["study", *words[1:]]]
     needed = ["--model", "m", "--behaviour", "b", "--utility", "u", "--tune-on", "t"]
     return [words, ["drift", *needed, *words[2:]]]
 
