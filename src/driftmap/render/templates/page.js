@@ -22,7 +22,8 @@
     return layout;
   }
   function isDark() {
-    return matchMedia("(prefers-color-scheme: dark)").matches && !document.documentElement.classList.contains("paper");
+    var root = document.documentElement;
+    return root.dataset.theme === "dark" && !root.classList.contains("paper");
   }
   function dataOf(name) {
     return charts[name].data.map(function (trace) {
@@ -42,6 +43,28 @@
     var name = node.dataset.chart;
     drawn.add(node);
     Plotly.react(node, dataOf(name), layoutOf(name, node.clientWidth), config);
+  }
+  function spell(fold) {
+    // The numbers of a chart as a table, for whoever cannot see or point at it.
+    var figure = fold.closest("figure");
+    var old = fold.querySelector("table");
+    var holder = fold.querySelector(".scroll");
+    if (old) { old.remove(); }
+    if (!fold.open) { return; }
+    var title = figure.querySelector("h3").textContent;
+    var options = Array.from(figure.querySelectorAll(".choices select")).map(function (select) {
+      return select.options[select.selectedIndex].text;
+    });
+    var which = options.length ? title + " (" + options.join(", ") + ")" : title;
+    var name = figure.querySelector(".chart").dataset.chart;
+    holder.appendChild(driftmapFigures.table({ data: dataOf(name), layout: charts[name].layout }, which));
+  }
+  function keyed(event) {
+    if (event.ctrlKey || event.metaKey || event.altKey || driftmapFigures.keys.indexOf(event.key) < 0) { return; }
+    if (event.target !== event.currentTarget || !drawn.has(event.currentTarget)) { return; }
+    event.preventDefault();
+    if (event.key === "0") { draw(event.currentTarget); return; }
+    Plotly.relayout(event.currentTarget, driftmapFigures.zoom(event.currentTarget, event.key));
   }
   function isShown(node) { return node.closest("details:not([open])") === null; }
   function drawNew() {
@@ -63,29 +86,20 @@
       node.style.minWidth = charts[name].least + "px";
       figure.querySelector(".picked").textContent = charts[name].note;
       if (drawn.has(node)) { draw(node); Plotly.Plots.resize(node); }
+      spell(figure.querySelector(".numbers"));
     }
     selects.forEach(function (select) { select.addEventListener("change", pick); });
     figure.querySelector(".choices").hidden = false;
     pick();
   }
-  var opened = [];
-  function toPaper() {
-    document.documentElement.classList.add("paper");
-    opened = Array.from(document.querySelectorAll("details:not([open])"));
-    opened.forEach(function (node) { node.open = true; });
-    redraw();
-    drawNew();
-  }
-  function toScreen() {
-    document.documentElement.classList.remove("paper");
-    opened.forEach(function (node) { node.open = false; });
-    opened = [];
-    redraw();
-  }
+  document.querySelectorAll(".numbers").forEach(function (fold) {
+    fold.addEventListener("toggle", function () { spell(fold); });
+  });
+  document.querySelectorAll(".chart").forEach(function (node) { node.addEventListener("keydown", keyed); });
   document.querySelectorAll(".picker").forEach(pickerOf);
   drawNew();
   document.querySelectorAll("details").forEach(function (node) { node.addEventListener("toggle", drawNew); });
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
-  addEventListener("beforeprint", toPaper);
-  addEventListener("afterprint", toScreen);
+  document.addEventListener("themechange", redraw);
+  addEventListener("beforeprint", function () { redraw(); drawNew(); });
+  addEventListener("afterprint", redraw);
 })();
