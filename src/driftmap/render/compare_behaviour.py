@@ -106,7 +106,7 @@ def _nodes(found: BehaviourChange) -> Iterator[Node]:
 
 def _left_out(found: BehaviourChange) -> Iterator[Node]:
     if found.left_out:
-        told = ", ".join(f"{num} {why}" for why, num in found.left_out.items())
+        told = ", ".join(f"{why}: {num}" for why, num in found.left_out.items())
         yield Callout(kind="caution", title="Not asked", texts=[f"{told}."])
 
 

@@ -68,6 +68,7 @@ class TextStates:
 
     Args:
         name: What the report calls it.
+        subject: Whom a prompt is about; the name of a text.
         tokens: Text of each token.
         roles: What part each token plays, of a fact's prompt; empty for a text.
         hidden: Block outputs, before any final norm; a single head.
@@ -76,6 +77,7 @@ class TextStates:
     """
 
     name: str
+    subject: str
     tokens: tuple[str, ...]
     roles: tuple[tuple[str, ...], ...]
     hidden: StateChange
@@ -222,8 +224,10 @@ class ReadingsChange:
         no_chance: Why no random change was made; empty where one was.
         lenses: Of each fact.
         lens: The same by layer.
-        surprise: Change of surprise per token over texts, after minus before, and of
-            entropy: outcome -> mean over texts (nats) with a bootstrap over them.
+        surprise: `surprise` and `entropy` -> change per token, after minus before: mean
+            over texts (nats) with a bootstrap over them.
+        first_changed: First block whose output, keys or values are not equal, bit for
+            bit, in every text; None where all are.
         left_out: Why some probes could not be read, and how many there were.
         is_identical: No surprise, entropy or state differs at all.
     """
@@ -240,5 +244,6 @@ class ReadingsChange:
     lenses: tuple[FactLens, ...]
     lens: tuple[LensLevel, ...]
     surprise: Mapping[str, Interval]
+    first_changed: int | None
     left_out: Mapping[str, int]
     is_identical: bool

@@ -93,7 +93,8 @@ def _divergence(means: DivergenceMeans, where: str, unit: str, per: str) -> Clai
         standing = "not-found"
     chance = "."
     if means.chance is not None:
-        chance = f"; a random change of the same size per matrix gives {_told(means.chance)}."
+        by_chance = _told(means.chance)
+        chance = f"; a random change of the same size per matrix gives {by_chance}."
     told = {
         "found": "differ",
         "not-found": "are alike",
