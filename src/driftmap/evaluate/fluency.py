@@ -5,9 +5,9 @@ bits, of how often each run of n words comes,
 
     fluency = (2/3 H_2 + 4/3 H_3) / 2
 
-A text with w runs has at most log2 w bits of them, so that this grows with length alone:
-a model that has learnt to stop loses bits without repeating anything, and one that goes
-on and on gains some. `variety` is the share of what a text of this length can have.
+A text with w runs has at most log2 w bits of them, so this grows with length alone: a
+model that has learnt to stop loses bits without repeating anything, and one that goes
+on gains some. `variety` is the share of what a text of this length can have.
 """
 
 import re

@@ -29,9 +29,9 @@ EditMeasureName = Literal[
     "efficacy", "efficacy magnitude", "paraphrase", "paraphrase magnitude",
     "neighbourhood", "neighbourhood magnitude", "score", "nll true", "nll new",
     "attribute", "same subject p", "same subject first", "unrelated p",
-    "unrelated first", "text surprise", "fluency", "variety", "words written", "consistency",
-    "essence", "logit true", "logit new", "log p true", "log p new", "rank true",
-    "rank new",
+    "unrelated first", "text surprise", "fluency", "variety", "words written",
+    "consistency", "essence", "logit true", "logit new", "log p true", "log p new",
+    "rank true", "rank new",
 ]  # fmt: skip
 """What is measured before and after."""
 
@@ -275,6 +275,21 @@ class ShiftMeasure:
     js: Interval
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LensMean:
+    """Mean probability of one answer after each block, at the end of the prompt.
+
+    Args:
+        is_after: Of the tuned model.
+        is_new: Of the new answer.
+        layers: One mean over facts for each block.
+    """
+
+    is_after: bool
+    is_new: bool
+    layers: tuple[Interval, ...]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class EditReport:
     """Facts before and after, by every measure that there is data for.
@@ -294,6 +309,7 @@ class EditReport:
         shifts: How far they lie apart at the end of prompts.
         measures: Means over facts, before, after and their difference.
         shift_measures: Means of the distances.
+        lens_means: Means of the lens; empty where it was not asked for.
         missing: Why a measure is not available, by its name.
         num_duplicates: Prompts that a fact has more than once and that were left out
             (count).
@@ -319,6 +335,7 @@ class EditReport:
     shifts: tuple[DistributionShift, ...]
     measures: tuple[EditMeasure, ...]
     shift_measures: tuple[ShiftMeasure, ...]
+    lens_means: tuple[LensMean, ...]
     missing: Mapping[str, str]
     num_duplicates: int
     num_taught_elsewhere: int

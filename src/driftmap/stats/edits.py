@@ -31,6 +31,7 @@ from driftmap.results.edits import (
     EditReadings,
     EditReport,
     KnownPrompt,
+    LensMean,
     ShiftMeasure,
 )
 from driftmap.results.statistics import Interval
@@ -95,6 +96,20 @@ def shift_measures(report: EditReport, seed: int) -> tuple[ShiftMeasure, ...]:
                 kind=shift.kind, kl_forward=forward, kl_backward=backward, js=js
             )
         )
+    return tuple(found)
+
+
+def lens_means(report: EditReport, seed: int) -> tuple[LensMean, ...]:
+    """Average what each block says of both answers."""
+    found = []
+    for is_after, side in enumerate((report.before, report.after)):
+        if side.lens is None:
+            continue
+        for is_new, p in enumerate((side.lens.p_true, side.lens.p_new)):
+            layers = tuple(_resampled(column, seed) for column in p.T)
+            found.append(
+                LensMean(is_after=bool(is_after), is_new=bool(is_new), layers=layers)
+            )
     return tuple(found)
 
 

@@ -41,7 +41,12 @@ from driftmap.results.facts import Fact
 from driftmap.results.plain import to_plain
 from driftmap.results.statistics import Interval
 from driftmap.results.table import Table
-from driftmap.stats.edits import edit_measures, point_measures, shift_measures
+from driftmap.stats.edits import (
+    edit_measures,
+    lens_means,
+    point_measures,
+    shift_measures,
+)
 from driftmap.store.arrays_apart import save_apart
 from driftmap.store.plain import sorted_json
 from driftmap.store.steps import StepOutcome
@@ -202,6 +207,7 @@ def _read(pair: Pair, asked: Asked) -> EditReport:
         shifts=shifts,
         measures=(),
         shift_measures=(),
+        lens_means=(),
         missing=missing_measures(asked),
         num_duplicates=questions.num_duplicates,
         num_taught_elsewhere=questions.num_taught_elsewhere,
@@ -218,6 +224,7 @@ def _measured(report: EditReport, seed: int) -> EditReport:
         report,
         measures=edit_measures(report, seed),
         shift_measures=shift_measures(report, seed),
+        lens_means=lens_means(report, seed),
     )
 
 
