@@ -3,8 +3,12 @@
 Run with `pytest -m slow tests/unit/render` where Chromium is installed.
 """
 
+import json
+import re
 import shutil
 import subprocess
+from html import unescape
+from pathlib import Path
 
 import pytest
 
@@ -22,6 +26,7 @@ from made_similarity import study as similarity_study
 from made_trace_studies import study as trace_study
 from studies import study_of
 
+ROOT = Path(__file__).parents[2]
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 
 pytestmark = [
@@ -73,6 +78,8 @@ setTimeout(function () {
 }, 6000);
 </script>"""
 
+USE_ALL = f"<script>{(ROOT / 'browser_use.js').read_text(encoding='utf-8')}</script>"
+
 PAGES = {
     "study": lambda: drift_page(study_of(num_layers=6)),
     "logs": lambda: logs_page(logs_study()),
@@ -91,6 +98,28 @@ def page(request):
 def seen(request, page, tmp_path):
     """What the browser made of the page with all folds open, and what it said."""
     return browse(page, f"{OPEN_ALL}{TELL_ALL}", request.param, tmp_path)
+
+
+@pytest.mark.parametrize("width", [390, 1400])
+def test_a_page_is_used_by_keys_in_both_colours_and_on_paper(width, tmp_path):
+    document, said = browse(trace_page(trace_study()), USE_ALL, width, tmp_path)
+    assert "CONSOLE" not in said
+    (found,) = re.findall(r'data-told="([^"]+)"', document)
+    is_wide = width > 1200
+    assert json.loads(unescape(found)) == {
+        "folded": is_wide,
+        "first": "skip",
+        "unreached": 0,
+        "unnamed": 0,
+        "closed": "true A" if is_wide else "false SUMMARY",
+        "nearer": "0.80",
+        "whole": "1.00",
+        "theme": "dark true",
+        "recoloured": True,
+        "numbers": True,
+        "current": True,
+        "paper": "rgb(255, 255, 255) 0",
+    }
 
 
 def browse(page, scripts, width, folder):
