@@ -46,6 +46,7 @@ from driftmap.recipes.studies_list import StudiesList
 from driftmap.recipes.study import Study
 from driftmap.recipes.trace import Trace
 from driftmap.recipes.trace_compare import TraceCompare
+from driftmap.recipes.view import View
 
 DEFAULTS_NOTE = (
     "`DRIFTMAP_MODEL`, `DRIFTMAP_DEVICE` and `DRIFTMAP_NUM_SAMPLES`, in the "
@@ -136,6 +137,7 @@ app.command(
 app.command(Ablate, name="ablate", sort_key=4)
 app.command(Freeze, name="freeze", sort_key=4)
 app.command(Report, name="report", sort_key=4)
+app.command(View, name="view", sort_key=4)
 app.command(Clean, name="clean", sort_key=5)
 data = App(
     name="data",

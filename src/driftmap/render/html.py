@@ -17,6 +17,7 @@ from plotly.offline import get_plotlyjs
 from driftmap.render.charts import height_of, least_width_of
 from driftmap.render.coloured import visible
 from driftmap.render.coloured_html import holds_coloured, spelled
+from driftmap.render.columns import Columns, Listing
 from driftmap.render.page import Figure, Node, Page, Picker, charted
 from driftmap.render.plotly_charts import Spec, plotly_spec
 from driftmap.render.wording import unmarked
@@ -44,6 +45,7 @@ def html_of(page: Page) -> str:
         page=page,
         kind_of=_kind_of,
         has_coloured=holds_coloured(page),
+        has_columns=_holds_columns(page),
         height_of=height_of,
         least_width_of=least_width_of,
         chart_library=get_plotlyjs() if nodes else "",
@@ -72,6 +74,11 @@ def _specs(node: Figure | Picker) -> Iterator[tuple[str, Spec]]:
             "note": unmarked(node.notes[number]) if node.notes else "",
         }
         yield f"{node.name}/{number}", plotly_spec(chart) | beside
+
+
+def _holds_columns(page: Page) -> bool:
+    nodes = [node for section in page.sections for node in section.nodes]
+    return any(isinstance(node, Columns | Listing) for node in nodes)
 
 
 def _kind_of(node: Node) -> str:

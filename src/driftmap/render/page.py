@@ -12,6 +12,7 @@ from typing import Literal, TypeAlias
 
 from driftmap.render.charts import Chart
 from driftmap.render.coloured import ColouredTexts
+from driftmap.render.columns import Columns, Listing
 
 CalloutKind = Literal["verdict", "blocking", "caution", "note"]
 
@@ -206,6 +207,8 @@ Node: TypeAlias = (
     | Beside
     | Shaded
     | ColouredTexts
+    | Listing
+    | Columns
     | Folded
 )
 

@@ -20,6 +20,7 @@ from driftmap.render.charts import (
 )
 from driftmap.render.coloured import ColouredTexts
 from driftmap.render.coloured_text import terminal_text
+from driftmap.render.columns import Columns, Listing
 from driftmap.render.page import (
     Beside,
     Callout,
@@ -93,6 +94,25 @@ def _(node: Grid) -> str:
     written = [_row(line, widths, node.align_right) for line in lines]
     written.insert(1, "  ".join("-" * width for width in widths))
     return "\n".join([_wrapped(node.caption), *written])
+
+
+@_text.register
+def _(node: Listing) -> str:
+    return _text(
+        Grid(
+            caption=node.caption,
+            columns=node.columns,
+            rows=node.rows,
+            align_right=node.align_right,
+        )
+    )
+
+
+@_text.register
+def _(node: Columns) -> str:
+    rows = zip(node.rows, *(one.cells for one in node.columns), strict=True)
+    titles = ["", *(one.title for one in node.columns)]
+    return _text(Grid(caption=node.caption, columns=titles, rows=list(rows)))
 
 
 @_text.register

@@ -1,0 +1,1 @@
+"""What did many runs find, on one page?"""
