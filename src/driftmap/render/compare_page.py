@@ -6,6 +6,7 @@ from driftmap.render.attention_words import several
 from driftmap.render.compare_answer import answer_section
 from driftmap.render.compare_attention import attention_section
 from driftmap.render.compare_behaviour import behaviour_section
+from driftmap.render.compare_edits import edits_section
 from driftmap.render.compare_structure import structure_section
 from driftmap.render.compare_training import training_section
 from driftmap.render.compare_weights import weights_section
@@ -36,6 +37,8 @@ def _parts(study: CompareStudy) -> Iterator[Section]:
         yield weights_section(study.weights)
     if study.behaviour is not None:
         yield behaviour_section(study.behaviour)
+    if study.edits is not None:
+        yield edits_section(study.edits)
     if study.where is not None:
         yield where_section(study.where)
     if study.attention is not None:

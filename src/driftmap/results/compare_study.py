@@ -7,6 +7,7 @@ from typing import Literal
 from driftmap.results.attention_change import AttentionChange
 from driftmap.results.behaviour_change import BehaviourChange
 from driftmap.results.claims import Claim
+from driftmap.results.edits import EditReport
 from driftmap.results.model_structure import StructureDiff
 from driftmap.results.over_training import OverTraining
 from driftmap.results.probes import Probes
@@ -76,6 +77,7 @@ class CompareStudy:
         structure: How both are built.
         weights: What moved.
         behaviour: What both models do.
+        edits: What both say of facts with another answer since.
         where: Where the difference acts.
         attention: What both look at.
         training: Over checkpoints.
@@ -91,6 +93,7 @@ class CompareStudy:
     structure: StructureDiff | None
     weights: WeightChanges | None
     behaviour: BehaviourChange | None
+    edits: EditReport | None
     where: WhereItActs | None
     attention: AttentionChange | None
     training: OverTraining | None

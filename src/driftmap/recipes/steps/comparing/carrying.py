@@ -15,6 +15,7 @@ from driftmap.recipes.compare_options import FREE, Part
 from driftmap.recipes.steps.bench import Study
 from driftmap.recipes.steps.comparing.attention.changes import attention_step
 from driftmap.recipes.steps.comparing.behaviour.step import behaviour_step
+from driftmap.recipes.steps.comparing.edits import edit_context, edits_step
 from driftmap.recipes.steps.comparing.over_training import training_step
 from driftmap.recipes.steps.comparing.pair import Pair, load_beside
 from driftmap.recipes.steps.comparing.planning import (
@@ -29,6 +30,7 @@ from driftmap.recipes.steps.comparing.reporting import (
 from driftmap.recipes.steps.comparing.sizing import (
     attention_sizes,
     behaviour_sizes,
+    edit_sizes,
     where_sizes,
 )
 from driftmap.recipes.steps.comparing.structure import (
@@ -147,6 +149,12 @@ def _ask_facts(
     pair: Pair, plan: ComparePlan, probes: Probes, found: TaughtFacts
 ) -> None:
     """Parts that ask for facts, and tell those that were taught from others."""
+    if plan.has("edits") and found.taught:
+        asked = edit_sizes(plan.sizes)
+        context = edit_context(
+            asked, found.others, probes.texts, is_taught=not found.are_found
+        )
+        edits_step(pair, found.taught, asked, context)
     if plan.has("where"):
         where_step(pair, found.taught, probes, where_sizes(plan.sizes))
     if plan.has("attention"):

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from driftmap.recipes.steps.comparing.attention.changes import read_attention_change
 from driftmap.recipes.steps.comparing.behaviour.step import read_behaviour
+from driftmap.recipes.steps.comparing.edit_files import read_edits
 from driftmap.recipes.steps.comparing.over_training import read_training
 from driftmap.recipes.steps.comparing.probing import BUILT_IN
 from driftmap.recipes.steps.comparing.structure import read_structure
@@ -20,6 +21,7 @@ from driftmap.results.compare_study import (
 from driftmap.results.probes import Probes
 from driftmap.stats.claims.attention import attention_claims
 from driftmap.stats.claims.behaviour import behaviour_claims
+from driftmap.stats.claims.edits import edits_claims
 from driftmap.stats.claims.structure import structure_claims
 from driftmap.stats.claims.training import training_claims
 from driftmap.stats.claims.weights import weights_claims
@@ -54,6 +56,7 @@ def concluded(
         structure=read_structure(run),
         weights=read_weights(run),
         behaviour=read_behaviour(run),
+        edits=read_edits(run),
         where=read_where(run),
         attention=read_attention_change(run),
         training=read_training(run),
@@ -73,6 +76,8 @@ def _claims(study: CompareStudy) -> Iterator[Claim]:
         yield from weights_claims(study.weights)
     if study.behaviour is not None:
         yield from behaviour_claims(study.behaviour)
+    if study.edits is not None:
+        yield from edits_claims(study.edits)
     if study.where is not None:
         yield from where_claims(study.where)
     if study.attention is not None:
