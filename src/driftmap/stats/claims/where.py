@@ -132,7 +132,7 @@ def _named(
     if carrying:
         return Claim(
             topic="where",
-            says=f"{named.format(**words)} ; {corrected}.",
+            says=f"{named.format(**words)}; {corrected}.",
             standing="found",
             layers=tuple(sorted(n for swap, _ in carrying for n in swap.layers)),
         )
@@ -149,7 +149,7 @@ def _listed(pairs: Sequence[tuple[SwapShare, Interval]]) -> str:
     rest = sorted(n for swap, _ in pairs[MOST_NAMED:] for n in swap.layers)
     if rest:
         many = "layer" if len(rest) == 1 else "layers"
-        told.append(f"and with less {many} {', '.join(map(str, rest))}")
+        told.append(f"with less {many} {', '.join(map(str, rest))}")
     return ", ".join(told)
 
 
