@@ -23,6 +23,7 @@ from driftmap.recipes.data_paraphrase import DataParaphrase
 from driftmap.recipes.demo import Demo
 from driftmap.recipes.drift import Drift
 from driftmap.recipes.drift_logs import DriftLogs
+from driftmap.recipes.edit import Edit
 from driftmap.recipes.evaluate import Evaluate
 from driftmap.recipes.experts import Experts
 from driftmap.recipes.freeze import Freeze
@@ -125,6 +126,7 @@ app.command(
     help_epilogue="",
 )
 app.command(Compare, name="compare", sort_key=3)
+app.command(Edit, name="edit", sort_key=3)
 app.command(Evaluate, name="evaluate", sort_key=4)
 app.command(
     CheckJudge,

@@ -10,7 +10,7 @@ from cyclopts import Parameter, Token
 
 from driftmap.core.errors import UsageError
 from driftmap.recipes.options import require_at_least, section
-from driftmap.results.edit_study import LossOver, PromptKind
+from driftmap.results.edit_kinds import LossOver, PromptKind
 from driftmap.tune.settings import TunedPart, Tuning, TuningSettings
 
 TAUGHT = section("What is taught", 2)
@@ -24,7 +24,7 @@ FEWEST_STEPS = 60
 FEWEST_PASSES = 10
 """How long is trained unless told: so many passes, and at least so many steps."""
 
-ADAPTER_RATE, FULL_RATE = 1e-3, 1e-4
+ADAPTER_RATE, FULL_RATE = 1.5e-3, 1e-4
 """Learning rates unless told: few facts, many passes. Every weight needs less."""
 
 Preset = Literal["none", "counterfact100"]
@@ -115,7 +115,7 @@ class EditTuningOptions:
 
     learning_rate: float | None = None
     """Learning rate of the first step; it falls linearly to 0 at the last (number above
-    0); by default .001 for adapters, .0001 for `full`."""
+    0); by default .0015 for adapters, .0001 for `full`."""
 
     batch_size: int = 8
     """Rows that go through the model at once (count)."""

@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-PromptKind = Literal["rewrite", "paraphrase", "generation"]
-"""The fact's own wording, its other wordings, or beginnings of texts about it."""
-
-LossOver = Literal["target", "all"]
-"""The new answer and its end token, or every token but the first."""
+from driftmap.results.attention_change import AttentionChange
+from driftmap.results.edit_kinds import Asked, EditKind, LossOver, PromptKind
+from driftmap.results.edits import EditReport
+from driftmap.results.provenance import ModelIdentity
+from driftmap.results.statistics import Interval
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,8 +126,7 @@ class WrittenPair:
 
     Args:
         fact_id: The fact that is asked for.
-        asked: What kind of prompt: the fact's own wording, another one, a beginning of
-            a text about its subject, or about another subject with the same answer.
+        asked: What kind of prompt.
         prompt: The prompt.
         true: The answer before the edit; empty where none is known.
         new: The answer that is taught.
@@ -136,7 +135,7 @@ class WrittenPair:
     """
 
     fact_id: str
-    asked: Literal["taught wording", "other wording", "free text", "neighbour"]
+    asked: Asked
     prompt: str
     true: str
     new: str
@@ -162,7 +161,7 @@ class EditedModel:
     """
 
     name: str
-    tune: Literal["lora", "qlora", "full"]
+    tune: EditKind
     layers: tuple[int, ...] | None
     parts: tuple[str, ...]
     is_identical: bool
@@ -177,18 +176,72 @@ class EditedModel:
         return named(self.tune, self.layers)
 
 
-def named(
-    tune: Literal["lora", "qlora", "full"], layers: tuple[int, ...] | None
-) -> str:
+def named(tune: EditKind, layers: tuple[int, ...] | None) -> str:
     """A way of tuning and its blocks in words.
 
-    >>> named("full", None)
-    'full tuning'
+    >>> named("full", None), named("qlora", (0, 1))
+    ('full tuning', 'QLoRA, blocks 0, 1')
     """
-    words: Mapping[str, str] = {
-        "lora": "LoRA", "qlora": "QLoRA", "full": "full tuning"
-    }  # fmt: skip
+    words: Mapping[EditKind, str] = {
+        "lora": "LoRA",
+        "qlora": "QLoRA",
+        "full": "full tuning",
+    }
     if layers is None:
         return words[tune]
     noun = "block" if len(layers) == 1 else "blocks"
     return f"{words[tune]}, {noun} {', '.join(map(str, layers))}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EditPoint:
+    """How one model weighs present and new answers, over facts.
+
+    Args:
+        model: Its name among the models of the run; empty for a model before tuning.
+        base: What it is compared with: the model itself, or its blocks rounded.
+        values: Efficacy, paraphrase, neighbourhood and score, those that there is data
+            for, by name.
+    """
+
+    model: str
+    base: Literal["model", "rounded"]
+    values: Mapping[str, Interval]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EditFindings:
+    """All that a run says beside what is measured of its first model.
+
+    Args:
+        model: The model as loaded.
+        shape: Of the file of facts.
+        rows: What was learnt.
+        models: Those that were made; the first one is looked at in full.
+        points: How each weighs the answers, where several were made.
+    """
+
+    model: ModelIdentity
+    shape: str
+    rows: TaughtRows
+    models: tuple[EditedModel, ...]
+    points: tuple[EditPoint, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class EditStudy:
+    """The findings, with what is needed to repeat them.
+
+    Args:
+        settings: The resolved recipe, option -> value.
+        findings: What was found.
+        edits: What both models say of the facts; None where they are identical.
+        attention: What both look at; None likewise.
+        versions: Package -> version.
+    """
+
+    settings: Mapping[str, object]
+    findings: EditFindings
+    edits: EditReport | None
+    attention: AttentionChange | None
+    versions: Mapping[str, str]

@@ -55,7 +55,7 @@ def read_all(options: FactOptions, seed: int) -> ReadFacts:
     if options.columns is not None:
         columns = parse_columns(options.columns, SHAPES)
     read = read_facts(str(options.facts), columns)
-    facts = _drawn(read.facts, options.num_facts, seed)
+    facts = drawn(read.facts, options.num_facts, seed)
     if options.wordings == "all":
         facts = in_every_wording(facts)
     say(f"{options.facts}: {len(facts):,} facts to trace ({read.shape})")
@@ -64,7 +64,7 @@ def read_all(options: FactOptions, seed: int) -> ReadFacts:
     )
 
 
-def _drawn(facts: Sequence[Fact], num_facts: int | None, seed: int) -> tuple[Fact, ...]:
+def drawn(facts: Sequence[Fact], num_facts: int | None, seed: int) -> tuple[Fact, ...]:
     """Draw without replacement, kept in their order; all where too few are there."""
     if num_facts is None or num_facts >= len(facts):
         return tuple(facts)

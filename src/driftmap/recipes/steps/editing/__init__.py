@@ -1,0 +1,1 @@
+"""Facts taught to a model: rows, training, and both models side by side."""
