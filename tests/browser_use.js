@@ -42,6 +42,11 @@ setTimeout(function () {
     dispatchEvent(new Event("beforeprint"));
     told.paper = getComputedStyle(document.body).backgroundColor + " " +
                  document.querySelectorAll("main details:not([open], .numbers)").length;
+    var charts = Array.from(document.querySelectorAll(".chart"));
+    told.cut = charts.filter(function (node) {
+      return !node._fullLayout || node._fullLayout.width > 672 ||
+             node._fullLayout.width > node.clientWidth;
+    }).length;
     document.body.dataset.told = JSON.stringify(told);
   }, 1500);
 }, 4000);

@@ -119,6 +119,7 @@ def test_a_page_is_used_by_keys_in_both_colours_and_on_paper(width, tmp_path):
         "numbers": True,
         "current": True,
         "paper": "rgb(255, 255, 255) 0",
+        "cut": 0,
     }
 
 

@@ -6,6 +6,12 @@
     if (value === null || value === undefined || value === "") { return "–"; }
     return typeof value === "number" ? String(Number(value.toPrecision(4))) : String(value);
   }
+  function spread(error, values, at) {
+    if (!error || !error.array || !values) { return ""; }
+    var less = (error.arrayminus || error.array)[at], more = error.array[at];
+    if (!less && !more) { return ""; }
+    return " (" + shown(values[at] - less) + " to " + shown(values[at] + more) + ")";
+  }
   function rowsOf(trace, number) {
     var name = trace.name || "";
     if (trace.type === "heatmap") {
@@ -20,7 +26,8 @@
     var length = Math.max((trace.x || []).length, (trace.y || []).length);
     return Array.from({ length: length }, function (_, at) {
       var word = Array.isArray(trace.text) ? trace.text[at] : "";
-      return [word ? name + " " + word : name, trace.x ? trace.x[at] : at, trace.y ? trace.y[at] : number];
+      var x = trace.x ? shown(trace.x[at]) : at, y = trace.y ? shown(trace.y[at]) : number;
+      return [word ? name + " " + word : name, x + spread(trace.error_x, trace.x, at), y + spread(trace.error_y, trace.y, at)];
     });
   }
   function add(parent, tag, text, scope) {

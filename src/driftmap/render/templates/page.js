@@ -21,10 +21,8 @@
     });
     return layout;
   }
-  function isDark() {
-    var root = document.documentElement;
-    return root.dataset.theme === "dark" && !root.classList.contains("paper");
-  }
+  function isPaper() { return document.documentElement.classList.contains("paper"); }
+  function isDark() { return document.documentElement.dataset.theme === "dark" && !isPaper(); }
   function dataOf(name) {
     return charts[name].data.map(function (trace) {
       if (!trace.meta) { return trace; }
@@ -41,8 +39,10 @@
   }
   function draw(node) {
     var name = node.dataset.chart;
+    var layout = layoutOf(name, node.clientWidth);
+    if (isPaper()) { layout.width = node.clientWidth; layout.height = node.clientHeight; }
     drawn.add(node);
-    Plotly.react(node, dataOf(name), layoutOf(name, node.clientWidth), config);
+    Plotly.react(node, dataOf(name), layout, config);
   }
   function spell(fold) {
     // The numbers of a chart as a table, for whoever cannot see or point at it.
