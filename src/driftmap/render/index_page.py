@@ -93,7 +93,7 @@ def _of_one_kind(kind: str, runs: Sequence[RunSummary]) -> Section:
                 columns=[_column(run, names) for run in runs],
             ),
             Paragraph(
-                text=f"{_several(same, 'setting')} equal in all of them, not shown."
+                text=f"Settings that are equal in all of them, and not shown: {same}."
             ),
         ],
     )

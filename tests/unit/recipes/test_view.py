@@ -142,7 +142,7 @@ def test_runs_of_a_kind_stand_side_by_side_by_what_differs(tmp_path):
     rows = [line.split() for line in beside.splitlines()]
     assert ["share", "0.1", "0.2"] in rows
     assert not any(row[:1] == ["rank"] for row in rows)
-    assert "3 settings equal in all of them" in beside  # rank, seed, model
+    assert "equal in all of them, and not shown: 3." in beside  # rank, seed, model
 
 
 def test_text_from_data_is_escaped(tmp_path):

@@ -20,7 +20,9 @@
         row.hidden = number >= kept && texts.size < 2;
         if (row.hidden) { hidden += 1; }
       });
-      node.querySelector(".picked").textContent = hidden + " settings are equal in all that are chosen, and hidden.";
+      node.querySelector(".picked").textContent = !hidden ? "" :
+        hidden === 1 ? "1 setting is equal in all that are chosen, and hidden." :
+        hidden + " settings are equal in all that are chosen, and hidden.";
       drawFrames(chosen);
     }
     function drawFrames(chosen) {

@@ -85,7 +85,9 @@ def summary_of(run: Path, name: str, address: str) -> RunSummary:
         state=state,
         stage=stage,
         num_bytes=_num_bytes(run),
-        settings={name: _written(value) for name, value in settings.items()},
+        settings={
+            name: _written(value) for name, value in settings.items() if name != "out"
+        },
         report=address if (run / REPORT).is_file() else "",
     )
 
