@@ -122,7 +122,7 @@ def _prompt(loaded: LoadedModel, asked: AskedFact, most: int) -> Stated:
         span = encode_fact(asked.fact, loaded.tokenizer).subject
         roles = token_roles(len(ids), span)
     except (DataError, MeasureError):
-        pass  # a subject that is not found plays no role; the prompt is read all the same
+        pass  # a subject that is not found plays no role; its prompt is read
     return Stated(
         name=asked.fact.prompt,
         subject=asked.fact.subject or asked.fact.id,
