@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from driftmap.render.page import Callout, Facts, Folded, Grid, Node, Section
+from driftmap.render.page import Callout, Facts, Folded, Grid, Node, Section, Terms
 from driftmap.results.claims import Claim, Standing
 from driftmap.results.compare_study import CompareStudy
 from driftmap.results.probes import Probes
@@ -30,11 +30,8 @@ def answer_section(study: CompareStudy) -> Section:
     """The verdict, what cannot be told, and what the sentences do not say."""
     verdict = study.verdict
     nodes: list[Node] = [
-        Callout(
-            kind="verdict",
-            title="What did it change?",
-            texts=[verdict.headline, *verdict.found],
-        )
+        Callout(kind="verdict", title="What did it change?", texts=[verdict.headline]),
+        Terms(pairs=[(part.question, " ".join(part.says)) for part in verdict.parts]),
     ]
     if verdict.unsettled:
         nodes.append(
@@ -44,8 +41,6 @@ def answer_section(study: CompareStudy) -> Section:
                 texts=verdict.unsettled,
             )
         )
-    if verdict.context:
-        nodes.append(Callout(kind="note", title="Beside that", texts=verdict.context))
     if verdict.cautions:
         nodes.append(
             Callout(

@@ -48,21 +48,32 @@ class TaughtCount:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class VerdictPart:
+    """What is said under one heading of the answer.
+
+    Args:
+        question: The heading.
+        says: Sentences with numbers, the most important one first.
+    """
+
+    question: str
+    says: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CompareVerdict:
     """The answer of a comparison, made from what its parts claim.
 
     Args:
         headline: One sentence.
-        found: What changed, by how much, where and when: sentences with numbers.
+        parts: What it is, what it does, what moved, where and when.
         unsettled: What does not differ or cannot be told from chance.
-        context: What only describes.
         cautions: What these sentences do not say.
     """
 
     headline: str
-    found: tuple[str, ...]
+    parts: tuple[VerdictPart, ...]
     unsettled: tuple[str, ...]
-    context: tuple[str, ...]
     cautions: tuple[str, ...]
 
 

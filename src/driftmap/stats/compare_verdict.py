@@ -1,24 +1,25 @@
 """What did the fine-tune change? The answer, made from what each part claims."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from driftmap.results.claims import Claim, Topic
-from driftmap.results.compare_study import CompareVerdict
+from driftmap.results.compare_study import CompareVerdict, VerdictPart
 
 OF_BEHAVIOUR: tuple[Topic, ...] = ("behaviour", "edits")
 """Topics that say whether the tuned model does anything otherwise."""
 
-ORDER: tuple[Topic, ...] = (
-    "behaviour", "edits", "weights", "where", "traces", "attention", "readings",
-    "training", "structure",
-)  # fmt: skip
-"""In which order the answer speaks: what changed, by how much, where, when."""
+QUESTIONS: Mapping[str, Mapping[Topic, int]] = {
+    "What it is": {"structure": 1},
+    "What it does": {"edits": 2, "behaviour": 2},
+    "What moved": {"weights": 2},
+    "Where it acts": {"where": 2, "traces": 1},
+    "What it looks at and reads": {"attention": 1, "readings": 1},
+    "When": {"training": 1},
+}
+"""Headings of the answer, and how many claims of each topic stand there at most."""
 
 LOCALISED: tuple[Topic, ...] = ("where", "traces")
 """Topics that name layers by what happens when these are exchanged."""
-
-PER_TOPIC = 2
-"""Sentences of one topic that the answer holds at most."""
 
 LOCALISATION = (
     "Where an exchange of layers or a trace points does not tell where editing works "
@@ -51,21 +52,15 @@ def compare_verdict(
         is_built_in: Probes were driftmap's own few.
 
     Returns:
-        A headline and sentences; each claim stands in one list at most.
+        A headline and sentences; the rest of the claims stands below it on the page.
     """
-    ordered = sorted(claims, key=lambda claim: ORDER.index(claim.topic))
-    found = _first_of_each([c for c in ordered if _is_told(c)])
-    unsettled = [c for c in ordered if c.standing in ("not-found", "inconclusive")]
-    context = _first_of_each(
-        [c for c in ordered if c.standing == "context" and not _is_told(c)]
-    )
-    sentences = [claim.says for claim in found]
-    sentences += _agreement(ordered)
+    order = [topic for topics in QUESTIONS.values() for topic in topics]
+    ordered = sorted(claims, key=lambda claim: order.index(claim.topic))
+    open_ones = [c for c in ordered if c.standing in ("not-found", "inconclusive")]
     return CompareVerdict(
         headline=_headline(ordered, has_same_weights, has_same_output),
-        found=tuple(sentences),
-        unsettled=tuple(claim.says for claim in unsettled),
-        context=tuple(claim.says for claim in context),
+        parts=tuple(_parts(ordered)),
+        unsettled=tuple(claim.says for claim in _first_of_each(open_ones)),
         cautions=tuple(_cautions(ordered, is_built_in=is_built_in)),
     )
 
@@ -81,10 +76,29 @@ def layers_named(claims: Sequence[Claim], topics: Sequence[Topic]) -> tuple[int,
     return tuple(sorted(named))
 
 
-def _is_told(claim: Claim) -> bool:
-    """Found by a test, or exact, as what moved in the weights is."""
-    is_exact = claim.topic == "weights" and claim.standing == "context"
-    return is_exact or claim.standing == "found"
+def _parts(claims: Sequence[Claim]) -> Iterator[VerdictPart]:
+    """Found claims first, then those that describe, up to the number of each topic."""
+    for question, topics in QUESTIONS.items():
+        says = [
+            claim.says
+            for topic, most in topics.items()
+            for claim in _told(claims, topic)[:most]
+        ]
+        if "where" in topics:
+            says += _agreement(claims)
+        if says:
+            yield VerdictPart(question=question, says=tuple(says))
+
+
+def _told(claims: Sequence[Claim], topic: Topic) -> list[Claim]:
+    """Claims of a topic that say something: what was found before what describes."""
+    of_topic = [claim for claim in claims if claim.topic == topic]
+    return [
+        claim
+        for standing in ("found", "context")
+        for claim in of_topic
+        if claim.standing == standing
+    ]
 
 
 def _headline(
@@ -115,13 +129,8 @@ def _headline(
 
 
 def _first_of_each(claims: Sequence[Claim]) -> list[Claim]:
-    """The first claims of every topic, in the order given."""
-    kept: dict[Topic, list[Claim]] = {}
-    for claim in claims:
-        of_topic = kept.setdefault(claim.topic, [])
-        if len(of_topic) < PER_TOPIC:
-            of_topic.append(claim)
-    return [claim for of_topic in kept.values() for claim in of_topic]
+    """The first claim of every topic, in the order given."""
+    return list({claim.topic: claim for claim in reversed(claims)}.values())[::-1]
 
 
 def _agreement(claims: Sequence[Claim]) -> Iterator[str]:

@@ -56,9 +56,11 @@ def test_weights_half_way_at_ten_and_behaviour_at_26():
     assert course.lag.low == pytest.approx(course.lag.high) == pytest.approx(50 / 3)
     (claim,) = training_claims(found)
     assert claim.standing == "found"
-    assert "half their way by step 10; surprise at the other answers" in claim.says
-    assert "at step 27 (95 % 27 to 27, n 12)" in claim.says
-    assert claim.says.endswith("behaviour changed later than the weights.")
+    assert claim.says == (
+        "Half of the change in surprise at the other answers was there by step 27 of "
+        "40 (95 % 27 to 27, n 12), half of the way of the weights by step 10: "
+        "behaviour changed later than the weights."
+    )
 
 
 def test_an_interval_of_the_half_covers_the_spread_of_probes():

@@ -58,10 +58,10 @@ def _lags(courses: Sequence[Course], half: float, last: int) -> Iterator[Claim]:
         yield Claim(
             topic="training",
             says=(
-                f"Of {last:,} steps, the weights had moved half their way by step "
-                f"{half:.0f}; {WORDS[one.quantity]} had changed by half at step "
-                f"{one.half.estimate:.0f} (95 % {one.half.low:.0f} to "
-                f"{one.half.high:.0f}, n {one.half.num}): "
+                f"Half of the change in {WORDS[one.quantity]} was there by step "
+                f"{one.half.estimate:.0f} of {last:,} (95 % {one.half.low:.0f} to "
+                f"{one.half.high:.0f}, n {one.half.num}), half of the way of the "
+                f"weights by step {half:.0f}: "
                 f"{after or 'which came first cannot be told'}."
             ),
             standing=standing,

@@ -29,7 +29,7 @@ from driftmap.stats.claims.where import where_claims
 from driftmap.stats.compare_verdict import compare_verdict
 from driftmap.store.run_dir import RunDir
 
-NOTHING = CompareVerdict(headline="", found=(), unsettled=(), context=(), cautions=())
+NOTHING = CompareVerdict(headline="", parts=(), unsettled=(), cautions=())
 
 
 def concluded(
