@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from driftmap.store.tables import load_table
-from study_process import contents, few_pictures, finish, kill_when, start
+from study_process import contents, finish, kill_when, start
 from tiny_studies import save_tiny_data, save_tiny_model, study_words
 
 pytestmark = pytest.mark.slow
@@ -69,12 +69,6 @@ class Place:
         finally:
             shutil.rmtree(self.study)
             self.aside.rename(self.study)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _few_pictures():
-    with few_pictures():
-        yield
 
 
 @pytest.fixture(scope="module")

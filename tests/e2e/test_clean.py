@@ -6,7 +6,7 @@ import re
 import pytest
 import torch
 
-from study_process import contents, few_pictures, finish, kill_when, start
+from study_process import contents, finish, kill_when, start
 from tiny_studies import save_tiny_data, save_tiny_model, study_words
 
 pytestmark = pytest.mark.slow
@@ -45,12 +45,6 @@ class Place:
         before = len(log.read_text()) if log.exists() else 0
         self.run(*words)
         return set(re.findall(r"step (\S+) took", log.read_text()[before:]))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _few_pictures():
-    with few_pictures():
-        yield
 
 
 @pytest.fixture(scope="module")

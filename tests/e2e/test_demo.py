@@ -2,14 +2,11 @@
 
 import json
 import math
-import os
-import subprocess
-import sys
-from pathlib import Path
 from typing import get_args
 
 import pytest
 
+from driftmap.cli.main import main
 from driftmap.results.statistics import VerdictKind
 
 pytestmark = pytest.mark.slow
@@ -17,16 +14,11 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def demo(organism, tmp_path_factory):
-    """The run folder of the command itself, in a process of its own."""
+    """The run folder of one question, as the command leaves it."""
     out = tmp_path_factory.mktemp("demo") / "whole"
-    command = Path(sys.executable).with_name("driftmap")
-    done = subprocess.run(
-        [command, "demo", "--question", "drift", "--out", out],
-        env=os.environ | {"DRIFTMAP_CACHE": str(organism.folder.parent)},
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == [str(out / "report.html")]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DRIFTMAP_CACHE", str(organism.folder.parent))
+        assert main(["demo", "--question", "drift", "--out", str(out)]) == 0
     assert "There is no report yet of" in (out / "report.txt").read_text()
     return out / "drift"
 

@@ -14,6 +14,8 @@ from similar_rows import save_similar_rows
 from tiny_studies import save_tiny_model, write_rows
 
 pytestmark = pytest.mark.slow
+
+ALL_PICTURES = True
 ALIKE = 1e-5
 
 
