@@ -76,7 +76,7 @@ def plan_of(
         run=run,
         parts=parts,
         options=options,
-        probes=probes_for(base, probing, seed) if asks else None,
+        probes=probes_for(base, run.last, probing, seed) if asks else None,
         sizes=sizes,
     )
 

@@ -21,6 +21,7 @@ from driftmap.load.common_probes import (
 from driftmap.load.facts import read_facts
 from driftmap.load.long_text import JOINT, read_text
 from driftmap.recipes.compare_options import ProbeOptions
+from driftmap.recipes.steps.comparing.edit_run import facts_of_edit
 from driftmap.recipes.steps.known_world import make_knowledge
 from driftmap.recipes.steps.rows import drawn
 from driftmap.results.facts import Fact
@@ -30,6 +31,7 @@ from driftmap.results.samples import Sample
 
 BUILT_IN = "built in"
 OWN_WORLD = "the model's own world"
+OF_THE_EDIT = "taught by the edit"
 CARD = "organism.json"
 """What lies beside the folders of a model that driftmap made."""
 
@@ -47,12 +49,13 @@ class _World:
     data: Path
 
 
-def probes_for(base: str, options: ProbeOptions, seed: int) -> Probes:
+def probes_for(base: str, tuned: Path, options: ProbeOptions, seed: int) -> Probes:
     """Gather what both models are asked.
 
     Args:
         base: The model before tuning (folder or hub id). Beside the folder of a model
             that driftmap made lies what it was taught.
+        tuned: What was made of it; in the folder of an edit stands what it taught.
         options: What the user gave, and how much of it is taken.
         seed: The run's seed; decides what is drawn.
 
@@ -60,7 +63,7 @@ def probes_for(base: str, options: ProbeOptions, seed: int) -> Probes:
         DataError: A file cannot be used, or a text is empty.
     """
     world = _world_of(base)
-    facts, facts_from = _facts(world, options, seed)
+    facts, facts_from = _facts(world, tuned, options, seed)
     texts, texts_from = _texts(world, options)
     requests = {
         name: _requests(name, world, options, seed)
@@ -81,6 +84,20 @@ def probes_for(base: str, options: ProbeOptions, seed: int) -> Probes:
     )
 
 
+def texts_for(base: str, options: ProbeOptions) -> tuple[str, ...]:
+    """The texts alone that two versions of a model are asked to read.
+
+    Args:
+        base: The model before tuning (folder or hub id).
+        options: What the user gave, and how much of it is taken.
+
+    Raises:
+        DataError: A file cannot be used, or a text is empty.
+    """
+    texts, _ = _texts(_world_of(base), options)
+    return texts
+
+
 def _world_of(base: str) -> _World | None:
     """What the model was taught, if driftmap made it."""
     card, data = Path(base).parent / CARD, Path(base).parent / "data"
@@ -97,10 +114,13 @@ def _world_of(base: str) -> _World | None:
 
 
 def _facts(
-    world: _World | None, options: ProbeOptions, seed: int
+    world: _World | None, tuned: Path, options: ProbeOptions, seed: int
 ) -> tuple[tuple[Fact, ...], str]:
+    taught = () if options.facts is not None else facts_of_edit(tuned)
     if options.facts is not None:
         facts, source = read_facts(options.facts).facts, options.facts
+    elif taught:
+        facts, source = taught, OF_THE_EDIT
     elif world is not None:
         known = make_knowledge(world.seed)["facts"]
         facts, source = read_facts(str(known)).facts, OWN_WORLD
