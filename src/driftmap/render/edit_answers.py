@@ -63,8 +63,8 @@ def counted(model: EditedModel) -> str:
     after = [pair.after for pair in model.written]
     return (
         f"Of {len(model.written)} answers, {_ended(before)} end by themselves before "
-        f"and {_ended(after)} after; {_repeats(before)} of the words repeat before, "
-        f"{_repeats(after)} after."
+        f"and {_ended(after)} after; of their words {_repeats(before)} repeat "
+        f"before, {_repeats(after)} after."
     )
 
 

@@ -1,6 +1,6 @@
 """What of the models was trained, what did it take, and what do they know now?"""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from driftmap.core.units import format_bytes, format_seconds
 from driftmap.render.charts import Line, Lines
@@ -29,6 +29,11 @@ LAYERS_CAUTION = (
     "none was derived from a trace."
 )
 
+OF_ROUNDED = (
+    "QLoRA rounds the base's matrices to 4 bits; its adapters are not rounded. It is "
+    "compared with the rounded base, which is what it was trained on."
+)
+
 MEASURES = ("efficacy", "paraphrase", "neighbourhood", "score")
 """What is weighed in every model, in this order."""
 
@@ -37,9 +42,9 @@ def models_section(found: EditFindings) -> Section:
     """All models of the run side by side: what they know, and what they took."""
     nodes: list[Node] = []
     if found.points:
-        nodes += [_weighed(found), Paragraph(text=_of_rounded(found))]
+        nodes += [Paragraph(text=which_worked(found)), _weighed(found)]
+    nodes += [Paragraph(text=text) for text in _said_of_models(found)]
     nodes.append(_costs(found.models))
-    nodes = [node for node in nodes if node != Paragraph(text="")]
     if any(model.layers is not None for model in found.models):
         nodes.append(
             Callout(
@@ -81,13 +86,49 @@ def _named(point: EditPoint, found: EditFindings) -> str:
     return next(m.in_words for m in found.models if m.name == point.model)
 
 
-def _of_rounded(found: EditFindings) -> str:
-    if not any(model.tune == "qlora" for model in found.models):
-        return ""
-    return (
-        "QLoRA rounds the base's matrices to 4 bits; its adapters are not rounded. It "
-        "is compared with the rounded base, which is what it was trained on."
+def which_worked(found: EditFindings) -> str:
+    """Which model weighs the answers best, and which cannot be told from it."""
+    scores = {
+        point.model: point.values["score"]
+        for point in found.points
+        if point.model and "score" in point.values
+    }
+    if not scores:
+        return (
+            "Which model worked best is not said: without other wordings and "
+            "neighbours there is no score."
+        )
+    best = max(scores, key=lambda name: scores[name].estimate)
+    words = {model.name: model.in_words for model in found.models}
+    alike = [
+        words[name]
+        for name, score in scores.items()
+        if name != best and score.high >= scores[best].low
+    ]
+    told = (
+        f"Highest score: {words[best]}, {scores[best].estimate:.0f} "
+        f"({scores[best].low:.0f} to {scores[best].high:.0f}, "
+        f"{scores[best].num} facts)."
     )
+    if not alike:
+        return f"{told} No other model's interval reaches it."
+    which = "intervals" if len(alike) > 1 else "interval"
+    reach = "reach" if len(alike) > 1 else "reaches"
+    return (
+        f"{told} The {which} of {'; '.join(alike)} {reach} it, so that which is best "
+        "cannot be told."
+    )
+
+
+def _said_of_models(found: EditFindings) -> Iterator[str]:
+    same = [model.in_words for model in found.models[1:] if model.is_identical]
+    if same:
+        yield (
+            f"Identical with the base on every row: {'; '.join(same)}. Nothing was "
+            "compared."
+        )
+    if any(model.tune == "qlora" for model in found.models):
+        yield OF_ROUNDED
 
 
 def _costs(models: Sequence[EditedModel]) -> Grid:
@@ -95,7 +136,8 @@ def _costs(models: Sequence[EditedModel]) -> Grid:
     where = "of the machine" if kinds == {"machine"} else "of the accelerator"
     return Grid(
         caption="What was trained, counted in what trains, and what training took. "
-        f"Peak memory {where} is what training added to what was in use before it",
+        f"Peak memory {where} is what training added to what was in use before it; "
+        "the first model's holds what libraries load, too",
         columns=[
             "model", "parameters trained", "of all", "tensors", "moved", "steps",
             "time", "peak memory", "first loss (nats)", "last loss (nats)",

@@ -23,7 +23,7 @@ from driftmap.recipes.steps import bench
 from driftmap.recipes.steps.bench import Study
 from driftmap.recipes.steps.comparing.attention.changes import attention_step
 from driftmap.recipes.steps.comparing.edits import edit_context, edits_step
-from driftmap.recipes.steps.comparing.probing import probes_for
+from driftmap.recipes.steps.comparing.probing import texts_for
 from driftmap.recipes.steps.editing.concluding import findings_step
 from driftmap.recipes.steps.editing.models import (
     Made,
@@ -121,9 +121,8 @@ def carry_out(
 
 def _context(study: Study, read: ReadTaught, plan: EditPlan) -> EditContext:
     """Other facts of the file, and texts that have nothing to do with them."""
-    source = study.loaded.identity.source
-    probes = probes_for(source, ProbeOptions(), study.seed)
-    return edit_context(plan.measures, read.others, probes.texts)
+    texts = texts_for(study.loaded.identity.source, ProbeOptions())
+    return edit_context(plan.measures, read.others, texts)
 
 
 def _made(

@@ -1,7 +1,8 @@
 """Which tensors did training move, and how far?"""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
+import torch
 from torch import Tensor
 
 from driftmap.core.errors import DataError
@@ -15,15 +16,22 @@ from driftmap.results.edit_study import TensorChange
 from driftmap.signals.factors import LoraFactors
 
 
-def changed_tensors(pair: Pair) -> tuple[int, tuple[TensorChange, ...]]:
+def changed_tensors(
+    pair: Pair, within: Sequence[str] = ()
+) -> tuple[int, tuple[TensorChange, ...]]:
     """Read what training moved from what it left, whatever the run was called.
+
+    Args:
+        pair: Base and tuned model.
+        within: Paths of modules outside of which nothing could move; empty where
+            nothing is ruled out.
 
     Returns:
         Tensors that could move (count), and those that did, the most moved first. Of an
         adapter they are the matrices that it sits on; the base of `qlora` is the
         rounded one.
     """
-    found = list(_whole(pair) if pair.run.is_full else _adapted(pair))
+    found = list(_whole(pair, within) if pair.run.is_full else _adapted(pair))
     moved = sorted((one for one in found if one.relative), key=lambda t: -t.relative)
     return len(found), tuple(moved)
 
@@ -41,10 +49,13 @@ def _adapted(pair: Pair) -> Iterator[TensorChange]:
         )
 
 
-def _whole(pair: Pair) -> Iterator[TensorChange]:
+def _whole(pair: Pair, within: Sequence[str]) -> Iterator[TensorChange]:
     after = dict(pair.tuned.model.named_parameters())
     for name, weight in pair.base.model.named_parameters():
         now, then = after[name].detach(), weight.detach()
+        could = not within or any(name.startswith(f"{path}.") for path in within)
+        if not could and torch.equal(now, then):
+            continue
         place = _place(name)
         yield TensorChange(
             name=name,

@@ -64,7 +64,7 @@ def model_step(
 
     def make(folder: Path) -> None:
         same = is_identical(pair, rows.samples)
-        num_tensors, moved = changed_tensors(pair)
+        num_tensors, moved = changed_tensors(pair, arm.within)
         told = EditedModel(
             name=arm.name,
             tune=arm.settings.tune,
