@@ -4,6 +4,7 @@ import textwrap
 import warnings
 from collections.abc import Sequence
 from functools import singledispatch
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,20 @@ def save_pictures(figures: Sequence[Figure], folder: Path) -> None:
             FigureCanvasAgg(drawing).print_png(f"{path}.png")
             drawing.set_dpi(SVG_DOTS_PER_INCH)
             FigureCanvasSVG(drawing).print_svg(f"{path}.svg", metadata={"Date": None})
+
+
+def svg_of(figure: Figure) -> bytes:
+    """Draw one figure as SVG, for a page that shows pictures alone."""
+    into = BytesIO()
+    with (
+        mpl.rc_context(STYLE),  # pyright: ignore[reportArgumentType]
+        warnings.catch_warnings(),
+    ):
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
+        drawing = _drawing(figure)
+        drawing.set_dpi(SVG_DOTS_PER_INCH)
+        FigureCanvasSVG(drawing).print_svg(into, metadata={"Date": None})
+    return into.getvalue()
 
 
 def _drawing(figure: Figure) -> Drawing:

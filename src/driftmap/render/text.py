@@ -48,6 +48,11 @@ MOST_POINTS = 12
 """Points of a line that the text shows; the tables hold all."""
 
 
+def node_text(node: Node) -> str:
+    """Write one node of a page as plain text."""
+    return _text(node)
+
+
 def text_of(page: Page) -> str:
     """Write a page as plain text, 88 columns wide except for its tables."""
     parts = [_title(page.title, "="), _wrapped(page.lead)]

@@ -9,9 +9,11 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from driftmap.cli.main import main
+from driftmap.core.errors import StoreError, UsageError
 from driftmap.load.model import load_model
 from driftmap.load.source import ModelSource
 from driftmap.load.tuned import find_tuned
+from driftmap.notebook import open_run
 from driftmap.recipes.attention_change_options import AttentionChangeOptions
 from driftmap.recipes.steps import pages
 from driftmap.recipes.steps.bench import Study
@@ -210,6 +212,36 @@ def test_a_run_from_words_to_report_and_again(words, capsys):
     assert "kind: attention-tuned" in (run / "run.yaml").read_text()
     marker = json.loads((run / "steps" / "attention-change.json").read_text())
     assert marker
+
+
+def test_a_notebook_shows_the_run_and_leaves_it_alone(words):
+    assert main(words) == 0
+    run = Path(words[-1])
+    before = {p: p.stat().st_mtime_ns for p in run.rglob("*") if p.name != ".lock"}
+    opened = open_run(run)
+    assert (opened.kind, opened.settings["device"]) == ("attention-tuned", "cpu")
+    assert opened.sections == ("attention", "settings")
+    shown = opened._repr_mimebundle_()
+    assert "Attention is context, not evidence" in shown["text/plain"]
+    assert shown["text/html"].count("data:image/svg+xml") == 2
+    assert "tuned minus base" in repr(opened.section("attention"))
+    assert "Single heads" in opened.section("attention")._repr_html_()
+    assert (run / "report.txt").read_text() == opened.text
+    after = {p: p.stat().st_mtime_ns for p in run.rglob("*") if p.name != ".lock"}
+    assert before == after
+    with pytest.raises(UsageError, match="no section 'x', only attention, settings"):
+        opened.section("x")
+
+
+def test_what_is_no_finished_run_is_not_opened(tmp_path):
+    with pytest.raises(StoreError, match="holds no run"):
+        open_run(tmp_path)
+    RunDir.open(tmp_path / "score", {"seed": 0}, "score").close()
+    with pytest.raises(UsageError, match="a run of score has no report to show"):
+        open_run(tmp_path / "score")
+    RunDir.open(tmp_path / "new", {"seed": 0}, "attention-tuned").close()
+    with pytest.raises(StoreError, match="is not finished"):
+        open_run(tmp_path / "new")
 
 
 def test_equal_models_stop_at_one_sentence(folders, tmp_path):
