@@ -26,8 +26,8 @@ class MeasureWords:
 
 
 ONLY_TWO = (
-    "The logits of two answers at one prompt say nothing about other prompts: an edit "
-    "that answers everything with the new answer wins there, too. Read neighbours, "
+    "The logits of two answers at one prompt say nothing about other prompts: a model "
+    "that answers everything with what it was taught wins there, too. Read neighbours, "
     "other facts and texts beside them."
 )
 EQUAL_SETTINGS = (
@@ -98,26 +98,26 @@ _PROMPTS: dict[EditMeasureName, MeasureWords] = {
 
 _BESIDE: dict[EditMeasureName, MeasureWords] = {
     "same subject p": MeasureWords(
-        title="same subject, other facts: p",
+        title="same subject: p",
         unit="probability",
         record="subject",
         meaning="Probability of the whole right answer to facts of a taught subject "
         "that were not taught themselves.",
     ),
     "same subject first": MeasureWords(
-        title="same subject, other facts: first choice",
+        title="same subject: first choice",
         unit="share",
         record="subject",
         meaning="Share of them whose right answer is the first choice, token by token.",
     ),
     "unrelated p": MeasureWords(
-        title="unrelated facts: p",
+        title="unrelated: p",
         unit="probability",
         record="subject",
         meaning="The same for facts of other subjects.",
     ),
     "unrelated first": MeasureWords(
-        title="unrelated facts: first choice",
+        title="unrelated: first choice",
         unit="share",
         record="subject",
         meaning="Likewise.",

@@ -120,12 +120,14 @@ def _shares(report: EditReport) -> Iterator[Node]:
     found = [one for one in report.measures if one.name in SHARES]
     if not found:
         return
+    wanted = ""
+    if report.is_taught:
+        wanted = " Efficacy and paraphrase should go right, all others stay at 0."
     yield Figure(
         name="edit-shares",
         title="Change of each share, after minus before",
-        reading="Right of 0: more often after tuning. Efficacy and paraphrase should "
-        "go right, all others should stay at 0. Lines are 95 % intervals over facts "
-        "or subjects.",
+        reading=f"Right of 0: more often after tuning.{wanted} Lines are 95 % "
+        "intervals over facts or subjects.",
         chart=Ranges(
             x_title="change of the share (after minus before)",
             names=[title_of(report, one.name) for one in found],

@@ -148,7 +148,8 @@ def _text(found: EditReport) -> Iterator[Claim]:
         says += "a change cannot be told from none, "
     elif standing == "not-found":
         says += "no change that counts, "
-    says += f"{_signed(change.estimate, 2)} nats a token ({_range(change)}{_records(measure)})"
+    change_said = f"{_signed(change.estimate, 2)} nats a token"
+    says += f"{change_said} ({_range(change)}{_records(measure)})"
     yield Claim(topic="edits", says=f"{says}.", standing=standing)
 
 
