@@ -12,7 +12,7 @@ QUESTIONS: Mapping[str, Mapping[Topic, int]] = {
     "What it is": {"structure": 1},
     "What it does": {"edits": 2, "behaviour": 2},
     "What moved": {"weights": 2},
-    "Where it acts": {"where": 2, "traces": 1},
+    "Where it acts": {"where": 3, "traces": 1},
     "What it looks at and reads": {"attention": 1, "readings": 1},
     "When": {"training": 1},
 }
@@ -91,8 +91,13 @@ def _parts(claims: Sequence[Claim]) -> Iterator[VerdictPart]:
 
 
 def _told(claims: Sequence[Claim], topic: Topic) -> list[Claim]:
-    """Claims of a topic that say something: what was found before what describes."""
+    """Claims of a topic that say something: what was found before what describes.
+
+    Of what acts, sentences that name layers come first.
+    """
     of_topic = [claim for claim in claims if claim.topic == topic]
+    if topic == "where":
+        of_topic.sort(key=lambda claim: not claim.layers)
     return [
         claim
         for standing in ("found", "context")

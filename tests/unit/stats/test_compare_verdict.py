@@ -25,7 +25,7 @@ def test_headings_come_in_order_and_tests_before_descriptions():
     verdict = compare_verdict(
         [
             claim("training"),
-            claim("where", "context", "described.", (1,)),
+            claim("where", "context", "described."),
             claim("where", "found", "first."),
             claim("where", "found", "second."),
             claim("weights", "context", layers=(1,)),
@@ -38,7 +38,14 @@ def test_headings_come_in_order_and_tests_before_descriptions():
         "What it is", "What it does", "What moved", "Where it acts", "When",
     ]  # fmt: skip
     assert said(verdict, "What it does") == ("edits found.", "behaviour found.")
-    assert said(verdict, "Where it acts")[:2] == ("first.", "second.")
+    assert said(verdict, "Where it acts")[0] == "first."
+
+
+def test_of_what_acts_sentences_with_layers_come_first():
+    claims = [claim("where", says=f"plain {n}.") for n in range(3)]
+    named = claim("where", says="layer 2 acts.", layers=(2,))
+    verdict = compare_verdict([*claims, named])
+    assert said(verdict, "Where it acts") == ("layer 2 acts.", "plain 0.", "plain 1.")
 
 
 def test_what_is_not_told_stands_by_itself_once_a_topic():
