@@ -18,22 +18,21 @@ class EditMeasureOptions:
 
     num_unrelated: int = 64
     """Facts of other subjects that were not taught, drawn to see what else changed
-    (count); 0 for none, by default 64."""
+    (count); 0 for none."""
 
     num_written: int = 16
     """Facts, from the first on, whose `generation_prompts` both models go on from
-    (count); 0 for none, by default 16."""
+    (count); 0 for none."""
 
     written_tokens: int = 100
-    """Longest text that is written after such a prompt; by default 100, as published
-    (tokens)."""
+    """Longest text that is written after such a prompt (tokens)."""
 
     num_lensed: int = 32
     """Facts, from the first on, whose answers are followed through all layers (count);
-    0 for none, by default 32."""
+    0 for none."""
 
     num_likely: int = 10
-    """Most likely next tokens that are compared (count); by default 10."""
+    """Most likely next tokens that are compared (count)."""
 
     about: str | None = None
     """Texts about subjects: rows of `text`, and `subject` or the `answer` that is true
@@ -41,8 +40,7 @@ class EditMeasureOptions:
     are not available."""
 
     fact_batch_size: int = 16
-    """Prompts per forward pass; changes speed and memory only; by default 16
-    (count)."""
+    """Prompts per forward pass; changes speed and memory only (count)."""
 
     def __post_init__(self) -> None:
         """Refuse counts that mean nothing."""
