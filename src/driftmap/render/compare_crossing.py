@@ -208,8 +208,8 @@ def _along(effects: RoleEffects, role: TokenRole, num_layers: int) -> list[float
     return [known.get(layer, nan) for layer in range(num_layers)]
 
 
-def _best(found: WhereItActs, caution: str) -> Grid:
-    return Grid(
+def _best(found: WhereItActs, caution: str) -> Folded:
+    grid = Grid(
         caption="Where each role's states bring most, with the 95 % interval of the "
         f"layer over subjects or requests. {caution}",
         columns=["direction", "state", "token", "layer", "brought", "prompts"],
@@ -228,6 +228,7 @@ def _best(found: WhereItActs, caution: str) -> Grid:
         ],
         align_right=frozenset({4, 5}),
     )
+    return Folded(summary="The best layer of each token", nodes=[grid])
 
 
 def _span(layer: int, low: int, high: int) -> str:

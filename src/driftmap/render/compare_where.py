@@ -145,7 +145,7 @@ def _layers(found: WhereItActs, kind: str, name: str, title: str) -> Figure:
         reading=f"{reading} Bands: 95 % intervals. {SHORT}",
         chart=Lines(
             x_title=first,
-            y_title="share of the new behaviour (0 to 1)",
+            y_title="share (0 to 1)",
             lines=[
                 _line(NEEDED, places, [swap.needed for swap in swaps]),
                 _line(ENOUGH, places, [swap.enough for swap in swaps]),
@@ -184,7 +184,7 @@ def _bars(swaps: Sequence[SwapShare], name: str, title: str, place: str) -> Figu
         chart=Bars(
             x_labels=[swap.name for swap in swaps],
             x_title=place,
-            y_title="share of the new behaviour (0 to 1)",
+            y_title="share (0 to 1)",
             bars=[
                 bar(NEEDED, [swap.needed for swap in swaps]),
                 bar(ENOUGH, [swap.enough for swap in swaps]),

@@ -149,7 +149,7 @@ def _listed(pairs: Sequence[tuple[SwapShare, Interval]]) -> str:
     rest = sorted(n for swap, _ in pairs[MOST_NAMED:] for n in swap.layers)
     if rest:
         many = "layer" if len(rest) == 1 else "layers"
-        told.append(f"with less {many} {', '.join(map(str, rest))}")
+        told.append(f"and less with {many} {', '.join(map(str, rest))}")
     return ", ".join(told)
 
 
