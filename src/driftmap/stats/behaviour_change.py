@@ -44,8 +44,8 @@ class Chance:
         prompts: After each fact's prompt.
     """
 
-    texts: Values
-    prompts: Values
+    texts: Float64[np.ndarray, " text"]
+    prompts: Float64[np.ndarray, " fact"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -133,7 +133,9 @@ def _means(
     )
 
 
-def by_subject(values: Values, subjects: Sequence[str]) -> Values:
+def by_subject(
+    values: Values, subjects: Sequence[str]
+) -> Float64[np.ndarray, " subject"]:
     """Mean of the values of each subject, in the order in which subjects first come.
 
     >>> by_subject(np.array([1.0, 4.0, 3.0]), ["a", "b", "a"])

@@ -183,7 +183,7 @@ def intervals(values: Values, seed: int) -> list[Interval]:
     ]
 
 
-def by_unit(values: Values, units: Sequence[str]) -> Values:
+def by_unit(values: Values, units: Sequence[str]) -> Float64[np.ndarray, "once place"]:
     """Mean of the rows of each unit, in the order in which units first come."""
     order = {unit: number for number, unit in enumerate(dict.fromkeys(units))}
     place = np.array([order[unit] for unit in units])
