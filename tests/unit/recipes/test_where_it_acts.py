@@ -104,6 +104,13 @@ def planted(base, tmp_path_factory):
 @pytest.fixture(scope="module")
 def found(base, planted, tmp_path_factory):
     with opened_pair(base, planted, tmp_path_factory.mktemp("run") / "r") as pair:
+        where_step(pair, FACTS, NOTHING, UNTRACED)
+        return read_where(pair.study.run)
+
+
+@pytest.fixture(scope="module")
+def traced(base, planted, tmp_path_factory):
+    with opened_pair(base, planted, tmp_path_factory.mktemp("run") / "r") as pair:
         where_step(pair, FACTS, NOTHING, FEW)
         return read_where(pair.study.run)
 
@@ -123,8 +130,9 @@ def test_a_planted_change_is_found_at_its_layer_and_nowhere_else(found):
     assert all(c.standing == "found" for c in said)
 
 
-def test_the_cross_trace_finds_it_there_too(found):
-    for cross in found.crosses:
+@pytest.mark.slow
+def test_the_cross_trace_finds_it_there_too(traced):
+    for cross in traced.crosses:
         hidden = next(one for one in cross.effects if one.kind == "hidden")
         by_layer = [
             max(abs(c.effect.estimate) for c in hidden.cells if c.layer == layer)
@@ -134,7 +142,7 @@ def test_the_cross_trace_finds_it_there_too(found):
         mlp = next(one for one in cross.effects if one.kind == "mlp")
         assert mlp.window == 2
         assert hidden.low == pytest.approx(hidden.high - hidden.total_effect.estimate)
-    assert [c.answer for c in found.crosses] == ["new", "old"]
+    assert [c.answer for c in traced.crosses] == ["new", "old"]
 
 
 def test_both_ends_of_the_curve_are_the_two_models(found):
@@ -145,10 +153,11 @@ def test_both_ends_of_the_curve_are_the_two_models(found):
     assert first.neighbourhood is not None
 
 
-def test_traces_before_and_after_are_of_both_answers_on_one_noise(found):
-    kinds = [(c.answer, c.kind) for c in found.traces]
+@pytest.mark.slow
+def test_traces_before_and_after_are_of_both_answers_on_one_noise(traced):
+    kinds = [(c.answer, c.kind) for c in traced.traces]
     assert kinds == [(a, k) for a in ("old", "new") for k in ("hidden", "mlp", "attn")]
-    for change in found.traces:
+    for change in traced.traces:
         before, after = change.example_before, change.example_after
         assert before.noise == after.noise
         assert before.noise.num_draws == 2
