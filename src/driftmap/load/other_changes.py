@@ -125,7 +125,9 @@ def _of_module(
     """Each tensor of one module that an adapter changes."""
     for end in ("weight", "bias"):
         if end in tensors:
-            yield from _replaced(before, f"{path}.{end}", _read(tensors[end]))
+            # PEFT saves a head or embedding beside its factors: mostly the base's own.
+            own = path.removesuffix(".base_layer")
+            yield from _replaced(before, f"{own}.{end}", _read(tensors[end]))
     base = _stored(before, f"{path}.weight")
     for down, up in _SIDES:
         if down in tensors and up in tensors:

@@ -201,6 +201,8 @@ class WeightChanges:
         matrices: Those that moved, in the model's order.
         others: What else differs, in name order.
         banks: Experts; empty where the model has none.
+        num_unmeasured: What an adapter without its base may change and does not tell
+            (count of modules and tensors); 0 where the base is known.
         groups: Groups against weights of their own size, the whole model first; empty
             where none was given.
         cautions: What has to be known to read the numbers, a sentence each.
@@ -217,8 +219,9 @@ class WeightChanges:
     banks: tuple[ChangedBank, ...]
     groups: tuple[GroupRatio, ...]
     cautions: tuple[str, ...]
+    num_unmeasured: int = 0
 
     @property
     def is_nothing(self) -> bool:
-        """No weight differs."""
+        """No weight differs, as far as weights were measured."""
         return not self.matrices and not self.others

@@ -7,6 +7,8 @@ import pytest
 import torch
 
 from driftmap.core.errors import DataError
+from driftmap.load.tuned import find_tuned
+from driftmap.recipes.steps.comparing.weights.alone import weights_alone_step
 from driftmap.recipes.steps.comparing.weights.carrying import (
     read_weights,
     weights_step,
@@ -14,6 +16,7 @@ from driftmap.recipes.steps.comparing.weights.carrying import (
 from driftmap.recipes.steps.comparing.weights.grouping import found_groups
 from driftmap.recipes.steps.comparing.weights.layers import drift_by_layer
 from driftmap.stats.claims.weights import weights_claims
+from driftmap.store.run_dir import RunDir
 from made_pairs_of_models import (
     dense_change,
     opened_pair,
@@ -71,6 +74,7 @@ def require_dense(found, layers, sites, dense):
         assert layers[layer] == pytest.approx((change / whole) ** 0.5, rel=1e-6)
     scored = {f"{site.path}.{site.tensor or 'weight'}" for site in sites.values()}
     others = {one.name: one for one in found.others}
+    assert len(others) == len(found.others)
     for name, change in moved.items():
         if name not in scored:
             assert (name in others) == bool(change.any()), name
@@ -205,3 +209,41 @@ def test_two_groups_of_one_name_are_refused(model, tmp_path):
         file.write_text(json.dumps({"layer_0_mlp.up_proj": [[0, 0]]}))
     with pytest.raises(DataError, match="both hold a group"):
         found_groups([tmp_path / "one" / "top.json", tmp_path / "two" / "top.json"])
+
+
+def test_factors_alone_tell_the_same_lengths(model, tmp_path):
+    save_adapter(
+        model, tmp_path / "adapter",
+        target_modules=["q_proj", "down_proj", "lm_head"],
+    )  # fmt: skip
+    whole, *_ = measured(model, tmp_path / "adapter", tmp_path / "run")
+    with RunDir.open(tmp_path / "alone", {"seed": 0}, "compare") as run:
+        weights_alone_step(run, find_tuned([str(tmp_path / "adapter")]))
+        found = read_weights(run)
+    for alone, beside in zip(found.matrices, whole.matrices, strict=True):
+        assert (alone.key, alone.part) == (beside.key, beside.part)
+        assert alone.length == pytest.approx(beside.length)
+        assert alone.spectrum.values == pytest.approx(beside.spectrum.values)
+        assert alone.size is None
+    (head,), (known,) = found.others, whole.others
+    assert (head.name, head.part, head.size) == ("lm_head.weight", "head", None)
+    assert head.length == pytest.approx(known.length)
+    assert found.num_tensors == 0
+    says = [claim.says for claim in weights_claims(found)]
+    assert says[0] == (
+        "The change is confined to q and down of layers 0 to 1 and the head."
+    )
+    assert "of 2 tuned layers" in says[1]
+    assert found.cautions[0].startswith("The base is not at hand:")
+
+
+def test_dora_alone_is_counted_and_not_measured(model, tmp_path):
+    save_adapter(model, tmp_path / "adapter", use_dora=True)
+    with RunDir.open(tmp_path / "alone", {"seed": 0}, "compare") as run:
+        weights_alone_step(run, find_tuned([str(tmp_path / "adapter")]))
+        found = read_weights(run)
+    assert not found.matrices
+    assert found.cautions[1].startswith("4 modules have DoRA, which scales the rows")
+    (claim,) = weights_claims(found)
+    assert claim.standing == "inconclusive"
+    assert claim.says.endswith("4 modules or tensors cannot be without the base.")

@@ -139,7 +139,7 @@ def test_without_a_base_nothing_is_said_of_sizes():
         num_tensors=0, num_equal=0, num_weights=0, num_open=0,
         cells=cells([0.0, 5.0], None), matrices=(matrix(size=None),),
     )  # fmt: skip
-    assert said(found)[0] == "The change is confined to up of layer 2 of 2."
+    assert said(found)[0] == "The change is confined to up of layer 2."
     assert "% of |W|" not in said(found)[1]
     assert "|dW| / |W| 0" not in drawn(found)
 

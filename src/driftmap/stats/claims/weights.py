@@ -31,6 +31,12 @@ def weights_claims(found: WeightChanges) -> tuple[Claim, ...]:
     Args:
         found: What was measured of the two models' weights.
     """
+    if found.is_nothing and found.num_unmeasured:
+        says = (
+            "Nothing that could be measured moved; "
+            f"{found.num_unmeasured:,} modules or tensors cannot be without the base."
+        )
+        return (Claim(topic="weights", says=says, standing="inconclusive"),)
     if found.is_nothing:
         equal = f"all {found.num_tensors:,} tensors" if found.num_tensors else "they"
         says = f"Nothing moved: {equal} are equal in every entry."
@@ -68,11 +74,11 @@ def confined_to(found: WeightChanges) -> str:
     num_layers = len({cell.layer for cell in found.cells})
     places = []
     if layers:
-        where = (
-            "all layers"
-            if len(layers) == num_layers
-            else f"{_layers(layers)} of {num_layers}"
-        )
+        where = f"{_layers(layers)} of {num_layers}"
+        if not _is_base_known(found):
+            where = _layers(layers)
+        elif len(layers) == num_layers:
+            where = "all layers"
         places.append(f"{_listed(names)} of {where}")
     others = {one.part for one in found.others}
     places += [name for part, name in UNMOVED if part in others]
@@ -104,15 +110,14 @@ def _far(found: WeightChanges) -> Iterator[Claim]:
     layers = layers_of_half(found)
     num_layers = len({cell.layer for cell in found.cells})
     length = sum(cell.length**2 for cell in found.cells) ** 0.5
-    sizes = [cell.size for cell in found.cells]
-    ratio = ""
-    if all(size is not None for size in sizes):
-        size = sum((size or 0.0) ** 2 for size in sizes) ** 0.5
+    ratio, tuned = "", "" if _is_base_known(found) else "tuned "
+    if _is_base_known(found):
+        size = sum((cell.size or 0.0) ** 2 for cell in found.cells) ** 0.5
         ratio = f", {100 * length / size:.3g} % of |W|" if size else ""
     yield _context(
         f"|dW| over all matrices is {length:.3g}{ratio}; half of its square lies in "
-        f"{len(layers)} of {num_layers} layers ({_layers(layers)}). How far weights "
-        "moved does not tell how much that matters.",
+        f"{len(layers)} of {num_layers} {tuned}layers ({_layers(layers)}). How far "
+        "weights moved does not tell how much that matters.",
         layers,
     )
 
@@ -172,6 +177,11 @@ def largest(matrices: Sequence[ChangedMatrix], most: int) -> list[ChangedMatrix]
     return sorted(
         matrices, key=lambda one: -((one.relative if known else one.length) or 0.0)
     )[:most]
+
+
+def _is_base_known(found: WeightChanges) -> bool:
+    """Without the base, nothing is known of layers that were left alone."""
+    return all(cell.size is not None for cell in found.cells)
 
 
 def _context(says: str, layers: tuple[int, ...] = ()) -> Claim:
