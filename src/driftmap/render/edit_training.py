@@ -51,7 +51,7 @@ def models_section(found: EditFindings) -> Section:
                 kind="caution", title="What a layer list says", texts=[LAYERS_CAUTION]
             )
         )
-    nodes += [_losses_read(found.models), *_tensors(found.models)]
+    nodes += [_what_trained(found.models), *_tensors(found.models)]
     return Section(anchor="training", title="What was trained", nodes=nodes)
 
 
@@ -139,11 +139,11 @@ def _costs(models: Sequence[EditedModel]) -> Grid:
         f"Peak memory {where} is what training added to what was in use before it; "
         "the first model's holds what libraries load, too",
         columns=[
-            "model", "parameters trained", "of all", "tensors", "moved", "steps",
-            "time", "peak memory", "first loss (nats)", "last loss (nats)",
+            "model", "parameters trained", "tensors moved", "steps", "time",
+            "peak memory", "loss, first to last step (nats)",
         ],
         rows=[_cost(model) for model in models],
-        align_right=frozenset(range(1, 10)),
+        align_right=frozenset(range(1, 7)),
     )  # fmt: skip
 
 
@@ -152,19 +152,16 @@ def _cost(model: EditedModel) -> list[str]:
     peak = "not available" if cost.peak_bytes is None else format_bytes(cost.peak_bytes)
     return [
         model.in_words,
-        f"{cost.num_trained:,}",
-        percent(cost.num_trained / cost.num_total),
-        f"{model.num_tensors:,}",
-        f"{len(model.tensors):,}",
+        f"{cost.num_trained:,} ({percent(cost.num_trained / cost.num_total)})",
+        f"{len(model.tensors):,} of {model.num_tensors:,}",
         f"{cost.num_steps:,}",
         format_seconds(cost.seconds),
         peak,
-        number(cost.first_loss),
-        number(cost.last_loss),
+        f"{number(cost.first_loss)} to {number(cost.last_loss)}",
     ]
 
 
-def _losses_read(models: Sequence[EditedModel]) -> Paragraph:
+def _what_trained(models: Sequence[EditedModel]) -> Paragraph:
     first = models[0]
     parts = ", ".join(f"`{part}`" for part in first.parts) or "everything"
     kind = (
