@@ -62,7 +62,8 @@ def test_a_run_says_what_it_found(tmp_path):
             "T\n=\n\nL\n\n[Verdict: no]\n2 seeds. More.\n",
             "Verdict: no. 2 seeds.",
         ),
-        ("attention", REPORT, "In 80 % (70 to 90) of 40 cases it does it."),
+        ("read", REPORT, "In 80 % (70 to 90) of 40 cases it does it."),
+        ("compare", "T\n=\n\nL\n\n[What is it?]\nThis. More.\n", "This."),
         ("evaluate", REPORT, "Model `tiny` does it."),
         ("drift", "T\n=\n\nOnly a lead.\n", "Only a lead."),
         (

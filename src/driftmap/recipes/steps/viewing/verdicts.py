@@ -13,13 +13,13 @@ from typing import Literal
 Source = Literal["callout", "text", "lead"]
 
 SOURCES: Mapping[str, Source] = {
-    "attention": "text",
     "read": "text",
     "evaluate": "lead",
     "check-judge": "lead",
 }
-"""Kinds whose verdict is the text below the first title between brackets, since that is
-a question, or the lead; of all others it is that title with its first sentence."""
+"""Kinds whose verdict is the text below the first title between brackets, or the lead;
+of all others it is that title with the text's first sentence, and the sentence alone
+where the title asks."""
 
 READ = 2**16
 """Characters of a report that are read; its answer comes first."""
@@ -59,7 +59,8 @@ def told(report: Path, kind: str) -> Told:
         return Told(title=title, verdict=_first_sentence(lead), points=(lead,))
     heading, points = _joined(found[1]), _points(found[2])
     verdict = _first_sentence(points[0])
-    if source == "callout" and heading.rstrip(".") not in verdict:
+    is_told = source == "callout" and not heading.endswith("?")
+    if is_told and heading.rstrip(".") not in verdict:
         verdict = f"{heading}. {verdict}"
     return Told(title=title, verdict=verdict, points=points)
 
