@@ -7,6 +7,7 @@ from driftmap.render.compare_answer import answer_section
 from driftmap.render.compare_attention import attention_section
 from driftmap.render.compare_behaviour import behaviour_section
 from driftmap.render.compare_edits import edits_section
+from driftmap.render.compare_readings import readings_section
 from driftmap.render.compare_structure import structure_section
 from driftmap.render.compare_training import training_section
 from driftmap.render.compare_weights import weights_section
@@ -43,6 +44,8 @@ def _parts(study: CompareStudy) -> Iterator[Section]:
         yield where_section(study.where)
     if study.attention is not None:
         yield attention_section(study.attention)
+    if study.readings is not None:
+        yield readings_section(study.readings)
     if study.training is not None:
         yield training_section(study.training)
 

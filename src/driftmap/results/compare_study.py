@@ -11,6 +11,7 @@ from driftmap.results.edits import EditReport
 from driftmap.results.model_structure import StructureDiff
 from driftmap.results.over_training import OverTraining
 from driftmap.results.probes import Probes
+from driftmap.results.readings_change import ReadingsChange
 from driftmap.results.weight_changes import WeightChanges
 from driftmap.results.where_it_acts import WhereItActs
 
@@ -91,6 +92,7 @@ class CompareStudy:
         edits: What both say of facts with another answer since.
         where: Where the difference acts.
         attention: What both look at.
+        readings: What both read in the same texts.
         training: Over checkpoints.
         claims: Of all parts, in their order.
         verdict: What is made of them.
@@ -107,6 +109,7 @@ class CompareStudy:
     edits: EditReport | None
     where: WhereItActs | None
     attention: AttentionChange | None
+    readings: ReadingsChange | None
     training: OverTraining | None
     claims: tuple[Claim, ...]
     verdict: CompareVerdict

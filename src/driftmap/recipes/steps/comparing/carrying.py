@@ -22,6 +22,7 @@ from driftmap.recipes.steps.comparing.planning import (
     ComparePlan,
     require_same_tokens,
 )
+from driftmap.recipes.steps.comparing.readings import readings_step
 from driftmap.recipes.steps.comparing.reporting import (
     models_step,
     probes_step,
@@ -141,6 +142,8 @@ def _ask_probes(pair: Pair, plan: ComparePlan, probes: Probes) -> None:
         found = taught_facts(pair, probes, asked)
         taught_step(pair.study.run, found, probes)
         _ask_facts(pair, plan, probes, found)
+    if plan.has("readings"):
+        readings_step(pair, probes, asked)
     if plan.has("training"):
         training_step(pair, probes, plan.sizes)
 

@@ -8,6 +8,7 @@ from driftmap.recipes.steps.comparing.behaviour.step import read_behaviour
 from driftmap.recipes.steps.comparing.edit_files import read_edits
 from driftmap.recipes.steps.comparing.over_training import read_training
 from driftmap.recipes.steps.comparing.probing import BUILT_IN
+from driftmap.recipes.steps.comparing.readings import read_readings
 from driftmap.recipes.steps.comparing.structure import read_structure
 from driftmap.recipes.steps.comparing.weights.carrying import read_weights
 from driftmap.recipes.steps.comparing.where.carrying import read_where
@@ -22,6 +23,7 @@ from driftmap.results.probes import Probes
 from driftmap.stats.claims.attention import attention_claims
 from driftmap.stats.claims.behaviour import behaviour_claims
 from driftmap.stats.claims.edits import edits_claims
+from driftmap.stats.claims.readings import readings_claims
 from driftmap.stats.claims.structure import structure_claims
 from driftmap.stats.claims.training import training_claims
 from driftmap.stats.claims.weights import weights_claims
@@ -59,6 +61,7 @@ def concluded(
         edits=read_edits(run),
         where=read_where(run),
         attention=read_attention_change(run),
+        readings=read_readings(run),
         training=read_training(run),
         claims=(),
         verdict=NOTHING,
@@ -82,6 +85,8 @@ def _claims(study: CompareStudy) -> Iterator[Claim]:
         yield from where_claims(study.where)
     if study.attention is not None:
         yield from attention_claims(study.attention)
+    if study.readings is not None:
+        yield from readings_claims(study.readings)
     if study.training is not None:
         yield from training_claims(study.training)
 
