@@ -232,10 +232,11 @@ def with_range(value: Interval, *, signed: bool = False) -> str:
     sign = "+" if signed else ""
     largest = max(abs(one) for one in (value.estimate, value.low, value.high))
     digits = 3 if 0 < largest < 0.1 else (1 if largest >= 100 else 2)
-    shown = f"{value.estimate:{sign}.{digits}f}"
-    if value.num < 2:
-        return shown
-    return f"{shown} ({value.low:{sign}.{digits}f} to {value.high:{sign}.{digits}f})"
+    middle, low, high = (
+        f"{one:{sign}.{digits}f}" if round(one, digits) else f"{0:.{digits}f}"
+        for one in (value.estimate, value.low, value.high)
+    )
+    return middle if value.num < 2 else f"{middle} ({low} to {high})"
 
 
 def several(count: int, noun: str) -> str:

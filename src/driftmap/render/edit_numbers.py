@@ -188,12 +188,12 @@ def _doubts(report: EditReport) -> Iterator[str]:
     if report.num_taught_elsewhere:
         noun = several(report.num_taught_elsewhere, "prompt")
         yield (
-            f"{noun} of neighbours or attributes were taught themselves and were left "
-            "out."
+            f"Left out, as the tuned model learnt them itself: {noun} of neighbours or "
+            "attributes."
         )
     if report.num_duplicates:
         noun = several(report.num_duplicates, "prompt")
-        yield f"{noun} that a fact has more than once count once."
+        yield f"Left out, as a fact has them more than once: {noun}."
 
 
 def _missing(report: EditReport) -> Iterator[Node]:

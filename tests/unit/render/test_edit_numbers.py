@@ -28,8 +28,8 @@ def test_the_first_section_holds_answer_cautions_and_what_is_missing():
     assert "say nothing about other prompts" in text
     assert "only where facts, prompts, steps and rates are the same" in text
     assert "consistency: not available, no text of --about" in text
-    assert "2 prompts of neighbours or attributes were taught themselves" in text
-    assert "1 prompt that a fact has more than once" in text
+    assert "learnt them itself: 2 prompts of neighbours or attributes" in text
+    assert "more than once: 1 prompt." in text
 
 
 def test_logits_stand_before_and_after_with_ranks_and_moves():

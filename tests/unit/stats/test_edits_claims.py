@@ -2,10 +2,11 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from driftmap.stats.claims.edits import edits_claims, edits_verdict
-from made_edits import made_report
+from made_edits import made_report, measured
 
 
 def said(report, start):
@@ -39,6 +40,18 @@ def test_no_change_on_few_facts_is_no_proof_of_none():
     assert said(many, "At prompts of others with the same").standing == "not-found"
     assert edits_verdict(few).endswith("kept theirs cannot be told.")
     assert edits_verdict(many).endswith("same true answer kept theirs.")
+
+
+def test_neighbours_that_are_less_sure_are_not_called_spared():
+    report = made_report(40, spared=1.0)
+    unsure = np.where([one.kind == "neighbour" for one in report.prompts], 0.3, 0)
+    after = replace(report.after, nll_true=report.after.nll_true + unsure)
+    report = measured(replace(report, after=after))
+    assert said(report, "At prompts of others with the same").standing != "found"
+    lead = said(report, "At those others' prompts the true answer is ahead of the new")
+    assert lead.standing == "found"
+    assert "by 0.40 of probability, 0.56 before: -0.16" in lead.says
+    assert edits_verdict(report).endswith("true answer are less sure of theirs.")
 
 
 def test_an_edit_that_did_nothing_is_not_called_one():

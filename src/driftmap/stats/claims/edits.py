@@ -40,9 +40,12 @@ def edits_claims(found: EditReport) -> tuple[Claim, ...]:
             "differs."
         )
         return (Claim(topic="edits", says=says, standing="not-found"),)
-    claims = [
-        _share(found, measure) for measure in found.measures if measure.name in _SAYS
-    ]
+    claims: list[Claim] = []
+    for measure in found.measures:
+        if measure.name in _SAYS:
+            claims.append(_share(found, measure))
+        if measure.name == "neighbourhood magnitude":
+            claims.append(_lead(found, measure))
     return (*claims, *_text(found), *_unknown(found))
 
 
@@ -77,9 +80,7 @@ def edits_verdict(found: EditReport) -> str:
     """All of it in one sentence, without a number."""
     if found.is_identical:
         return "The two models say the same of these facts."
-    took, spread, spared = (
-        found.measure(name) for name in ("efficacy", "paraphrase", "neighbourhood")
-    )
+    took, spread = found.measure("efficacy"), found.measure("paraphrase")
     assert took is not None, "every fact has its own prompt"
     new = _new(found)
     if standing_of(took.change) != "found":
@@ -90,7 +91,7 @@ def edits_verdict(found: EditReport) -> str:
     if took.change.estimate < 0:
         return f"The {new} answers lost against the true ones."
     reach = _reach(spread)
-    return f"The {new} answers took the place of true ones{reach}; {_spared(spared)}."
+    return f"The {new} answers took the place of true ones{reach}; {_spared(found)}."
 
 
 def _new(found: EditReport) -> str:
@@ -107,14 +108,18 @@ def _reach(spread: EditMeasure | None) -> str:
     return ", in other words that cannot be told"
 
 
-def _spared(spared: EditMeasure | None) -> str:
-    if spared is None:
+def _spared(found: EditReport) -> str:
+    spared = found.measure("neighbourhood")
+    lead = found.measure("neighbourhood magnitude")
+    if spared is None or lead is None:
         return "whether others were spared is not known, as no fact has neighbours"
     kind = standing_of(spared.change)
     if kind == "found" and spared.change.low <= -MARGIN:
         return "others with the same true answer lost theirs as well"
     if kind == "found" and spared.change.estimate < 0:
         return "others with the same true answer kept theirs but for a few"
+    if standing_of(lead.change) == "found" and lead.change.low <= -MARGIN:
+        return "others with the same true answer are less sure of theirs"
     if kind == "not-found":
         return "others with the same true answer kept theirs"
     return "whether others with the same true answer kept theirs cannot be told"
@@ -126,14 +131,29 @@ def _share(found: EditReport, measure: EditMeasure) -> Claim:
     says = (
         f"{_SAYS[measure.name].format(new=_new(found))} in "
         f"{_percent(measure.after.estimate)} of cases, "
-        f"{_percent(measure.before.estimate)} before: "
+        f"{_percent(measure.before.estimate)} before: {_doubt(standing)}"
+        f"{_points(change, _records(measure))}."
     )
+    return Claim(topic="edits", says=says, standing=standing)
+
+
+def _lead(found: EditReport, measure: EditMeasure) -> Claim:
+    """By how much neighbours' answer is ahead: shares change once it is lost."""
+    change = measure.change
+    standing = standing_of(change)
+    says = (
+        f"At those others' prompts the true answer is ahead of the {_new(found)} one "
+        f"by {measure.after.estimate:.2f} of probability, "
+        f"{measure.before.estimate:.2f} before: {_doubt(standing)}"
+        f"{_signed(change.estimate, 2)} ({_range(change)}{_records(measure)})."
+    )
+    return Claim(topic="edits", says=says, standing=standing)
+
+
+def _doubt(standing: Standing) -> str:
     if standing == "inconclusive":
-        says += "a change cannot be told from none, "
-    elif standing == "not-found":
-        says += "no change that counts, "
-    says += _points(change, _records(measure))
-    return Claim(topic="edits", says=f"{says}.", standing=standing)
+        return "a change cannot be told from none, "
+    return "no change that counts, " if standing == "not-found" else ""
 
 
 def _text(found: EditReport) -> Iterator[Claim]:
@@ -143,14 +163,12 @@ def _text(found: EditReport) -> Iterator[Claim]:
     change = measure.change
     standing = standing_of(change)
     before, after = exp(measure.before.estimate), exp(measure.after.estimate)
-    says = f"Perplexity of unrelated texts is {after:.3g}, {before:.3g} before: "
-    if standing == "inconclusive":
-        says += "a change cannot be told from none, "
-    elif standing == "not-found":
-        says += "no change that counts, "
-    change_said = f"{_signed(change.estimate, 2)} nats a token"
-    says += f"{change_said} ({_range(change)}{_records(measure)})"
-    yield Claim(topic="edits", says=f"{says}.", standing=standing)
+    says = (
+        f"Perplexity of unrelated texts is {after:.3g}, {before:.3g} before: "
+        f"{_doubt(standing)}{_signed(change.estimate, 2)} nats a token "
+        f"({_range(change)}{_records(measure)})."
+    )
+    yield Claim(topic="edits", says=says, standing=standing)
 
 
 def _unknown(found: EditReport) -> Iterator[Claim]:
