@@ -211,7 +211,7 @@ def _settings(config: AdapterConfig, folder: Path) -> tuple[NamedSetting, ...]:
         if held[name] not in (None, False, [], {}, "")
     )
     found = [
-        NamedSetting(name=said, value=_written(held.get(name)))
+        NamedSetting(name=said, value=_said(name, held[name]))
         for name, said in _SAID.items()
         if name in held
     ]
@@ -219,6 +219,12 @@ def _settings(config: AdapterConfig, folder: Path) -> tuple[NamedSetting, ...]:
     if is_masked(folder):
         found.append(NamedSetting(name="frozen entries", value="yes: they do not move"))
     return tuple(found)
+
+
+def _said(name: str, value: object) -> str:
+    if name == "init_lora_weights" and value is True:
+        return "no change (B = 0)"
+    return _written(value)
 
 
 def _written(value: object) -> str:

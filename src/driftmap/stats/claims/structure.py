@@ -61,8 +61,10 @@ def _adapter(found: StructureDiff, adapter: AdapterOutline) -> str:
     what = _joined([*_additions(adapter.wrapped)]) or "nothing"
     trained = f"{adapter.num_trained:,} trained weights"
     if found.base is not None:
-        share = adapter.num_trained / max(1, found.base.num_parameters)
-        trained += f", {100 * share:.3g} % of the base's {found.base.num_parameters:,}"
+        num = found.base.num_parameters
+        share = 100 * adapter.num_trained / max(1, num)
+        digits = f"{share:.1f}" if share >= 0.1 else f"{share:.1g}"
+        trained += f", {digits} % of the base's {num:,}"
     alone = " It is shown by itself, since its base is not at hand."
     return (
         f"The adapter puts {what} on the base: {trained}."
