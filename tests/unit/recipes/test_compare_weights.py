@@ -85,9 +85,12 @@ def require_dense(found, layers, sites, dense):
 
 ADAPTERS = {
     "plain": {},
-    "rank-scaled": {"use_rslora": True, "rank_pattern": {"down_proj": 4}},
     "dora": {"use_dora": True},
-    "whole modules": {"modules_to_save": ["lm_head", "norm"]},
+    "whole modules, scaled by rank": {
+        "modules_to_save": ["lm_head", "norm"],
+        "use_rslora": True,
+        "rank_pattern": {"down_proj": 4},
+    },
     "head and tokens": {
         "target_modules": ["q_proj", "lm_head", "embed_tokens"],
     },
