@@ -16,10 +16,11 @@ from tiny_studies import save_tiny_model
 ASK = """
 import sys
 from driftmap.core.errors import ModelError
-from driftmap.load.checkpoint import find_folder
+from driftmap.load.checkpoint import find_folder, find_outline
 for name in sys.argv[1:]:
+    find = find_outline if name.endswith("?") else find_folder
     try:
-        print(sorted(path.name for path in find_folder(name).iterdir()))
+        print(sorted(path.name for path in find(name.rstrip("?")).iterdir()))
     except ModelError as error:
         print(f"{error.topic}|{error}")
 """
@@ -83,6 +84,17 @@ def test_with_a_token_that_was_not_allowed(hub, tmp_path):
 def test_with_a_token_that_was_allowed(hub, tmp_path):
     (found,) = asked(hub, tmp_path, "someone/gated", HF_TOKEN=ALLOWED)
     assert "model.safetensors" in found
+
+
+@pytest.mark.slow
+def test_how_a_model_is_built_needs_no_weights(hub, tmp_path):
+    outline, whole, again = asked(
+        hub, tmp_path, "someone/open?", "someone/open", "someone/open?"
+    )
+    assert "config.json" in outline
+    assert "model.safetensors" not in outline
+    assert whole == again
+    assert "model.safetensors" in whole
 
 
 @pytest.mark.slow
