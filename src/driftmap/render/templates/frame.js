@@ -7,7 +7,7 @@
   var waiting = false;
   function mark() {
     waiting = false;
-    var line = innerHeight * 0.3;
+    var line = Math.min(innerHeight * 0.3, 200);
     var atEnd = scrollY > 0 && innerHeight + scrollY >= document.documentElement.scrollHeight - 2;
     var now = atEnd ? sections.length - 1 : 0;
     sections.forEach(function (section, number) {
