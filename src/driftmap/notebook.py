@@ -1,17 +1,23 @@
-"""How does a finished run draw itself in a notebook?
+"""How does a notebook ask a question, and how does a finished run draw itself in it?
 
-`open_run` reads a run folder and changes nothing in it. In Jupyter, the last line of a
-cell shows the question, the answer and the first figures; `run.section("layers")` shows
-any other part of the report, `run.text` is the whole of it as text.
+`ask` does what a command does. `open_run` reads a run folder and changes nothing in it.
+In Jupyter, the last line of a cell shows the question, the answer and first figures;
+`run.section("layers")` shows any other part of the report, `run.text` is all of it as
+text.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+from cyclopts import CycloptsError
 
 from driftmap.core.errors import StoreError, UsageError
+from driftmap.recipes.saved import option_words
 from driftmap.recipes.steps.pages import REPORT, flat_settings
 from driftmap.recipes.steps.reports import REPORTS, drawing_of
+from driftmap.render.coloured import ColouredTexts
 from driftmap.render.fragment import fragment_of
 from driftmap.render.page import (
     Callout,
@@ -31,6 +37,15 @@ from driftmap.store.run_dir import RunDir
 
 NUM_FIGURES = 2
 """Figures that a run shows of itself."""
+
+
+@runtime_checkable
+class _Recipe(Protocol):
+    """What a command makes of its words."""
+
+    def run(self) -> object:
+        """Do the work."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -133,6 +148,40 @@ class Run:
         ]
 
 
+def ask(command: str, **options: object) -> Run:
+    """Do what a command does, unless it is done already, and open the run.
+
+    Args:
+        command: As on the command line: `trace`, `drift`, `compare`.
+        options: Its options with underscores: `num_facts=16`; a list for one that may
+            be repeated. Those that are left out have the command's defaults.
+
+    Returns:
+        The finished run.
+
+    Raises:
+        UsageError: There is no such command or option, or it makes no report.
+    """
+    from driftmap.cli.commands import app, meant  # every recipe hangs on them
+    from driftmap.cli.environment import environment
+    from driftmap.cli.mistakes import sentence
+
+    given = {name: _plain(value) for name, value in options.items()}
+    words = [w for own in option_words(Path(command), given).values() for w in own]
+    with environment() as taken:
+        try:
+            recipe = app(meant([command, *words]))
+        except CycloptsError as error:
+            raise UsageError(sentence(error, taken)) from error
+        out = getattr(recipe, "out", None)
+        if not (isinstance(recipe, _Recipe) and isinstance(out, Path)):
+            raise UsageError(
+                f"driftmap {command} makes no run to show; call it on a command line"
+            )
+        recipe.run()
+    return open_run(out)
+
+
 def open_run(path: str | Path) -> Run:
     """Open a finished run, to be shown in a notebook or asked for its text.
 
@@ -166,9 +215,17 @@ def open_run(path: str | Path) -> Run:
     )
 
 
-def _figures(nodes: Sequence[Node]) -> Iterator[Figure | Picker]:
+def _plain(value: object) -> object:
+    """A value as a recipe file has it: paths as text, several as a list."""
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def _figures(nodes: Sequence[Node]) -> Iterator[Node]:
+    """Charts and coloured texts, those in rows and behind a fold too."""
     for node in nodes:
-        if isinstance(node, Figure | Picker):
+        if isinstance(node, Figure | Picker | ColouredTexts):
             yield node
         elif isinstance(node, Row):
             yield from node.figures
