@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from transformers import AutoTokenizer
 
+from adapters_made import make_adapter
 from driftmap.cli.main import main
 from driftmap.recipes.steps import pages
 from driftmap.recipes.steps.comparing import carrying
@@ -205,3 +206,18 @@ def test_settings_say_what_was_asked(compared):
     saved = json.loads((out_of(compared) / "probes.json").read_text())
     assert saved["sources"]["facts"].endswith("facts.jsonl")
     assert len(saved["harmful"]) == len(NAMES)
+
+
+def test_factors_suffice_where_the_base_is_not_at_hand(tmp_path, capsys):
+    make_adapter(tmp_path / "gpt2", "gpt2", target_modules=["c_attn"])
+    parts = ("--only=structure", "--only=weights")
+    gone = tmp_path / "gone" / "base"
+    words = words_for(gone, [tmp_path / "gpt2"], tmp_path / "out", [], *parts)
+    assert main(words) == 0
+    study = study_in(tmp_path / "out")
+    assert study.structure.base is None
+    assert study.weights.matrices
+    assert all(matrix.size is None for matrix in study.weights.matrices)
+    words = words_for(gone, [tmp_path / "gpt2"], tmp_path / "other", [])
+    assert main(words) == 1
+    assert "gone" in capsys.readouterr().err

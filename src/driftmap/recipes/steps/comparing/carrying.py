@@ -39,12 +39,14 @@ from driftmap.recipes.steps.comparing.structure import (
     structure_step,
 )
 from driftmap.recipes.steps.comparing.taught import TaughtFacts, taught_facts
+from driftmap.recipes.steps.comparing.weights.alone import weights_alone_step
 from driftmap.recipes.steps.comparing.weights.carrying import weights_step
 from driftmap.recipes.steps.comparing.where.carrying import where_step
 from driftmap.recipes.steps.logbook import logged
 from driftmap.recipes.steps.pages import REPORT
 from driftmap.recipes.steps.reports import report_step
 from driftmap.recipes.steps.threads import threads_for
+from driftmap.results.model_structure import StructureDiff
 from driftmap.results.probes import Probes
 from driftmap.store.run_dir import RunDir
 
@@ -79,18 +81,26 @@ def carry_out(
         seed = int(str(settings["seed"]))
         run.note_seeds({"seed": seed})
         models_step(run, plan)
-        _look(run, plan)
-        if plan.parts == ("structure",):
-            run.note_environment(
-                num_threads=torch.get_num_threads(), device="none", dtype=source.dtype
-            )
+        built = _look(run, plan)
+        if built.base is None and set(plan.parts) <= {"structure", "weights"}:
+            _note_no_model(run, source)
+            if plan.has("weights"):
+                weights_alone_step(run, plan.run)
+        elif plan.parts == ("structure",):
+            _note_no_model(run, source)
         else:
             with _pair(run, plan, source, seed) as pair:
                 _ask(pair, plan)
         return report_step(run).path(REPORT)
 
 
-def _look(run: RunDir, plan: ComparePlan) -> None:
+def _note_no_model(run: RunDir, source: ModelSource) -> None:
+    run.note_environment(
+        num_threads=torch.get_num_threads(), device="none", dtype=source.dtype
+    )
+
+
+def _look(run: RunDir, plan: ComparePlan) -> StructureDiff:
     """See how both are built, and refuse two that cannot be asked the same."""
     if plan.has("structure"):
         structure_step(run, plan.base, plan.run)
@@ -100,6 +110,7 @@ def _look(run: RunDir, plan: ComparePlan) -> None:
         found = compare_structure(plan.base, plan.run)
     if plan.probes is not None:
         require_same_tokens(found)
+    return found
 
 
 @contextmanager
