@@ -10,9 +10,9 @@ OF_BEHAVIOUR: tuple[Topic, ...] = ("behaviour", "edits")
 
 QUESTIONS: Mapping[str, Mapping[Topic, int]] = {
     "What it is": {"structure": 1},
-    "What it does": {"edits": 2, "behaviour": 2},
+    "What it does": {"edits": 1, "behaviour": 2},
     "What moved": {"weights": 2},
-    "Where it acts": {"where": 3, "traces": 1},
+    "Where it acts": {"where": 3, "traces": 0},
     "What it looks at and reads": {"attention": 1, "readings": 1},
     "When": {"training": 1},
 }

@@ -31,6 +31,8 @@ def test_headings_come_in_order_and_tests_before_descriptions():
             claim("weights", "context", layers=(1,)),
             claim("behaviour"),
             claim("edits"),
+            claim("edits", says="another of facts."),
+            claim("traces"),
             claim("structure", "context"),
         ]
     )
