@@ -1,5 +1,6 @@
 """What do a base and a tuned model do with the same probes?"""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -115,6 +116,30 @@ def behaviour_at(
 
 
 def _change(pair: Pair, asked: Asked, options: BehaviourOptions) -> BehaviourChange:
+    found, is_identical = _compared(pair, asked, options)
+    why = ""
+    if not is_identical:
+        chance, why = _chance(pair, asked, options)
+        found = replace(found, chance=chance)
+    return BehaviourChange(
+        texts=tuple(found.texts),
+        facts=tuple(found.facts),
+        harmful=tuple(found.harmful),
+        harmless=tuple(found.harmless),
+        held_out=tuple(found.held_out),
+        left_out=asked.left_out,
+        no_chance=why,
+        is_identical=is_identical,
+        summary=behaviour_summary(found, pair.study.seed),
+        show=options.show,
+        max_new_tokens=options.max_new_tokens,
+    )
+
+
+def _compared(
+    pair: Pair, asked: Asked, options: BehaviourOptions
+) -> tuple[Compared, bool]:
+    """What both models give, and whether all of it is equal, bit for bit."""
     models = pair.base, pair.tuned
     texts = read_texts(models, asked.texts, options)
     facts, is_same = read_facts(models, asked.facts, options)
@@ -136,28 +161,15 @@ def _change(pair: Pair, asked: Asked, options: BehaviourOptions) -> BehaviourCha
         and all(one.before == one.after for one in (*harmful, *harmless))
         and all(one.nll_before == one.nll_after for one in held_out)
     )
-    chance, why = (None, "") if is_identical else _chance(pair, asked, options)
     found = Compared(
         texts=texts,
         facts=facts,
         harmful=harmful,
         harmless=harmless,
         held_out=held_out,
-        chance=chance,
+        chance=None,
     )
-    return BehaviourChange(
-        texts=texts,
-        facts=facts,
-        harmful=harmful,
-        harmless=harmless,
-        held_out=held_out,
-        left_out=asked.left_out,
-        no_chance=why,
-        is_identical=is_identical,
-        summary=behaviour_summary(found, pair.study.seed),
-        show=options.show,
-        max_new_tokens=options.max_new_tokens,
-    )
+    return found, is_identical
 
 
 def _chance(
