@@ -6,6 +6,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from driftmap.recipes.options import require_at_least
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Demo:
@@ -26,8 +28,15 @@ class Demo:
     seed: int = 0
     """Seed of the worlds and the models (integer)."""
 
+    at_once: int = 2
+    """Questions that are asked at the same time, in a process each (count)."""
+
     out: Path = Path("runs/demo")
     """Folder of the report, with a run folder for each question (path)."""
+
+    def __post_init__(self) -> None:
+        """Refuse a count that means nothing."""
+        require_at_least("--at-once", self.at_once, 1)
 
     def run(self) -> Path:
         """Make the models, unless they are cached, and study them.
@@ -44,4 +53,4 @@ class Demo:
 
         study = demo_study(self.seed)
         chosen = chosen_runs(study, self.question, "--question")
-        return carry_out(study, chosen, self.out)
+        return carry_out(study, chosen, self.out, self.at_once)

@@ -7,6 +7,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from driftmap.core.errors import StoreError
+from driftmap.recipes.options import require_at_least
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +30,17 @@ class Study:
     """Seed of the built-in models that a study names (integer); by default as the
     study says, else 0."""
 
+    at_once: int = field(default=1, kw_only=True)
+    """Runs that are done at the same time, in a process each; each takes the memory of
+    its model (count)."""
+
     out: Path | None = field(default=None, kw_only=True)
     """Folder of the study, with a run folder for each recipe (path); by default
     `runs/` and the file's name, or the folder that was named."""
+
+    def __post_init__(self) -> None:
+        """Refuse a count that means nothing."""
+        require_at_least("--at-once", self.at_once, 1)
 
     def run(self) -> Path:
         """Do all runs that are not done yet.
@@ -61,4 +70,4 @@ class Study:
             study = replace(study, seed=self.seed)
         out = found if found.is_dir() else Path("runs") / found.stem
         chosen = chosen_runs(study, self.only, "--only")
-        return carry_out(study, chosen, self.out or out)
+        return carry_out(study, chosen, self.out or out, self.at_once)

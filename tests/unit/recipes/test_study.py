@@ -8,7 +8,7 @@ import yaml
 
 from driftmap.cli.commands import app
 from driftmap.cli.main import main
-from driftmap.core.errors import StoreError, UsageError
+from driftmap.core.errors import ModelError, StoreError, UsageError
 from driftmap.recipes.demo import Demo
 from driftmap.recipes.steps.study.files import (
     SHIPPED,
@@ -187,3 +187,25 @@ def test_the_folder_is_a_study_that_goes_on(done, capfd):
 def test_cleaning_a_study_cleans_its_runs(done, capfd):
     assert main(["clean", str(done), "--dry-run"]) == 0
     assert capfd.readouterr().err.count("in all:") == 3
+
+
+@pytest.mark.slow
+def test_two_at_a_time_end_as_one_after_another_and_mistakes_are_told(model, tmp_path):
+    text = {"kind": "read", "model": str(model), "device": "cpu", "text": ["one two"]}
+    runs = {
+        "first": text,
+        "second": {**text, "text": ["three"]},
+        "third": {**text, "model": "${first}"},
+    }
+    file = write(tmp_path, runs=runs)
+    out = tmp_path / "out"
+    with pytest.raises(ModelError, match="run `third`: .*config.json"):
+        Study(file, out=out, at_once=2).run()
+    alone = tmp_path / "alone"
+    with pytest.raises(ModelError, match=r"config.json"):
+        Study(file, out=alone).run()
+    for name in ("first", "second"):
+        made, expected = (folder / name / "steps/read.json" for folder in (out, alone))
+        assert made.read_bytes() == expected.read_bytes()
+    with pytest.raises(UsageError, match="--at-once is 0; give at least 1"):
+        Study(file, at_once=0)

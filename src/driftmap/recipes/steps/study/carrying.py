@@ -7,13 +7,13 @@ that two of them share is done once.
 from collections.abc import Sequence
 from pathlib import Path
 
-from driftmap.core.progress import say
 from driftmap.recipes.steps.logbook import logged
 from driftmap.recipes.steps.pages import REPORT
 from driftmap.recipes.steps.reports import report_step
+from driftmap.recipes.steps.study.doing import do_runs
 from driftmap.recipes.steps.study.files import PlannedRun, StudyFile
 from driftmap.recipes.steps.study.parsing import recipe_of
-from driftmap.recipes.steps.study.places import Places, require_places
+from driftmap.recipes.steps.study.places import require_places
 from driftmap.store.beside import STUDY
 from driftmap.store.plain import save_json
 from driftmap.store.run_dir import RunDir
@@ -22,13 +22,16 @@ _MAY_CHANGE = ("title", "about", "source", "runs")
 """Every run looks after its own settings."""
 
 
-def carry_out(study: StudyFile, chosen: Sequence[PlannedRun], out: Path) -> Path:
+def carry_out(
+    study: StudyFile, chosen: Sequence[PlannedRun], out: Path, at_once: int
+) -> Path:
     """Do all runs that are not done yet, and draw one report of those that are.
 
     Args:
         study: The study.
         chosen: Runs to do, in order.
         out: The study's folder.
+        at_once: Runs that are done at a time, in a process each.
 
     Returns:
         The report.
@@ -39,14 +42,11 @@ def carry_out(study: StudyFile, chosen: Sequence[PlannedRun], out: Path) -> Path
     require_places(study, chosen)
     for run in chosen:  # what cannot be run is said before anything is
         recipe_of(study, run, run.options, out / run.name)
-    places = Places(out=out, seed=study.seed)
     settings = _settings(study)
     with RunDir.open(out, settings, STUDY, free=_MAY_CHANGE) as folder:
         with logged(out, STUDY):
             folder.step("plan", settings, lambda to: _write_plan(to, study))
-        for number, run in enumerate(chosen, 1):
-            say(f"run {number} of {len(chosen)}, {run.name}: driftmap {run.kind}")
-            recipe_of(study, run, places.filled(run), out / run.name).run()
+        do_runs(study, chosen, out, at_once)
         return report_step(folder).path(REPORT)
 
 

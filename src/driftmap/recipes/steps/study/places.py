@@ -93,6 +93,11 @@ def require_places(study: StudyFile, chosen: Sequence[PlannedRun]) -> None:
         earlier.append(run.name)
 
 
+def runs_named(run: PlannedRun) -> set[str]:
+    """Names of the runs whose folders a run needs."""
+    return {place for place in _places(run.options) if "." not in place}
+
+
 def _places(value: object) -> list[str]:
     if isinstance(value, str):
         return _PLACE.findall(value)
