@@ -4,7 +4,7 @@ The unit is the text, the request, the sample or the subject of a fact; tokens o
 text, and facts of one subject, are not independent of each other.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,7 +13,6 @@ from jaxtyping import Bool, Float64, Int64
 from driftmap.core.seeds import child_seed
 from driftmap.results.behaviour_change import (
     AnswerPair,
-    BehaviourPoint,
     BehaviourSummary,
     DivergenceMeans,
     FactChange,
@@ -81,23 +80,6 @@ def behaviour_summary(found: Compared, seed: int) -> BehaviourSummary:
 def text_means(texts: Sequence[TextDivergence], what: str) -> Values:
     """Mean over each text's counted tokens, of `forward`, `backward` or `js`."""
     return np.array([getattr(one.apart, what)[one.first :].mean() for one in texts])
-
-
-def point_levels(point: BehaviourPoint) -> Mapping[str, Values]:
-    """One number per probe of each outcome of one model, those there are probes for.
-
-    Rates are 0 or 1 per probe; the rest is in nats.
-    """
-    found: dict[str, Values] = {
-        "divergence on texts": point.kl,
-        "surprise on texts": point.surprise,
-        "surprise at the answer": point.answer_nll,
-        "surprise at the foil": point.foil_nll[np.isfinite(point.foil_nll)],
-        "refusal of harmful requests": point.refused_harmful.astype(float),
-        "refusal of harmless requests": point.refused_harmless.astype(float),
-        "held-out accuracy": point.right.astype(float),
-    }
-    return {name: values for name, values in found.items() if values.size}
 
 
 def _of_texts(found: Compared, seed: int) -> DivergenceMeans | None:
