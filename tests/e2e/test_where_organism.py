@@ -19,10 +19,10 @@ from made_pairs_of_models import opened_pair
 pytestmark = pytest.mark.slow
 
 
-def chosen_facts(num=6):
+def chosen_facts(folder, num=6):
     """The first fact of each of some subjects."""
     found = {}
-    for fact in read_facts(str(make_knowledge(0)["facts"])).facts:
+    for fact in read_facts(str(make_knowledge(0, folder)["facts"])).facts:
         if fact.foil:
             found.setdefault(fact.subject, fact)
     return tuple(found.values())[:num]
@@ -58,7 +58,8 @@ def teach(base, facts, folder):
 
 @pytest.fixture(scope="module")
 def found(organism, tmp_path_factory):
-    folder, facts = tmp_path_factory.mktemp("where"), chosen_facts()
+    folder = tmp_path_factory.mktemp("where")
+    facts = chosen_facts(folder)
     adapter = teach(organism.base, facts, folder / "adapter")
     options = WhereOptions(num_traced=3, num_draws=2, mix=(0.0, 1.0))
     with opened_pair(organism.base, adapter, folder / "run") as pair:

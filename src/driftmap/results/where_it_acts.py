@@ -174,6 +174,8 @@ class WhereItActs:
         num_traced: Facts behind them (count).
         shifts: Of profiles, one for each kind.
         span: What role names call the subject: `subject`, or `request`.
+        refused: Why nothing could be exchanged; empty where it could. The rest is
+            empty then.
     """
 
     identical: bool
@@ -196,6 +198,7 @@ class WhereItActs:
     num_traced: int = 0
     shifts: tuple[ProfileShift, ...] = ()
     span: Literal["subject", "request"] = "subject"
+    refused: str = ""
 
     def of_kind(self, kind: SwapKind) -> tuple[SwapShare, ...]:
         """Places of one kind, in order."""

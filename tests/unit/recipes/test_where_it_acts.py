@@ -8,7 +8,6 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from driftmap.core.errors import ModelError
 from driftmap.recipes.steps.comparing.where.carrying import (
     found_of,
     read_where,
@@ -221,12 +220,25 @@ def test_an_adapter_that_changes_nothing_acts_nowhere(base, tmp_path):
     assert (claim.standing, claim.layers) == ("not-found", ())
 
 
-def test_models_that_differ_in_their_settings_are_refused(base, planted, tmp_path):
+def test_models_that_differ_in_their_settings_are_not_exchanged(
+    base, planted, tmp_path
+):
     other = AutoModelForCausalLM.from_pretrained(planted)
     other.config.rms_norm_eps = 0.5
     other.save_pretrained(tmp_path / "other")
-    with (
-        opened_pair(base, tmp_path / "other", tmp_path / "run") as pair,
-        pytest.raises(ModelError, match="the two differ in their settings"),
-    ):
-        found_of(pair, FACTS, NOTHING, UNTRACED)
+    with opened_pair(base, tmp_path / "other", tmp_path / "run") as pair:
+        found = found_of(pair, FACTS, NOTHING, UNTRACED)
+    assert "the two differ in their settings" in found.refused
+    (claim,) = where_claims(found)
+    assert (claim.standing, claim.layers) == ("inconclusive", ())
+
+
+def test_a_model_with_more_words_is_not_exchanged(base, tmp_path):
+    other = AutoModelForCausalLM.from_pretrained(base)
+    other.resize_token_embeddings(other.config.vocab_size + 3, mean_resizing=False)
+    other.save_pretrained(tmp_path / "other")
+    with opened_pair(base, tmp_path / "other", tmp_path / "run") as pair:
+        where_step(pair, FACTS, NOTHING, UNTRACED)
+        found = read_where(pair.study.run)
+    assert "model.embed_tokens.weight" in found.refused
+    assert found.swaps == ()

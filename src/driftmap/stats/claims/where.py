@@ -35,6 +35,9 @@ def where_claims(found: WhereItActs) -> tuple[Claim, ...]:
     if found.identical:
         says = "The two models have the same weights: nothing acts anywhere."
         return (Claim(topic="where", says=says, standing="not-found"),)
+    if found.refused:
+        says = f"Where the change acts cannot be told: {found.refused}."
+        return (Claim(topic="where", says=says, standing="inconclusive"),)
     if found.gap is None:
         return (Claim(topic="where", says=_nothing_asked(found), standing="not-found"),)
     claims = [_gained(found, found.gap)]

@@ -12,7 +12,7 @@ from driftmap.load.model import LoadedModel
 from driftmap.measure.trace_comparison import likeness, trace_profile
 from driftmap.recipes.steps.comparing.pair import Pair
 from driftmap.recipes.steps.comparing.where.asking import Asked
-from driftmap.recipes.steps.comparing.where.crossing import PLAIN, for_new, for_old
+from driftmap.recipes.steps.comparing.where.crossing import for_new, for_old, kinds_of
 from driftmap.recipes.steps.tracing.one_fact import HowTraced, trace_fact
 from driftmap.recipes.steps.tracing.preparing import PreparedFact
 from driftmap.recipes.where_options import WhereOptions
@@ -75,7 +75,7 @@ def trace_changes(
     changes = tuple(
         _change(pair, asked, which, kind, before[which], after[which])
         for which in answers
-        for kind in PLAIN
+        for kind in how.kinds
     )
     shifts = _shifts(pair, asked, before["old"], after["new"], again)
     return changes, tuple(shifts)
@@ -86,7 +86,7 @@ def _how(pair: Pair, asked: Asked, options: WhereOptions) -> HowTraced:
     subjects = [one.token_ids[slice(*one.subject)].tolist() for one in asked.traced]
     level = embedding_level(pair.base.model, subjects)
     return HowTraced(
-        kinds=PLAIN,
+        kinds=kinds_of(pair.base.model),
         window=options.window_of(len(pair.base.layout.blocks)),
         outcome="prob",
         noise=Noise(level=level, num_draws=options.num_draws),
@@ -139,7 +139,7 @@ def _shifts(
     pair: Pair, asked: Asked, before: Grids, after: Grids, again: Grids
 ) -> Iterator[ProfileShift]:
     """Profiles of what each model says, against the base's own under other noise."""
-    for kind in PLAIN:
+    for kind in before[0]:
         rows = [
             _profiles(asked, [grids[kind] for grids in side])
             for side in (before, after, again)

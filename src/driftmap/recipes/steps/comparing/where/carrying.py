@@ -10,6 +10,7 @@ from typing import cast
 import numpy as np
 from transformers import PreTrainedModel
 
+from driftmap.core.errors import ModelError
 from driftmap.intervene.mixing import Mixer
 from driftmap.load.twin import twin
 from driftmap.recipes.steps.comparing.pair import Pair
@@ -51,9 +52,6 @@ def where_step(
             requests of the probes tells them apart.
         probes: What else both are asked.
         options: How much is exchanged, mixed and traced.
-
-    Raises:
-        ModelError: The two differ in more than their weights.
     """
 
     def make(folder: Path) -> None:
@@ -79,7 +77,25 @@ def read_where(run: RunDir) -> WhereItActs | None:
 def found_of(
     pair: Pair, facts: Sequence[Fact], probes: Probes, options: WhereOptions
 ) -> WhereItActs:
-    """Ask all questions of two models; see `where_step`."""
+    """Ask all questions of two models; see `where_step`.
+
+    Where the two differ in more than weights of the same shapes, nothing can be
+    exchanged, and that is what is found.
+    """
+    try:
+        return _found(pair, facts, probes, options)
+    except ModelError as error:
+        return WhereItActs(
+            identical=False,
+            behaviour="own words",
+            num_layers=len(pair.base.layout.blocks),
+            refused=str(error),
+        )
+
+
+def _found(
+    pair: Pair, facts: Sequence[Fact], probes: Probes, options: WhereOptions
+) -> WhereItActs:
     num_layers = len(pair.base.layout.blocks)
     mixer = Mixer(twin(cast(PreTrainedModel, pair.base.model)), pair.tuned.model)
     asked, exchanger = _asked(pair, mixer, facts, probes, options)

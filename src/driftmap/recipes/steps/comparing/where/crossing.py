@@ -8,6 +8,7 @@ from torch import nn
 
 from driftmap.capture.patching.crossing import trace_across
 from driftmap.core.progress import progress
+from driftmap.families.trace_sites import find_trace_sites
 from driftmap.measure.tracing import trace_grid
 from driftmap.recipes.steps.comparing.pair import Pair
 from driftmap.recipes.steps.comparing.where.asking import Asked
@@ -19,7 +20,6 @@ from driftmap.results.where_it_acts import CrossDirection, CrossTrace
 from driftmap.signals.traces import Restoring
 from driftmap.stats.tracing import role_effects
 
-PLAIN: tuple[TraceKind, ...] = ("hidden", "mlp", "attn")
 NO_NOISE = Noise(kind="zero", num_draws=1)
 """What stands in a grid that no noise made."""
 
@@ -79,11 +79,22 @@ def for_new(fact: EncodedFact) -> EncodedFact:
     )
 
 
-def restorings(window: int) -> list[Restoring]:
+def kinds_of(model: nn.Module) -> tuple[TraceKind, ...]:
+    """Kinds of states that single modules of a model give."""
+    sites = find_trace_sites(model)
+    kinds: list[TraceKind] = ["hidden"]
+    if any(sites.mlp):
+        kinds.append("mlp")
+    if any(sites.attention):
+        kinds.append("attn")
+    return tuple(kinds)
+
+
+def restorings(model: nn.Module, window: int) -> list[Restoring]:
     """Hidden states one by one, MLP and attention outputs in windows."""
     return [
         Restoring(kind=kind, window=None if kind == "hidden" else window)
-        for kind in PLAIN
+        for kind in kinds_of(model)
     ]
 
 
@@ -95,7 +106,9 @@ def _cross(
     asked: Asked,
     options: WhereOptions,
 ) -> CrossTrace:
-    wanted = restorings(options.window_of(len(pair.base.layout.blocks)))
+    wanted = restorings(
+        pair.base.model, options.window_of(len(pair.base.layout.blocks))
+    )
     grids: list[tuple[TraceGrid, ...]] = []
     with progress(f"trace {direction}", len(prompts)) as bar:
         for prompt in prompts:
