@@ -79,28 +79,7 @@ def cross_nodes(found: WhereItActs, caution: str) -> Iterator[Node]:
         ],
     )
     yield _best(found, caution)
-    grids = [grid for cross in found.crosses for grid in cross.example]
-    yield Folded(
-        summary="The first prompt, token by token",
-        nodes=[
-            Picker(
-                name="cross-example",
-                title="The first prompt",
-                reading=f"As above, for one prompt. The {found.span} is marked `*`. "
-                f"{caution}",
-                choices=[
-                    Choices(name="direction", options=_directions(found.crosses)),
-                    Choices(name="state", options=kinds),
-                ],
-                charts=[_grid_map(grid) for grid in grids],
-                notes=[
-                    f"Answer `{grid.answer.strip()}`: {share(grid.low)} in the "
-                    f"receiving model, {share(grid.high)} in the giving one."
-                    for grid in grids
-                ],
-            )
-        ],
-    )
+    yield _first_prompt(found, kinds, caution)
 
 
 def trace_nodes(found: WhereItActs, caution: str) -> Iterator[Node]:
@@ -142,6 +121,31 @@ def trace_nodes(found: WhereItActs, caution: str) -> Iterator[Node]:
     yield _changes(found, caution)
     if found.shifts:
         yield _shifts(found)
+
+
+def _first_prompt(found: WhereItActs, kinds: Sequence[str], caution: str) -> Folded:
+    grids = [grid for cross in found.crosses for grid in cross.example]
+    return Folded(
+        summary="The first prompt, token by token",
+        nodes=[
+            Picker(
+                name="cross-example",
+                title="The first prompt",
+                reading=f"As above, for one prompt. The {found.span} is marked `*`. "
+                f"{caution}",
+                choices=[
+                    Choices(name="direction", options=_directions(found.crosses)),
+                    Choices(name="state", options=kinds),
+                ],
+                charts=[_grid_map(grid) for grid in grids],
+                notes=[
+                    f"Answer `{grid.answer.strip()}`: {share(grid.low)} in the "
+                    f"receiving model, {share(grid.high)} in the giving one."
+                    for grid in grids
+                ],
+            )
+        ],
+    )
 
 
 def _directions(crosses: Sequence[CrossTrace]) -> list[str]:

@@ -250,7 +250,11 @@ def _curve_nodes(found: WhereItActs) -> Iterator[Node]:
     if len(kept) < len(curve):
         yield nats
         return
-    beside = Figure(
+    yield Row(figures=[nats, _neighbours(curve, kept)])
+
+
+def _neighbours(curve: Sequence[MixPoint], kept: Sequence[Interval]) -> Figure:
+    return Figure(
         name="interpolation-neighbours",
         title="Between the two models: neighbours left alone",
         reading="Prompts about other subjects with the same true answer: the share "
@@ -262,7 +266,6 @@ def _curve_nodes(found: WhereItActs) -> Iterator[Node]:
             lines=[_along(curve, "neighbourhood", kept, "utility")],
         ),
     )
-    yield Row(figures=[nats, beside])
 
 
 def _along(
