@@ -22,7 +22,11 @@ from driftmap.recipes.edit_options import (
 from driftmap.recipes.steps import bench
 from driftmap.recipes.steps.bench import Study
 from driftmap.recipes.steps.comparing.attention.changes import attention_step
-from driftmap.recipes.steps.comparing.edits import edit_context, edits_step
+from driftmap.recipes.steps.comparing.edits import (
+    check_edits,
+    edit_context,
+    edits_step,
+)
 from driftmap.recipes.steps.comparing.probing import texts_for
 from driftmap.recipes.steps.editing.concluding import findings_step
 from driftmap.recipes.steps.editing.models import (
@@ -122,7 +126,10 @@ def carry_out(
 def _context(study: Study, read: ReadTaught, plan: EditPlan) -> EditContext:
     """Other facts of the file, and texts that have nothing to do with them."""
     texts = texts_for(study.loaded.identity.source, ProbeOptions())
-    return edit_context(plan.measures, read.others, texts)
+    context = edit_context(plan.measures, read.others, texts)
+    # What cannot be asked is refused before anything is taught.
+    check_edits(study.loaded, read.facts, plan.measures, context, study.seed)
+    return context
 
 
 def _made(
