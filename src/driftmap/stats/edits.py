@@ -281,7 +281,8 @@ def _measure(
 ) -> EditMeasure:
     first, second = _interval(name, before, seed), _interval(name, after, seed)
     change = _resampled(after - before, seed)
-    if name in SHARES and change.low == change.high != 0:
+    is_alike = change.low == change.high != 0
+    if name in SHARES and is_alike and before.size > 1:
         change = _newcombe(before, after)
     return EditMeasure(name=name, before=first, after=second, change=change)
 
@@ -290,7 +291,7 @@ def _interval(
     name: EditMeasureName, values: Float64[np.ndarray, " record"], seed: int
 ) -> Interval:
     all_alike = name in SHARES and values.min() == values.max()
-    if all_alike and values[0] in (0, 1):
+    if all_alike and values[0] in (0, 1) and values.size > 1:
         return wilson_interval(float(values.sum()), values.size, LEVEL)
     return _resampled(values, seed)
 

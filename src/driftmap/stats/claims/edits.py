@@ -183,7 +183,7 @@ def _unknown(found: EditReport) -> Iterator[Claim]:
 
 def _points(change: Interval, records: str) -> str:
     if change.low == change.high == 0:
-        return f"none on any of {records}"
+        return f"none on any of {records}" if change.num > 1 else f"none ({records})"
     low, middle, high = (
         _signed(100 * one, 0) for one in (change.low, change.estimate, change.high)
     )
