@@ -28,12 +28,12 @@ def study(organism, tmp_path_factory):
     plant_edit(
         organism.aligned, facts, LAYER, folder / "tuned", steps=24, save_at=STEPS
     )
-    parts = ("weights", "edits", "where", "training")
+    parts = ("weights", "behaviour", "where", "training")
     words = [
         "compare", str(organism.aligned), str(folder / "tuned"), "--device=cpu",
         f"--facts={folder / 'facts.json'}", f"--out={folder / 'run'}",
-        "--num-traced=2", "--num-draws=2", "--num-requests=8", "--num-texts=6",
-        "--max-new-tokens=6", *(f"--only={part}" for part in parts),
+        "--num-traced=3", "--num-draws=1", "--num-requests=4", "--num-texts=6",
+        "--max-new-tokens=4", *(f"--only={part}" for part in parts),
     ]  # fmt: skip
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pages, "save_pictures", lambda figures, folder: None)

@@ -121,6 +121,7 @@ def out_of(words):
     return Path(next(w for w in words if w.startswith("--out="))[6:])
 
 
+@pytest.mark.slow
 def test_a_comparison_from_two_models_to_a_report(compared, tuned):
     out = out_of(compared)
     told = (out / "report.txt").read_text()
@@ -140,6 +141,7 @@ def test_a_comparison_from_two_models_to_a_report(compared, tuned):
     assert by_layer.min() <= (moved / sizes) ** 0.5 <= by_layer.max()
 
 
+@pytest.mark.slow
 def test_the_same_words_do_nothing_twice(compared, capsys):
     out = out_of(compared)
     drawn = (out / "report.html").read_bytes()
@@ -202,6 +204,7 @@ def test_options_that_mean_nothing_are_refused(more, sentence, capsys):
     assert sentence in " ".join(capsys.readouterr().err.split())
 
 
+@pytest.mark.slow
 def test_settings_say_what_was_asked(compared):
     saved = json.loads((out_of(compared) / "probes.json").read_text())
     assert saved["sources"]["facts"].endswith("facts.jsonl")
