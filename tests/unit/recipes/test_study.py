@@ -199,7 +199,7 @@ def test_two_at_a_time_end_as_one_after_another_and_mistakes_are_told(model, tmp
     }
     file = write(tmp_path, runs=runs)
     out = tmp_path / "out"
-    with pytest.raises(ModelError, match="run `third`: .*config.json"):
+    with pytest.raises(ModelError, match=r"run `third`: .*config.json"):
         Study(file, out=out, at_once=2).run()
     alone = tmp_path / "alone"
     with pytest.raises(ModelError, match=r"config.json"):
