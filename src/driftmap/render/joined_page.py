@@ -92,7 +92,10 @@ def _answer(page: Page) -> str:
     verdict = verdict_of(page)
     if verdict is None:
         return page.lead
-    return " ".join([f"{verdict.title.rstrip('.')}.", *verdict.texts[:1]])
+    title = verdict.title.rstrip(".")
+    says = " ".join(verdict.texts[:1])
+    is_said = title.endswith("?") or says.startswith(title)
+    return says if is_said else f"{title}. {says}".rstrip()
 
 
 def _section(part: Part) -> Section:

@@ -27,6 +27,7 @@ KINDS: Mapping[str, str] = {
     "trace": "trace:Trace",
     "trace-compare": "trace_compare:TraceCompare",
     "attention": "attention:Attention",
+    "attention-tuned": "attention_tuned:AttentionTuned",
     "evaluate": "evaluate:Evaluate",
     "check-judge": "check_judge:CheckJudge",
     "ablate": "ablate:Ablate",
