@@ -28,7 +28,8 @@ class Attention:
     bit for bit, whatever its implementation. Attention is a description; so edges to
     the subject are cut as well, layer by layer, against edges to as many other tokens:
     what the answer loses then is an effect. Early, middle and late layers stand in one
-    table, by stated criteria.
+    table, by stated criteria. `driftmap attention --tuned ADAPTER` compares what two
+    models look at.
     """
 
     source: Annotated[ModelSource, MODEL]

@@ -1,6 +1,6 @@
 """What do several reports say together, on one page?
 
-The verdict of each stands first, in a table that is read in a minute. Below, each has
+The verdict of each stands first, in what is read in a minute. Below, each has
 a section with its whole answer; its other sections are folded away inside it.
 """
 
@@ -11,13 +11,13 @@ from driftmap.render.page import (
     Callout,
     Figure,
     Folded,
-    Grid,
     Node,
     Page,
     Paragraph,
     Picker,
     Row,
     Section,
+    Terms,
 )
 
 
@@ -69,11 +69,7 @@ def verdict_of(page: Page) -> Callout | None:
 
 def _summary(parts: Sequence[Part], missing: Sequence[str], source: str) -> Section:
     nodes: list[Node] = [
-        Grid(
-            caption="What each run found",
-            columns=("run", "question", "answer"),
-            rows=[(f"`{p.name}`", p.page.title, _answer(p.page)) for p in parts],
-        )
+        Terms(pairs=[(one.page.title, _answer(one.page)) for one in parts])
     ]
     if missing:
         nodes.append(

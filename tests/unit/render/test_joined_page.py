@@ -47,7 +47,7 @@ def part(name, one):
 )
 def test_the_answer_of_each_stands_first_and_once(title, says, answer):
     joined = joined_page("All", "About.", [part("one", page(title, says))], (), "")
-    assert joined.sections[0].nodes[0].rows[0][2] == answer
+    assert joined.sections[0].nodes[0].pairs[0][1] == answer
 
 
 def test_a_page_without_a_verdict_is_told_by_its_lead():
@@ -59,7 +59,7 @@ def test_a_page_without_a_verdict_is_told_by_its_lead():
     )
     assert verdict_of(bare) is None
     joined = joined_page("All", "About.", [part("one", bare)], (), "")
-    assert joined.sections[0].nodes[0].rows[0][2] == "Its lead."
+    assert joined.sections[0].nodes[0].pairs[0][1] == "Its lead."
 
 
 def test_figures_of_equal_names_stay_apart():
