@@ -11,7 +11,8 @@ from driftmap.render.attention_words import (
     query_words,
     several,
 )
-from driftmap.render.charts import Line, Lines
+from driftmap.render.bands import banded
+from driftmap.render.charts import Lines
 from driftmap.render.page import Choices, Figure, Node, Picker, Section
 from driftmap.render.token_charts import TokenMap
 from driftmap.results.attention import CRITERIA, Criterion, QueryFindings
@@ -58,13 +59,11 @@ def _lines(found: AttentionFindings, query: QueryFindings) -> Iterator[Figure]:
                 x_title="layer",
                 y_title=f"{CRITERIA_WORDS[name]} ({UNITS[name]})",
                 lines=[
-                    Line(
-                        name=query.query.name,
-                        x=[one.layer for one in own],
-                        y=[one.value.estimate for one in own],
-                        low=[one.value.low for one in own],
-                        high=[one.value.high for one in own],
-                        role="attention",
+                    banded(
+                        query.query.name,
+                        [one.layer for one in own],
+                        [one.value for one in own],
+                        "attention",
                     )
                 ],
                 y_from_zero=name != "agreement",

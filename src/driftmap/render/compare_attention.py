@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from math import nan
 
 from driftmap.render.attention_words import several
+from driftmap.render.bands import banded
 from driftmap.render.charts import Line, Lines
 from driftmap.render.compare_attention_maps import text_nodes
 from driftmap.render.page import (
@@ -186,14 +187,7 @@ def _layer_lines(shift: WordsShift) -> Lines:
 def _line(
     name: str, role: str, layers: Sequence[LayerShift], values: Sequence[Interval]
 ) -> Line:
-    return Line(
-        name=name,
-        x=[one.layer for one in layers],
-        y=[one.estimate for one in values],
-        low=[one.low for one in values],
-        high=[one.high for one in values],
-        role=role,
-    )
+    return banded(name, [one.layer for one in layers], values, role)
 
 
 def _head_map(found: AttentionChange, shift: WordsShift) -> TokenMap:

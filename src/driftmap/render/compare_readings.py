@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 
 from driftmap.core.quoted import quoted
+from driftmap.render.bands import banded
 from driftmap.render.charts import Line, Lines
 from driftmap.render.coloured import (
     ColouredText,
@@ -227,18 +228,8 @@ def _mean_chart(levels: Sequence[LensLevel]) -> Lines:
     ]
     lines = []
     for name, values in rows:
-        held = [one for one in values if one is not None]
-        if held:
-            lines.append(
-                Line(
-                    name=name,
-                    x=layers,
-                    y=[one.estimate for one in held],
-                    low=[one.low for one in held],
-                    high=[one.high for one in held],
-                    role=ROLES[name],
-                )
-            )
+        if any(one is not None for one in values):
+            lines.append(banded(name, layers, values, ROLES[name]))
     return _chart(lines)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
+from driftmap.render.bands import banded
 from driftmap.render.charts import Line, Lines, Mosaic
 from driftmap.render.page import (
     Callout,
@@ -55,13 +56,7 @@ def _shares(found: OverTraining) -> Figure:
     steps = found.readings.steps
     lines = [Line(name="weights", x=steps, y=found.weight_shares, role="matched")]
     lines += [
-        Line(
-            name=WORDS[one.quantity],
-            x=steps,
-            y=[share.estimate for share in one.shares],
-            low=[share.low for share in one.shares],
-            high=[share.high for share in one.shares],
-        )
+        banded(WORDS[one.quantity], steps, one.shares)
         for one in found.courses
         if one.shares
     ]
@@ -147,13 +142,8 @@ def _levels(found: OverTraining) -> Iterator[Node]:
 
 
 def _line(one: Course) -> Line:
-    return Line(
-        name=WORDS[one.quantity],
-        x=[level.step for level in one.levels],
-        y=[level.value.estimate for level in one.levels],
-        low=[level.value.low for level in one.levels],
-        high=[level.value.high for level in one.levels],
-    )
+    steps = [level.step for level in one.levels]
+    return banded(WORDS[one.quantity], steps, [level.value for level in one.levels])
 
 
 def _every(found: OverTraining) -> Grid:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from math import nan
 
+from driftmap.render.bands import banded
 from driftmap.render.charts import Line, Lines
 from driftmap.render.compare_crossing import cross_nodes, trace_nodes
 from driftmap.render.page import (
@@ -157,14 +158,7 @@ def _layers(found: WhereItActs, kind: str, name: str, title: str) -> Figure:
 def _line(
     name: str, places: Sequence[float], values: Sequence[Interval | None]
 ) -> Line:
-    return Line(
-        name=name,
-        x=places,
-        y=[nan if v is None else v.estimate for v in values],
-        low=[nan if v is None else v.low for v in values],
-        high=[nan if v is None else v.high for v in values],
-        role=ROLES[name],
-    )
+    return banded(name, places, values, ROLES[name])
 
 
 def _bars(swaps: Sequence[SwapShare], name: str, title: str, place: str) -> Figure:
@@ -271,11 +265,4 @@ def _neighbours(curve: Sequence[MixPoint], kept: Sequence[Interval]) -> Figure:
 def _along(
     curve: Sequence[MixPoint], name: str, values: Sequence[Interval], role: str
 ) -> Line:
-    return Line(
-        name=name,
-        x=[point.share for point in curve],
-        y=[one.estimate for one in values],
-        low=[one.low for one in values],
-        high=[one.high for one in values],
-        role=role,
-    )
+    return banded(name, [point.share for point in curve], values, role)

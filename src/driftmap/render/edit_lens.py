@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from driftmap.core.quoted import quoted
+from driftmap.render.bands import banded
 from driftmap.render.charts import Line, Lines
 from driftmap.render.edit_number_words import LENS, new_word, several
 from driftmap.render.page import (
@@ -52,13 +53,11 @@ def _chart(lines: list[Line]) -> Lines:
 
 
 def _mean_line(report: EditReport, mean: LensMean) -> Line:
-    return Line(
-        name=_name(report, is_new=mean.is_new, is_after=mean.is_after),
-        x=list(range(len(mean.layers))),
-        y=[one.estimate for one in mean.layers],
-        low=[one.low for one in mean.layers],
-        high=[one.high for one in mean.layers],
-        role=_role(is_new=mean.is_new, is_after=mean.is_after),
+    return banded(
+        _name(report, is_new=mean.is_new, is_after=mean.is_after),
+        list(range(len(mean.layers))),
+        mean.layers,
+        _role(is_new=mean.is_new, is_after=mean.is_after),
     )
 
 

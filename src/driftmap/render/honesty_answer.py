@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import get_args
 
 from driftmap.core.quoted import quoted
+from driftmap.render.bands import banded
 from driftmap.render.charts import Line, Lines
 from driftmap.render.honesty_words import (
     CAUTION_TITLES,
@@ -123,14 +124,7 @@ def _figures(result: HonestyResult) -> Iterator[Figure]:
 def _line(
     name: str, rows: Sequence[LayerEvidence], values: Sequence[Interval], role: str
 ) -> Line:
-    return Line(
-        name=name,
-        x=[one.layer for one in rows],
-        y=[value.estimate for value in values],
-        low=[value.low for value in values],
-        high=[value.high for value in values],
-        role=role,
-    )
+    return banded(name, [one.layer for one in rows], values, role)
 
 
 def _methods(result: HonestyResult) -> list[ReadingMethod]:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from math import nan
 
+from driftmap.render.bands import banded
 from driftmap.render.charts import Cloud, Line, Lines, Points, Ranges
 from driftmap.render.honesty_words import NOT_TRUTH, TRANSFERS, area, several
 from driftmap.render.page import (
@@ -159,16 +160,7 @@ def _lines(result: HonestyResult, name: str) -> list[Line]:
         return []
     numbers = sorted({n for along, n, _ in found if along == "random"})
     own = [found.get(("reading", 0, strength)) for strength in strengths]
-    lines = [
-        Line(
-            name="along the direction",
-            x=strengths,
-            y=[nan if value is None else value.estimate for value in own],
-            low=[nan if value is None else value.low for value in own],
-            high=[nan if value is None else value.high for value in own],
-            role="q",
-        )
-    ]
+    lines = [banded("along the direction", strengths, own, "q")]
     threads = [[_estimate(found, n, strength) for strength in strengths]
                for n in numbers]  # fmt: skip
     if threads:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
+from driftmap.render.bands import banded
 from driftmap.render.charts import Line, Lines
 from driftmap.render.page import Figure, Folded, Grid, Node, Paragraph, Row, Section
 from driftmap.render.similarity_curves import DEPTH, likeness_words
@@ -185,14 +186,7 @@ def _best_layer(of: SetStudy) -> tuple[str, str]:
 
 def _accuracy(name: str, rows: Sequence[Reading], role: str) -> Line:
     values = [r.accuracy.value for r in rows]
-    return Line(
-        name=name,
-        x=[r.unit.layer or 0 for r in rows],
-        y=[v.estimate for v in values],
-        low=[v.low for v in values],
-        high=[v.high for v in values],
-        role=role,
-    )
+    return banded(name, [r.unit.layer or 0 for r in rows], values, role)
 
 
 def _models_grid(found: ModelComparison) -> Grid:

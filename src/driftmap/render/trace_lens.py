@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from driftmap.core.quoted import quoted
+from driftmap.render.bands import banded
 from driftmap.render.charts import Line, Lines
 from driftmap.render.page import Choices, Figure, Node, Paragraph, Picker, Section
 from driftmap.render.token_charts import TokenMap
@@ -56,14 +57,7 @@ def _lines(found: TraceFindings) -> Figure:
 
 
 def _line(found: TraceFindings, name: str, values: list[Interval], role: str) -> Line:
-    return Line(
-        name=name,
-        x=[one.layer for one in found.lens],
-        y=[value.estimate for value in values],
-        low=[value.low for value in values],
-        high=[value.high for value in values],
-        role=role,
-    )
+    return banded(name, [one.layer for one in found.lens], values, role)
 
 
 def _map(fact: TracedFact) -> Figure:

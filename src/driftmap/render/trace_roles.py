@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from math import nan
 
-from driftmap.render.charts import Line, Lines
+from driftmap.render.bands import banded
+from driftmap.render.charts import Lines
 from driftmap.render.page import Figure, Folded, Grid, Node, Paragraph, Section
 from driftmap.render.token_charts import Bar, Bars, TokenMap
 from driftmap.render.trace_words import (
@@ -140,13 +141,11 @@ def _lines(found: TraceFindings, effects: RoleEffects) -> Figure:
     for role in _roles(effects):
         cells = _cells(effects, role)
         lines.append(
-            Line(
-                name=f"{_role_name(role)} (n {cells[0].effect.num})",
-                x=[cell.layer for cell in cells],
-                y=[cell.effect.estimate for cell in cells],
-                low=[cell.effect.low for cell in cells],
-                high=[cell.effect.high for cell in cells],
-                role=ROLE_COLOURS[role],
+            banded(
+                f"{_role_name(role)} (n {cells[0].effect.num})",
+                [cell.layer for cell in cells],
+                [cell.effect for cell in cells],
+                ROLE_COLOURS[role],
             )
         )
     total = effects.total_effect.estimate
