@@ -74,6 +74,26 @@ def test_an_interval_of_the_half_covers_the_spread_of_probes():
     assert "cannot be told" in training_claims(found)[0].says
 
 
+def test_two_halves_between_the_same_checkpoints_have_no_order():
+    """At the first checkpoint weights and behaviour are both past their half."""
+    values = np.array([5.0, 2.0, 1.0, 1.0])[:, None] + np.zeros((1, 12))
+    drift = ((0, 0), (1, 1), (1, 1), (1, 1))
+    found = over_training(readings(curve(values), drift=drift), 0)
+    assert found.weight_half == pytest.approx(5)
+    assert found.courses[0].lag.low == pytest.approx(20 / 3 - 5)
+    (claim,) = training_claims(found)
+    assert claim.standing == "inconclusive"
+    assert "which came first cannot be told" in claim.says
+
+
+def test_behaviour_that_comes_sooner_is_found_where_a_checkpoint_lies_between():
+    values = np.array([5.0, 1.0, 1.0, 1.0])[:, None] + np.zeros((1, 12))
+    drift = ((0, 0), (0, 0), (0.2, 0.2), (1, 1))
+    (claim,) = training_claims(over_training(readings(curve(values), drift=drift), 0))
+    assert claim.standing == "found"
+    assert "sooner than the weights" in claim.says
+
+
 def test_noise_alone_has_no_half_and_no_finding():
     rng = np.random.default_rng(3)
     values = rng.normal(size=(1, 30)) + 0.1 * rng.normal(size=(4, 30))

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from driftmap.results.claims import Claim, Standing
 from driftmap.results.over_training import Course, OverTraining, Quantity
+from driftmap.results.statistics import Interval
 from driftmap.stats.over_training import NEVER_BELOW
 
 WORDS: dict[Quantity, str] = {
@@ -34,24 +35,26 @@ def training_claims(found: OverTraining) -> tuple[Claim, ...]:
         return (
             Claim(
                 topic="training",
-                says="No weight moved at any checkpoint.",
+                says="No matrix of any layer moved at any checkpoint, so there is "
+                "nothing to set behaviour against.",
                 standing="not-found",
             ),
         )
     courses = sorted(found.courses, key=lambda one: _ORDER.index(one.quantity))
-    half, last = found.weight_half, found.readings.steps[-1]
     settled = [one for one in courses if one.half is not None and one.lag is not None]
     return (
-        *_lags(settled, half, last),
+        *_lags(settled, found.weight_half, found.readings.steps),
         *_unmoved([one for one in courses if not one.is_settled]),
     )
 
 
-def _lags(courses: Sequence[Course], half: float, last: int) -> Iterator[Claim]:
+def _lags(
+    courses: Sequence[Course], half: float, steps: Sequence[int]
+) -> Iterator[Claim]:
     for one in courses:
         assert one.half is not None
         assert one.lag is not None
-        after = _after(one.lag.low, one.lag.high)
+        after = _after(half, one.lag, steps)
         standing: Standing = "found" if after else "inconclusive"
         if one.quantity in NEVER_BELOW:
             standing = "context"
@@ -59,7 +62,7 @@ def _lags(courses: Sequence[Course], half: float, last: int) -> Iterator[Claim]:
             topic="training",
             says=(
                 f"Half of the change in {WORDS[one.quantity]} was there by step "
-                f"{one.half.estimate:.0f} of {last:,} (95 % {one.half.low:.0f} to "
+                f"{one.half.estimate:.0f} of {steps[-1]:,} (95 % {one.half.low:.0f} to "
                 f"{one.half.high:.0f}, n {one.half.num}), half of the way of the "
                 f"weights by step {half:.0f}: "
                 f"{after or 'which came first cannot be told'}."
@@ -68,10 +71,17 @@ def _lags(courses: Sequence[Course], half: float, last: int) -> Iterator[Claim]:
         )
 
 
-def _after(low: float, high: float) -> str:
-    if low > 0:
+def _after(half: float, lag: Interval, steps: Sequence[int]) -> str:
+    """Which came first, where a checkpoint at which both were read lies between.
+
+    Between two checkpoints a straight line is taken, and not known: two halves on one
+    stretch of it have no order.
+    """
+    if lag.low > 0 and any(half <= step <= half + lag.low for step in steps):
         return "behaviour changed later than the weights"
-    return "behaviour changed sooner than the weights" if high < 0 else ""
+    if lag.high < 0 and any(half + lag.high <= step <= half for step in steps):
+        return "behaviour changed sooner than the weights"
+    return ""
 
 
 def _unmoved(courses: Sequence[Course]) -> Iterator[Claim]:
