@@ -15,7 +15,10 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from math import log, sqrt
 
-_WORD = re.compile(r"\w\w+|[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
+_LETTER = r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]"
+"""Of scripts without spaces: each counts as a word."""
+
+_WORD = re.compile(rf"{_LETTER}|(?:(?!{_LETTER})\w){{2,}}")
 
 
 def word_weights(texts: Sequence[str]) -> Mapping[str, float]:

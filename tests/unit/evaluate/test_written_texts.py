@@ -87,6 +87,12 @@ def test_cosines_of_equal_and_of_foreign_texts():
     assert consistency(["unknown"], ["city"], weights) == 0.0
 
 
+def test_letters_of_scripts_without_spaces_are_words_of_their_own():
+    weights = word_weights(["東京の塔", "京都 abc"])
+    assert set(weights) == {*"東京の塔都", "abc"}
+    assert consistency(["東京"], ["京の東"], weights) > 0.5
+
+
 def test_how_often_all_is_said_changes_no_cosine():
     weights = word_weights(["red cat", "red dog", "blue dog"])
     once = consistency(["red cat"], ["red dog blue"], weights)
