@@ -27,9 +27,24 @@ def test_an_edit_that_took_and_spilled_over():
     assert lost.standing == "found"
     assert "in 25 % of cases, 100 % before: -75 points" in lost.says
     assert edits_verdict(report) == (
-        "The new answers took the place of true ones, also in other words; others "
-        "with the same true answer lost theirs as well."
+        "The new answers took the place of true ones, also in other words; some "
+        "others with the same true answer lost theirs as well."
     )
+
+
+def test_an_edit_that_took_in_part_is_not_called_whole():
+    report = made_report(40, took=0.4, spared=0.25)
+    assert edits_claims(report)[0].standing == "found"
+    assert edits_verdict(report).startswith("The new answers took the place of some ")
+
+
+@pytest.mark.parametrize(("num", "standing"), [(2, "inconclusive"), (6, "found")])
+def test_five_records_that_go_one_way_may_be_chance(num, standing):
+    report = made_report(num, took=1.0, spared=0.0)
+    for start in ("At the facts' own prompts", "At prompts of others with the same"):
+        assert said(report, start).standing == standing
+    few = "on so few a change cannot be told from none, +100 points"
+    assert (few in edits_claims(report)[0].says) == (num < 6)
 
 
 def test_no_change_on_few_facts_is_no_proof_of_none():
@@ -92,7 +107,8 @@ def test_identical_models_have_one_sentence():
 def test_perplexity_of_texts_is_told_with_its_interval():
     claim = said(made_report(), "Perplexity of unrelated texts")
     assert claim.says == (
-        "Perplexity of unrelated texts is 7.39, 4.48 before: +0.50 nats a token "
+        "Perplexity of unrelated texts is 7.39, 4.48 before: on so few a change "
+        "cannot be told from none, +0.50 nats a token "
         "(95 % interval +0.50 to +0.50, 2 texts)."
     )
 

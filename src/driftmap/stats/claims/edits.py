@@ -10,6 +10,10 @@ from driftmap.results.statistics import Interval
 MARGIN = 0.05
 """What counts: 5 points of a share, or .05 nats a token, 5 % of a perplexity."""
 
+FEWEST = 6
+"""Fewest records that can tell a change from none: five go one way by chance alone once
+in 16, and no interval over them sees that."""
+
 _LIKELIER = "the {new} answer is likelier than the true one"
 _SAYS: dict[EditMeasureName, str] = {
     "efficacy": f"At the facts' own prompts {_LIKELIER}",
@@ -56,7 +60,8 @@ def standing_of(change: Interval) -> Standing:
         change: Of a share, or in nats.
 
     A change that is 0 on each of n records was seen on none of them; less than
-    `MARGIN` of all can differ, with 95 % confidence, from 59 records on.
+    `MARGIN` of all can differ, with 95 % confidence, from 59 records on. Fewer
+    than `FEWEST` records tell nothing.
 
     >>> def of(low, high, num):
     ...     return Interval(estimate=low, low=low, high=high, level=0.95, num=num)
@@ -64,9 +69,13 @@ def standing_of(change: Interval) -> Standing:
     ('found', 'not-found')
     >>> standing_of(of(0, 0, 9)), standing_of(of(0, 0, 59)), standing_of(of(1, 1, 1))
     ('inconclusive', 'not-found', 'context')
+    >>> standing_of(of(0.2, 0.4, 5)), standing_of(of(0.2, 0.4, 6))
+    ('inconclusive', 'found')
     """
     if change.num < 2:
         return "context"
+    if change.num < FEWEST:
+        return "inconclusive"
     if change.low > 0 or change.high < 0:
         return "found"
     if change.low == change.high:
@@ -90,8 +99,9 @@ def edits_verdict(found: EditReport) -> str:
         )
     if took.change.estimate < 0:
         return f"The {new} answers lost against the true ones."
-    reach = _reach(spread)
-    return f"The {new} answers took the place of true ones{reach}; {_spared(found)}."
+    some = "" if took.after.estimate >= 1 - MARGIN else "some "
+    reach = f"took the place of {some}true ones{_reach(spread)}"
+    return f"The {new} answers {reach}; {_spared(found)}."
 
 
 def _new(found: EditReport) -> str:
@@ -115,7 +125,7 @@ def _spared(found: EditReport) -> str:
         return "whether others were spared is not known, as no fact has neighbours"
     kind = standing_of(spared.change)
     if kind == "found" and spared.change.low <= -MARGIN:
-        return "others with the same true answer lost theirs as well"
+        return "some others with the same true answer lost theirs as well"
     if kind == "found" and spared.change.estimate < 0:
         return "others with the same true answer kept theirs but for a few"
     if standing_of(lead.change) == "found" and lead.change.low <= -MARGIN:
@@ -131,7 +141,7 @@ def _share(found: EditReport, measure: EditMeasure) -> Claim:
     says = (
         f"{_SAYS[measure.name].format(new=_new(found))} in "
         f"{_percent(measure.after.estimate)} of cases, "
-        f"{_percent(measure.before.estimate)} before: {_doubt(standing)}"
+        f"{_percent(measure.before.estimate)} before: {_doubt(change)}"
         f"{_points(change, _records(measure))}."
     )
     return Claim(topic="edits", says=says, standing=standing)
@@ -144,15 +154,17 @@ def _lead(found: EditReport, measure: EditMeasure) -> Claim:
     says = (
         f"At those others' prompts the true answer is ahead of the {_new(found)} one "
         f"by {measure.after.estimate:.2f} of probability, "
-        f"{measure.before.estimate:.2f} before: {_doubt(standing)}"
+        f"{measure.before.estimate:.2f} before: {_doubt(change)}"
         f"{_signed(change.estimate, 2)} ({_range(change)}{_records(measure)})."
     )
     return Claim(topic="edits", says=says, standing=standing)
 
 
-def _doubt(standing: Standing) -> str:
+def _doubt(change: Interval) -> str:
+    standing = standing_of(change)
     if standing == "inconclusive":
-        return "a change cannot be told from none, "
+        few = "on so few " if change.num < FEWEST else ""
+        return f"{few}a change cannot be told from none, "
     return "no change that counts, " if standing == "not-found" else ""
 
 
@@ -165,7 +177,7 @@ def _text(found: EditReport) -> Iterator[Claim]:
     before, after = exp(measure.before.estimate), exp(measure.after.estimate)
     says = (
         f"Perplexity of unrelated texts is {after:.3g}, {before:.3g} before: "
-        f"{_doubt(standing)}{_signed(change.estimate, 2)} nats a token "
+        f"{_doubt(change)}{_signed(change.estimate, 2)} nats a token "
         f"({_range(change)}{_records(measure)})."
     )
     yield Claim(topic="edits", says=says, standing=standing)
