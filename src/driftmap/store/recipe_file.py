@@ -73,7 +73,7 @@ def load_recipe(path: Path) -> SavedRecipe:
         raise StoreError(
             f"{file}: there is no such file; name a run folder or a saved recipe"
         ) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         reason = " ".join(str(error).split())
         raise StoreError(f"{file}: is damaged or not YAML ({reason})") from error
     if not isinstance(whole, dict) or not isinstance(whole.get("kind"), str):

@@ -1,10 +1,12 @@
 """Which runs are found, what is said of each, and what the index holds."""
 
+import os
 from pathlib import Path
 
 import pytest
 
 from driftmap.core.errors import StoreError, UsageError
+from driftmap.recipes.steps.viewing import finding
 from driftmap.recipes.steps.viewing.finding import find_runs, summary_of
 from driftmap.recipes.steps.viewing.verdicts import told
 from driftmap.recipes.view import View
@@ -120,6 +122,44 @@ def test_a_damaged_run_is_listed_as_such(tmp_path):
     (one,) = summaries(run)
     assert one.state == "damaged"
     assert "is damaged or not YAML" in one.stage
+
+
+@pytest.mark.parametrize("text", ["seed: 2020-13-01", f"a: {'[' * 5000}"])
+def test_no_settings_whatever_they_hold_end_the_search(text, tmp_path):
+    run = made_run(tmp_path / "one")
+    (run / "run.yaml").write_text(f"kind: ablate\n{text}\n")
+    assert summaries(run)[0].state == "damaged"
+
+
+def test_files_that_vanish_while_they_are_counted_have_no_size(tmp_path, monkeypatch):
+    run = made_run(tmp_path / "one")
+    at_work = [(str(run), [], ["run.yaml", "being-renamed"])]
+    monkeypatch.setattr(finding.os, "walk", lambda _: at_work)
+    (one,) = summaries(run)
+    assert one.num_bytes == (run / "run.yaml").stat().st_size
+
+
+def test_folders_that_cannot_be_read_are_passed_over(tmp_path, monkeypatch):
+    run = made_run(tmp_path / "one")
+    (tmp_path / "another").mkdir()
+    is_file = Path.is_file
+
+    def refusing(self):
+        if self.parent.name == "another":
+            raise PermissionError(self)
+        return is_file(self)
+
+    monkeypatch.setattr(Path, "is_file", refusing)
+    assert list(find_runs([tmp_path])) == [run]
+
+
+def test_a_name_in_no_known_letters_is_shown(tmp_path):
+    made_run(tmp_path / "a").rename(Path(os.fsdecode(bytes(tmp_path) + b"/a\xff")))
+    out = tmp_path / "index.html"
+    View((tmp_path,), out=out).run()
+    html = out.read_text()
+    assert 'href="a%FF/report.html"' in html
+    assert "a\u27e8DCFF\u27e9" in html
 
 
 def test_a_report_that_is_a_link_is_not_read(tmp_path):

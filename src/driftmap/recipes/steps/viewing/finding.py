@@ -69,7 +69,7 @@ def summary_of(run: Path, name: str, address: str) -> RunSummary:
         saved = load_recipe(run)
         state, stage = _state(run, saved.kind)
         settings = flat_settings(saved.settings)
-    except DriftmapError as error:
+    except (DriftmapError, OSError) as error:
         saved, settings = SavedRecipe(kind="unknown", settings={}), {}
         state, stage = "damaged", str(error)
     said = _told(run, saved.kind)
@@ -99,14 +99,13 @@ def run_key(run: Path) -> str:
 
 def _runs_in(folder: Path, depth: int) -> Iterator[Path]:
     """A folder, if it is a run, and runs below it: a study holds others."""
-    if (folder / RECIPE_FILE).is_file() and (folder / "steps").is_dir():
-        yield folder
-    if depth == 0:
-        return
     try:
-        inner = sorted(one for one in folder.iterdir() if _may_hold(one))
-    except PermissionError:
+        is_run = (folder / RECIPE_FILE).is_file() and (folder / "steps").is_dir()
+        inner = sorted(filter(_may_hold, folder.iterdir())) if depth else []
+    except OSError:  # not ours to read, or gone since its parent was read
         return
+    if is_run:
+        yield folder
     for one in inner:
         yield from _runs_in(one, depth - 1)
 
@@ -177,10 +176,17 @@ def _model(settings: dict[str, object]) -> str:
 
 def _num_bytes(run: Path) -> int:
     return sum(
-        os.lstat(Path(folder) / name).st_size
+        _size(Path(folder) / name)
         for folder, _, names in os.walk(run)
         for name in names
     )
+
+
+def _size(file: Path) -> int:
+    try:
+        return os.lstat(file).st_size
+    except OSError:  # a run that is at work renames its files
+        return 0
 
 
 def _written(value: object) -> str:

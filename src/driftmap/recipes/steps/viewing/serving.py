@@ -138,7 +138,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _index(self) -> _Answer:
         try:
             self._runs.shown = self._runs.look()
-        except DriftmapError as error:
+        except (DriftmapError, OSError) as error:
             return _refusal(HTTPStatus.INTERNAL_SERVER_ERROR, str(error))
         body = self._runs.shown.index.encode()
         return _Answer(HTTPStatus.OK, body, _TYPES[".html"], INDEX_POLICY)

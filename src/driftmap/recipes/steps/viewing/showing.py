@@ -90,4 +90,4 @@ def _latest_first(runs: Sequence[RunSummary]) -> list[RunSummary]:
 
 
 def _relative(report: Path, here: Path) -> str:
-    return quote(os.path.relpath(report, here))
+    return quote(os.fsencode(os.path.relpath(report, here)))
