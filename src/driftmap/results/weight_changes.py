@@ -225,3 +225,8 @@ class WeightChanges:
     def is_nothing(self) -> bool:
         """No weight differs, as far as weights were measured."""
         return not self.matrices and not self.others
+
+    @property
+    def is_same(self) -> bool | None:
+        """No weight differs; None where what was measured is equal and not all was."""
+        return None if self.is_nothing and self.num_unmeasured else self.is_nothing

@@ -46,7 +46,8 @@ def compare_verdict(
 
     Args:
         claims: Of all parts; within a topic the most important one first.
-        has_same_weights: No weight differs; None where weights were not compared.
+        has_same_weights: No weight differs; None where weights were not compared, or
+            not all of them.
         has_same_output: Every logit and answer that was read is equal, bit for bit;
             None where nothing was asked.
         is_built_in: Probes were driftmap's own few.
@@ -109,7 +110,7 @@ def _told(claims: Sequence[Claim], topic: Topic) -> list[Claim]:
 def _headline(
     claims: Sequence[Claim], has_same_weights: bool | None, has_same_output: bool | None
 ) -> str:
-    if has_same_weights:
+    if has_same_weights and has_same_output is not False:
         also = (
             ", and every logit and answer that was read is equal, bit for bit"
             if has_same_output

@@ -234,7 +234,8 @@ def test_factors_alone_tell_the_same_lengths(model, tmp_path):
     assert found.num_tensors == 0
     says = [claim.says for claim in weights_claims(found)]
     assert says[0] == (
-        "The change is confined to q and down of layers 0 to 1 and the head."
+        "What could be measured of the change lies in q and down of layers 0 to 1 and "
+        "the head; modules or tensors that cannot be measured without the base: 1."
     )
     assert "of 2 tuned layers" in says[1]
     assert found.cautions[0].startswith("The base is not at hand:")

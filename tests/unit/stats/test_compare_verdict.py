@@ -74,6 +74,8 @@ def test_headlines_follow_weights_and_output():
     assert headline(has_same_weights=True) == (
         "The two models are identical: no weight differs."
     )
+    only_settings = {"has_same_weights": True, "has_same_output": False}
+    assert headline(claim("edits"), **only_settings).startswith("The tuned model does")
     apart = headline(has_same_weights=False, has_same_output=True)
     assert apart.endswith("bit for bit, though weights differ.")
     assert headline(claim("edits")).startswith("The tuned model does otherwise")

@@ -142,6 +142,20 @@ def test_without_a_base_nothing_is_said_of_sizes():
     assert "|dW| / |W| 0" not in drawn(found)
 
 
+def test_what_cannot_be_measured_is_neither_nothing_nor_outside_the_change():
+    found = changes(
+        num_tensors=0, num_equal=0, num_weights=0, num_open=0, num_unmeasured=2,
+        cells=cells([5.0], None), matrices=(matrix(size=None),),
+    )  # fmt: skip
+    assert said(found)[0] == (
+        "What could be measured of the change lies in up of layer 2; modules or tensors "
+        "that cannot be measured without the base: 2."
+    )
+    assert found.is_same is False
+    assert replace(found, matrices=()).is_same is None
+    assert changes(**NOTHING).is_same
+
+
 def test_only_a_test_finds_that_a_group_stands_out():
     found, unsure = (
         weights_claims(changes(groups=(group(p=p),)))[-1] for p in (0.01, 0.4)

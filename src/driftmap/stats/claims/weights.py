@@ -101,6 +101,12 @@ def _confined(found: WeightChanges) -> Claim:
         f"; {_listed(equal)} are as they were" if found.num_tensors and equal else ""
     )
     says = f"{counted}the change is confined to {confined_to(found)}{still}."
+    if found.num_unmeasured:
+        says = (
+            f"What could be measured of the change lies in {confined_to(found)}; "
+            "modules or tensors that cannot be measured without the base: "
+            f"{found.num_unmeasured:,}."
+        )
     return _context(says[0].upper() + says[1:])
 
 

@@ -96,7 +96,7 @@ def _verdict(study: CompareStudy, claims: tuple[Claim, ...]) -> CompareVerdict:
     sources = {} if study.probes is None else study.probes.sources
     return compare_verdict(
         claims,
-        has_same_weights=None if weights is None else weights.is_nothing,
+        has_same_weights=None if weights is None else weights.is_same,
         has_same_output=None if behaviour is None else behaviour.is_identical,
         is_built_in=BUILT_IN in sources.values(),
     )
