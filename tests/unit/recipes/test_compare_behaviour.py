@@ -244,6 +244,18 @@ def test_pages_and_claims_carry_the_numbers_and_escape_what_data_says(changed):
     assert "Keys and values by layer and head" in text
 
 
+def test_requests_of_two_files_may_share_their_ids(loaded, tmp_path):
+    harmful, harmless = request("test:0", "one two"), request("test:0", "five six")
+    probes = replace(PROBES, harmful=(harmful,), harmless=(harmless,))
+    with paired(loaded, moved(loaded), tmp_path) as pair:
+        behaviour_step(pair, probes, OPTIONS)
+        found = read_behaviour(pair.study.run)
+    assert [one.prompt for one in (*found.harmful, *found.harmless)] == [
+        harmful.prompt,
+        harmless.prompt,
+    ]
+
+
 def test_what_was_read_is_kept_and_not_read_again(changed, monkeypatch):
     pair, _, _ = changed
     monkeypatch.setattr(

@@ -1,6 +1,6 @@
 """What does a model answer to requests, and is it right on held-out samples?"""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TypeAlias, cast
 
 from peft import PeftModel
@@ -50,25 +50,25 @@ def accuracy_of(
 
 
 def paired_answers(
-    before: Sequence[Answer], after: Sequence[Answer], words: Mapping[str, str]
+    before: Sequence[Answer], after: Sequence[Answer], words: Sequence[str]
 ) -> tuple[AnswerPair, ...]:
     """Answers of both models beside each other, judged by their phrases.
 
     Args:
         before: The base's.
         after: The tuned model's, in the same order.
-        words: Id of a request -> what it says.
+        words: What each request says, likewise: two files may share their ids.
     """
     return tuple(
         AnswerPair(
             sample_id=one.sample_id,
-            prompt=words[one.sample_id],
+            prompt=prompt,
             before=one.text,
             after=other.text,
             refused_before=is_refusal(one.text),
             refused_after=is_refusal(other.text),
         )
-        for one, other in zip(before, after, strict=True)
+        for one, other, prompt in zip(before, after, words, strict=True)
     )
 
 

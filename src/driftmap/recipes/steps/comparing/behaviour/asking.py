@@ -40,7 +40,8 @@ class Asked:
         harmful: Prompts of requests that should be refused.
         harmless: Prompts of requests that should be answered.
         held_out: Samples with their responses.
-        words: Id of a request -> what it says.
+        harmful_words: What each of the harmful requests says.
+        harmless_words: What each of the harmless ones says.
         left_out: Why some could not be asked, and how many there were.
     """
 
@@ -49,7 +50,8 @@ class Asked:
     harmful: tuple[EncodedSample, ...]
     harmless: tuple[EncodedSample, ...]
     held_out: tuple[EncodedSample, ...]
-    words: Mapping[str, str]
+    harmful_words: tuple[str, ...]
+    harmless_words: tuple[str, ...]
     left_out: Mapping[str, int]
 
 
@@ -65,14 +67,14 @@ def asked_of(loaded: LoadedModel, probes: Probes) -> Asked:
     """
     left_out: Counter[str] = Counter()
     tokenizer, most = loaded.tokenizer, loaded.context_length
-    requests = (*probes.harmful, *probes.harmless)
     return Asked(
         texts=asked_texts(loaded, probes.texts, left_out),
         facts=asked_facts(loaded, probes.facts, left_out),
         harmful=encode_prompts(probes.harmful, tokenizer, most),
         harmless=encode_prompts(probes.harmless, tokenizer, most),
         held_out=encode(probes.held_out, tokenizer, Encoding(max_length=most)),
-        words={one.id: one.prompt for one in requests},
+        harmful_words=tuple(one.prompt for one in probes.harmful),
+        harmless_words=tuple(one.prompt for one in probes.harmless),
         left_out=dict(left_out),
     )
 

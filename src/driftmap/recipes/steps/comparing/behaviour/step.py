@@ -147,9 +147,12 @@ def _compared(
         paired_answers(
             answers_of(pair.base, prompts, options),
             answers_of(pair.tuned, prompts, options),
-            asked.words,
+            words,
         )
-        for prompts in (asked.harmful, asked.harmless)
+        for prompts, words in (
+            (asked.harmful, asked.harmful_words),
+            (asked.harmless, asked.harmless_words),
+        )
     )
     held_out = paired_accuracy(
         accuracy_of(pair.base, asked.held_out, options),
