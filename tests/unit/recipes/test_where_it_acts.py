@@ -8,6 +8,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
+from driftmap.recipes.steps.comparing.where import asking
 from driftmap.recipes.steps.comparing.where.carrying import (
     found_of,
     read_where,
@@ -208,6 +209,18 @@ def test_without_taught_answers_their_own_words_tell_models_apart(
     needed = [swap.needed.estimate for swap in found.of_kind("layer")]
     assert needed == [0.0, 1.0, 0.0]
     assert found.traces == ()
+
+
+def test_an_answer_that_only_ends_sooner_is_the_same_as_far_as_it_goes(
+    base, planted, tmp_path, monkeypatch
+):
+    said = iter(([(5, 6, 7)] * 4, [(5, 6), (5, 6, 7), (5, 6), (5, 8)]))
+    monkeypatch.setattr(asking, "_said", lambda *given: next(said))
+    with opened_pair(base, planted, tmp_path / "run") as pair:
+        asked = asking.asked_of_requests(pair, REQUESTS, FEW)
+    assert (asked.num_same, len(asked.new), len(asked.traced)) == (3, 1, 1)
+    (parting,) = asked.traced
+    assert (parting.answer_ids, parting.foil_ids) == ((6,), (8,))
 
 
 def test_an_adapter_that_changes_nothing_acts_nowhere(base, tmp_path):

@@ -148,8 +148,8 @@ def test_what_cannot_be_measured_is_neither_nothing_nor_outside_the_change():
         cells=cells([5.0], None), matrices=(matrix(size=None),),
     )  # fmt: skip
     assert said(found)[0] == (
-        "What could be measured of the change lies in up of layer 2; modules or tensors "
-        "that cannot be measured without the base: 2."
+        "What could be measured of the change lies in up of layer 2; modules or "
+        "tensors that cannot be measured without the base: 2."
     )
     assert found.is_same is False
     assert replace(found, matrices=()).is_same is None

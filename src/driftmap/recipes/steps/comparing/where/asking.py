@@ -49,7 +49,8 @@ class Asked:
         traced: The same prompts where the two behaviours part: `answer` is the old
             one, `foil` the new.
         traced_owners: Whose they are.
-        num_same: Prompts to which both models say the same (count).
+        num_same: Prompts to which both models say the same, as far as both speak: one
+            of the two may end its answer sooner (count).
         left_out: Why others are not asked -> how many.
     """
 
@@ -120,7 +121,7 @@ def asked_of_requests(pair: Pair, probes: Probes, options: WhereOptions) -> Aske
     apart = [
         (prompt, old, new)
         for prompt, old, new in zip(prompts, *said, strict=True)
-        if old != new
+        if _agreement(old, new) < min(len(old), len(new))
     ]
     traced = [_parting(pair.base, *one) for one in apart][: options.num_traced]
     owners = tuple(prompt.sample_id for prompt, _, _ in apart)
@@ -228,8 +229,7 @@ def _parting(
     loaded: LoadedModel, prompt: EncodedSample, old: Sequence[int], new: Sequence[int]
 ) -> EncodedFact:
     """A prompt up to the token at which the two answers part."""
-    pairs = zip(old, new, strict=False)
-    shared = next(n for n, (one, other) in enumerate(pairs) if one != other)
+    shared = _agreement(old, new)
     ids = np.array([*prompt.token_ids.tolist(), *old[:shared]], np.int32)
     words = [str(loaded.tokenizer.decode([int(token)])) for token in ids]
     ends = [str(loaded.tokenizer.decode([one[shared]])) for one in (old, new)]
@@ -280,5 +280,6 @@ def _spans(
 
 
 def _agreement(one: Sequence[int], other: Sequence[int]) -> int:
+    """Tokens that both begin with (count)."""
     pairs = list(zip(one, other, strict=False))
     return next((n for n, (a, b) in enumerate(pairs) if a != b), len(pairs))

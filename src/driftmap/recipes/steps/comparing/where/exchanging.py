@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Bool, Float64
+from jaxtyping import Float64
 from torch import nn
 
 from driftmap.capture.answers import answer_numbers
@@ -85,9 +85,8 @@ class Exchanger:
     @property
     def share_taught(self) -> float:
         """Share of prompts where tuning has made the new one the likelier."""
-        return float(
-            (self._prefers(self._pair.tuned) & ~self._prefers(self._pair.base)).mean()
-        )
+        before, after = self._old(self._pair.base), self._old(self._pair.tuned)
+        return float(((self.tuned < after) & ~(self.base < before)).mean())
 
     @property
     def gap(self) -> Float64[np.ndarray, " probe"]:
@@ -115,10 +114,9 @@ class Exchanger:
     def _num_layers(self) -> int:
         return len(self._pair.base.layout.blocks)
 
-    def _prefers(self, loaded: LoadedModel) -> Bool[np.ndarray, " probe"]:
-        """Where the new behaviour is likelier than the old one."""
-        new = self._nll(loaded.model, self._asked.new)
-        return new < self._nll(loaded.model, self._asked.old)
+    def _old(self, loaded: LoadedModel) -> Float64[np.ndarray, " probe"]:
+        """NLL of the old behaviour."""
+        return self._nll(loaded.model, self._asked.old)
 
     def _swap(self, one: Exchange, *, forms: bool, num_tests: int) -> SwapShare:
         inside = frozenset(p.name for p in self._mixer.changed if one.holds(p))
