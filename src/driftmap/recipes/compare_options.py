@@ -162,14 +162,6 @@ class CompareOptions:
         if self.window is not None:
             require_at_least("--window", self.window, 1)
 
-    def window_of(self, num_layers: int) -> int:
-        """Layers that go together.
-
-        >>> CompareOptions().window_of(12), CompareOptions(window=3).window_of(12)
-        (2, 3)
-        """
-        return max(1, num_layers // 5) if self.window is None else self.window
-
 
 Loading = Annotated[LoadingOptions, LOADING]
 Parts = Annotated[PartOptions, PARTS]
