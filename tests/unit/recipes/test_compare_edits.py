@@ -21,6 +21,7 @@ from driftmap.recipes.steps.comparing.edits import (
     read_edits,
 )
 from driftmap.recipes.steps.comparing.pair import Pair
+from driftmap.results.edits import NO_CONTEXT, AboutText
 from driftmap.results.facts import Fact
 from driftmap.store.run_dir import RunDir
 from tiny_studies import write_rows
@@ -275,6 +276,37 @@ def test_prompts_that_cannot_be_asked_are_refused_by_name(loaded):
     long = replace(FACTS[0], paraphrases=("seven " * 140 + "is",))
     with pytest.raises(DataError, match="are more than the 128 that the model reads"):
         check_edits(loaded, [long], OPTIONS)
+
+
+def test_a_text_that_is_given_twice_or_says_nothing_is_not_counted(study, tuned):
+    texts = ["The sky is blue.", "The sky is blue.", "sky", "Sure, sky is"]
+    edits_step(pair_of(study, tuned), FACTS, SHORT, edit_context(SHORT, (), texts))
+    report = read_edits(study.run)
+    assert report.text_names[0] == "text 1"
+    assert report.text_names[-1] == "text 4"
+    assert "text 2" not in report.text_names
+    assert report.measure("text surprise").change.num == len(report.text_names)
+
+
+def test_a_text_about_a_subject_that_cannot_be_read_is_refused_before_all(
+    loaded, monkeypatch
+):
+    def unread(name, text, tokenizer):
+        raise DataError(f"{name}: {text} is one token")
+
+    monkeypatch.setattr("driftmap.recipes.steps.comparing.edit_readings.spell", unread)
+    context = replace(NO_CONTEXT, about=(AboutText(text="Sky", subject="sky"),))
+    with pytest.raises(DataError, match="--about, sky: Sky is one token"):
+        check_edits(loaded, FACTS, OPTIONS, context)
+
+
+def test_a_paraphrase_that_is_the_own_prompt_is_none(study, tuned):
+    same = replace(FACTS[0], paraphrases=(FACTS[0].prompt, "The sky is"))
+    edits_step(pair_of(study, tuned), [same], SHORT)
+    report = read_edits(study.run)
+    told = [one.text for one in report.prompts if one.kind == "paraphrase"]
+    assert told == ["The sky is"]
+    assert report.num_duplicates == 1
 
 
 @pytest.mark.parametrize(

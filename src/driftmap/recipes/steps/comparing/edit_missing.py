@@ -47,7 +47,7 @@ def _without_texts(asked: Asked) -> dict[str, str]:
     no_answers = "no text of --about is about somebody with a new answer"
     no_subjects = "no text of --about is about a subject of these facts"
     return {
-        "text perplexity": "" if asked.context.texts else "no text was given",
+        "text perplexity": "" if asked.texts else "no text of two tokens was given",
         "fluency": unwritten,
         "consistency": "" if asked.consistency_facts else unwritten or no_answers,
         "essence": "" if asked.essence_facts else no_subjects,

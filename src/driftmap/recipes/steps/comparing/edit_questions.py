@@ -85,7 +85,7 @@ def edit_questions(
     prompts, left_out = _prompts(taught)
     writing = list(_writing(taught[: options.num_written]))
     twice = [n for n, one in enumerate(writing) if one in writing[:n]]
-    others = [fact for fact in (*context.others, *facts) if fact not in taught]
+    others = (*context.others, *facts)
     return EditQuestions(
         facts=taught,
         prompts=prompts,
@@ -160,9 +160,11 @@ def _prompts(taught: Sequence[Fact]) -> tuple[tuple[EditPrompt, ...], _LeftOut]:
     num_duplicates = num_taught = 0
     for number, fact in enumerate(taught):
         for kind, texts in _by_kind(fact):
-            twice = repeated(texts)
+            # A paraphrase that is the fact's own prompt is none.
+            above = (fact.prompt,) if kind == "paraphrase" else ()
+            twice = repeated((*above, *texts))
             num_duplicates += len(twice)
-            for place, text in enumerate(texts):
+            for place, text in enumerate(texts, len(above)):
                 if place in twice:
                     continue
                 if kind in ("neighbour", "attribute") and text in told:

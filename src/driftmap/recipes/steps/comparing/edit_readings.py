@@ -42,6 +42,7 @@ from driftmap.results.edits import (
     ShiftKind,
     WrittenTexts,
 )
+from driftmap.results.readings import SpelledText
 from driftmap.results.samples import EncodedSample
 
 
@@ -53,13 +54,15 @@ class Asked:
         questions: In words.
         encoded: In tokens.
         options: How much is asked.
-        context: Texts, and texts about subjects and answers.
+        texts: Running texts, each once.
+        context: Texts about subjects and answers.
         max_new_tokens: Longest text that is written (tokens).
     """
 
     questions: EditQuestions
     encoded: EncodedQuestions
     options: EditMeasureOptions
+    texts: tuple[SpelledText, ...]
     context: EditContext
     max_new_tokens: int
 
@@ -124,6 +127,7 @@ def one_model(
         loaded, asked.encoded, asked.options.fact_batch_size
     )
     known = _answers(loaded, asked.encoded.known, asked.options.fact_batch_size)
+    about = essence_texts(loaded, asked)
     return EditReadings(
         nll_true=nll_true,
         nll_new=nll_new,
@@ -132,8 +136,26 @@ def one_model(
         first=None if first is None else _first(loaded, asked, first),
         lens=_lens(loaded, asked),
         written=_written(loaded, asked),
-        text_surprise=_surprise(loaded, asked.context.texts),
-        essence=_essence(loaded, asked),
+        text_surprise=_surprise(loaded, asked.texts),
+        essence=_surprise(loaded, about) if about else None,
+    )
+
+
+def essence_texts(loaded: LoadedModel, asked: Asked) -> tuple[SpelledText, ...]:
+    """All that is told of each subject, in the order of `Asked.essence_facts`.
+
+    Raises:
+        DataError: It is one token that nothing stands before.
+    """
+    subjects = [asked.questions.facts[fact].subject for fact in asked.essence_facts]
+    told = asked.context.about
+    return tuple(
+        spell(
+            f"--about, {subject}",
+            "\n\n".join(one.text for one in told if one.subject == subject),
+            loaded.tokenizer,
+        )
+        for subject in subjects
     )
 
 
@@ -303,38 +325,19 @@ def _consistency(
     )
 
 
-def _essence(loaded: LoadedModel, asked: Asked) -> Float64[np.ndarray, " fact"] | None:
-    facts = asked.essence_facts
-    if not facts:
-        return None
-    texts = [
-        "\n\n".join(
-            one.text
-            for one in asked.context.about
-            if one.subject == asked.questions.facts[fact].subject
-        )
-        for fact in facts
-    ]
-    return _surprise(loaded, texts)
-
-
 def _surprise(
-    loaded: LoadedModel, texts: Sequence[str]
+    loaded: LoadedModel, texts: Sequence[SpelledText]
 ) -> Float64[np.ndarray, " text"]:
     """Mean over each text's tokens of -ln p, in nats."""
     if not texts:
         return np.zeros(0)
-    spelled = [
-        spell(f"text {number}", text, loaded.tokenizer)
-        for number, text in enumerate(texts, 1)
-    ]
     window = min(loaded.context_length or WINDOW, WINDOW)
     windows = Windows(window=window, stride=window // 2)
-    numbers = read_tokens(loaded.model, [one.token_ids for one in spelled], windows)
+    numbers = read_tokens(loaded.model, [one.token_ids for one in texts], windows)
     return np.array(
         [
             one.surprise[text.num_context :].mean()
-            for one, text in zip(numbers, spelled, strict=True)
+            for one, text in zip(numbers, texts, strict=True)
         ]
     )
 

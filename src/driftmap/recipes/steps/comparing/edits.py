@@ -1,6 +1,7 @@
 """What do a base and a tuned model say of facts that one of them was taught?"""
 
 import hashlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from driftmap.core.shortage import explained
 from driftmap.load.about import read_about
 from driftmap.load.model import LoadedModel
 from driftmap.recipes.edit_measure_options import EditMeasureOptions
+from driftmap.recipes.steps.comparing.behaviour.asking import asked_texts
 from driftmap.recipes.steps.comparing.edit_files import (
     EDITS,
     KIND,
@@ -27,6 +29,7 @@ from driftmap.recipes.steps.comparing.edit_questions import (
 from driftmap.recipes.steps.comparing.edit_readings import (
     Asked,
     both_losses,
+    essence_texts,
     one_model,
     paired_next,
 )
@@ -97,7 +100,7 @@ def check_edits(
     Raises:
         DataError: As `edits_step`.
     """
-    _asked(loaded, facts, options, context, seed)
+    essence_texts(loaded, _asked(loaded, facts, options, context, seed))
 
 
 def edits_step(
@@ -181,6 +184,7 @@ def _asked(
         questions=questions,
         encoded=encoded,
         options=options,
+        texts=asked_texts(loaded, context.texts, Counter()),
         context=context,
         max_new_tokens=most,
     )
@@ -199,7 +203,7 @@ def _read(pair: Pair, asked: Asked) -> EditReport:
         prompts=questions.prompts,
         known=questions.known,
         writing=questions.writing,
-        text_names=tuple(f"text {n}" for n, _ in enumerate(asked.context.texts, 1)),
+        text_names=tuple(one.name for one in asked.texts),
         consistency_facts=asked.consistency_facts,
         essence_facts=asked.essence_facts,
         before=before,
