@@ -1,6 +1,7 @@
 """What does the report of an edit start from?"""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from driftmap.recipes.steps.bench import Study
@@ -39,6 +40,8 @@ def findings_step(
 
     inputs = {
         "rows": rows.sha256,
+        "told": asdict(rows.told),  # rows that were dropped, too
+        "shape": shape,
         "models": [one.model.key for one in made],
         "points": list(points),
         "asked": [step.key for one in made for step in one.asked],
