@@ -7,7 +7,7 @@ from driftmap.core.errors import UsageError
 from driftmap.core.places import Site
 from driftmap.families.spec import ModelLayout
 from driftmap.recipes.edit_options import EditTuningOptions
-from driftmap.tune.settings import TunedPart, TuningSettings
+from driftmap.tune.settings import TunedPart, Tuning, TuningSettings
 from driftmap.tune.targets import tuned_sites
 
 USUAL_PARTS = ("q", "v", "down")
@@ -61,7 +61,7 @@ def _arm(
     options: EditTuningOptions,
     layout: ModelLayout,
     num_rows: int,
-    made: tuple[str, tuple[int, ...] | None],
+    made: tuple[Tuning, tuple[int, ...] | None],
 ) -> EditArm:
     kind, layers = made
     inside = layout.sites
@@ -69,11 +69,7 @@ def _arm(
         _require_blocks(layers, len(layout.blocks))
         inside = tuple(site for site in layout.sites if site.layer in layers)
     parts = options.lora_parts or usual_parts(inside)
-    settings = next(
-        options.settings(known, num_rows, parts)
-        for known in options.kinds
-        if known == kind
-    )
+    settings = options.settings(kind, num_rows, parts)
     whole = kind == "full" and layers is not None
     return EditArm(
         name=kind if layers is None else f"{kind}-layers-{'-'.join(map(str, layers))}",
