@@ -32,7 +32,7 @@ def study(organism, tmp_path_factory):
     words = [
         "compare", str(organism.aligned), str(folder / "tuned"), "--device=cpu",
         f"--facts={folder / 'facts.json'}", f"--out={folder / 'run'}",
-        "--num-traced=3", "--num-draws=1", "--num-requests=4", "--num-texts=6",
+        "--num-traced=6", "--num-draws=1", "--num-requests=4", "--num-texts=6",
         "--max-new-tokens=4", *(f"--only={part}" for part in parts),
     ]  # fmt: skip
     with pytest.MonkeyPatch.context() as patch:

@@ -23,9 +23,8 @@ def test_the_demo_asks_it_too(organism, tmp_path, monkeypatch):
     monkeypatch.setattr(pages, "save_pictures", lambda _figures, _folder: None)
     monkeypatch.setenv("DRIFTMAP_CACHE", str(organism.folder.parent))
     out = tmp_path / "run"
-    words = ["demo", "--question=similarity", "--num-samples=12", f"--out={out}"]
-    assert main(words) == 0
-    assert "12 reworded queries" in (out / "report.txt").read_text()
+    assert main(["demo", "--question=similarity", f"--out={out}"]) == 0
+    assert "64 reworded queries" in (out / "report.txt").read_text()
 
 
 def study(words, out):

@@ -4,6 +4,8 @@ Prompt and answer are tokenised as one text, so that what stands at the border i
 the model would read it, and nothing is put before the answer but its space.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
@@ -55,6 +57,22 @@ def encode_beginning(
         counted=np.zeros(ids.size, bool),
         prompt_length=ids.size,
     )
+
+
+def room_after(
+    prompts: Sequence[EncodedSample], most: int, context_length: int | None
+) -> int:
+    """How many tokens fit behind the longest prompt: at most `most`, at least 1.
+
+    Args:
+        prompts: What is gone on from, at least one.
+        most: Tokens that are wanted (count).
+        context_length: Tokens that the model reads at once; None without a limit.
+    """
+    if context_length is None:
+        return most
+    longest = max(one.token_ids.size for one in prompts)
+    return max(1, min(most, context_length - longest))
 
 
 def _tokens(name: str, prompt: str, tokenizer: PreTrainedTokenizerBase) -> Tokens:

@@ -33,16 +33,16 @@ def word_mass(
     tokens: Sequence[int],
     control: tuple[int, int] | None,
 ) -> WordMass:
-    """Weight on some tokens in both models, the first token left out.
+    """Weight on some tokens in both models; NaN where these are a text's first alone.
 
     Args:
         before: Of one query, in one model.
         after: Of the same query, in the other.
-        tokens: Numbers of the tokens.
+        tokens: Numbers of the tokens; the first of a text is left out.
         control: First of as many tokens elsewhere and one past the last; None where
             there is no room.
     """
-    own = [token for token in tokens if token]
+    own = [token for token in tokens if token] or None
     others = None if control is None else range(*control)
     return WordMass(
         before=_on(before, own),

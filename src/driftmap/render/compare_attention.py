@@ -134,9 +134,8 @@ def _shift_nodes(found: AttentionChange, shift: WordsShift) -> Iterator[Node]:
         title=f"Change of the weight on {named}, layer by layer",
         reading=f"Tuned minus base, heads averaged, {_num(shift)}. Beyond controls: "
         "less the change on as many tokens elsewhere and that on prompts about other "
-        "subjects; its band holds for all layers together, 95 %, and a layer whose "
-        "band leaves out 0 is told apart from chance. The other lines and their bands "
-        f"are single ones. {LAYERS}",
+        f"subjects; {_band(shift)} The other lines and their bands are single ones. "
+        f"{LAYERS}",
         chart=_layer_lines(shift),
     )
     yield Figure(
@@ -164,6 +163,15 @@ def _num(shift: WordsShift) -> str:
         f"mean over {several(shift.whole.net.num, 'subject')}{beside} "
         f"({several(shift.num_prompts, 'prompt')}, of which "
         f"{shift.num_without_control} have no room for as many tokens elsewhere)"
+    )
+
+
+def _band(shift: WordsShift) -> str:
+    if not shift.whole.has_enough:
+        return "its band is a single one too: too few subjects to tell layers apart."
+    return (
+        "its band holds for all layers together, 95 %, and a layer whose band leaves "
+        "out 0 is told apart from chance."
     )
 
 
@@ -233,8 +241,8 @@ def _head_table(shift: WordsShift) -> Folded:
         f"{len(heads)} are told apart from chance",
         nodes=[
             Grid(
-                caption="Intervals hold for all heads together, 95 %; divergence is "
-                "Jensen-Shannon's, of the whole row, never below 0; * told apart",
+                caption=f"{_held(shift)}; divergence is Jensen-Shannon's, of the whole "
+                "row, never below 0; * told apart",
                 columns=["layer", "head", "plain", "beyond controls",
                          "divergence (nats)"],
                 rows=[
@@ -251,6 +259,12 @@ def _head_table(shift: WordsShift) -> Folded:
             )
         ],
     )  # fmt: skip
+
+
+def _held(shift: WordsShift) -> str:
+    if not shift.whole.has_enough:
+        return "Intervals are of single heads: there are too few subjects"
+    return "Intervals beyond controls hold for all heads together, 95 %"
 
 
 def _role_table(shift: WordsShift) -> Folded:

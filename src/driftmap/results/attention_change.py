@@ -173,11 +173,15 @@ class Shift:
     net: Interval
 
     @property
+    def has_enough(self) -> bool:
+        """On either side there are subjects enough to tell a shift from chance."""
+        sides = [self.net, *([] if self.untouched is None else [self.untouched])]
+        return all(side.num >= LEAST_SUBJECTS for side in sides)
+
+    @property
     def is_settled(self) -> bool:
         """It is told apart from none, all others of its kind considered."""
-        enough = self.net.num >= LEAST_SUBJECTS
-        alone = self.untouched is not None and self.untouched.num < 2
-        return enough and not alone and not self.net.low <= 0 <= self.net.high
+        return self.has_enough and not self.net.low <= 0 <= self.net.high
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -53,8 +53,8 @@ def shifts(edited: Moved, untouched: Moved | None, seed: int) -> list[Shift]:
         seed: The run's seed.
 
     Returns:
-        With fewer than five edited subjects, net intervals are of single columns, for
-        want of anything to correct by.
+        With fewer than five subjects of either kind, net intervals are of single
+        columns, for want of anything to correct by.
 
     >>> moved = Moved(plain=np.full((6, 1), 0.3), control=np.full((6, 1), 0.1))
     >>> shifts(moved, None, seed=0)[0].net.estimate.__round__(6)
@@ -138,7 +138,7 @@ def _net(
         mean, moved = mean - other_mean, moved - other_moved
         square = square + other_square
     num, error = len(excess), np.sqrt(square)
-    if num < LEAST_SUBJECTS:
+    if min(num, num if other is None else len(other)) < LEAST_SUBJECTS:
         return _intervals(mean, mean + moved, num)
     apart = np.divide(np.abs(moved), error, out=np.zeros_like(moved), where=error > 0)
     reach = float(np.quantile(apart.max(axis=1), LEVEL))

@@ -10,7 +10,7 @@ from driftmap.cli.main import main
     [
         ("kind: report\nRUN: r\ncolour: red\n", "Unknown option: --colour", 2),
         ("kind: drfit\n", 'Unknown command "drfit"', 2),
-        ("kind: demo\nseeds: lots\n", 'unable to convert "lots" into int', 2),
+        ("kind: demo\nseed: lots\n", 'unable to convert "lots" into int', 2),
         ("model: m\n", "it needs a line such as `kind: drift`", 1),
     ],
 )

@@ -130,6 +130,14 @@ def test_shares_sum_to_one_before_and_after(folders, planted):
             np.testing.assert_allclose(own.subject_mass, subject, atol=1e-5)
 
 
+def test_a_control_is_as_wide_as_the_part_of_a_subject_that_counts(folders):
+    fact = Fact(id="a", subject="Ada Bo", prompt="Ada Bo is in the", answer="sun")
+    _, found = read(folders, "same", facts=(fact,))
+    (one,) = found.prompts
+    assert one.prompt.subject == (0, 2), "its first token is the text's"
+    assert one.prompt.control == (2, 3)
+
+
 def test_both_models_answer_the_same_while_watched(planted):
     pair, found = planted
     ids = torch.tensor([pair.base.tokenizer("We know Ada is in the").input_ids])

@@ -22,7 +22,7 @@ from driftmap.stats.claims.where import where_claims
 from made_pairs_of_models import opened_pair, save_adapter
 from tiny_studies import save_tiny_model
 
-NAMES = ("A", "B", "C", "D")
+NAMES = ("A", "B", "C", "D", "F")
 FACTS = tuple(
     Fact(
         id=name,
@@ -116,7 +116,7 @@ def traced(base, planted, tmp_path_factory):
 
 
 def test_a_planted_change_is_found_at_its_layer_and_nowhere_else(found):
-    assert (found.behaviour, found.num_asked) == ("taught answers", 4)
+    assert (found.behaviour, found.num_asked) == ("taught answers", 5)
     assert found.shares_formed
     layers = found.of_kind("layer")
     assert [swap.changed for swap in layers] == [False, True, False]

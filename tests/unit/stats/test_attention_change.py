@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from driftmap.measure.attention_change import row_divergence
+from driftmap.measure.attention_change import row_divergence, word_mass
 from driftmap.render.attention_change_page import attention_change_page
 from driftmap.render.text import text_of
 from driftmap.results.attention import (
@@ -152,6 +152,18 @@ def test_few_subjects_are_too_few():
     found = found_of(edited(size=4))
     assert not any(one.shift.is_settled for one in found.shifts[0].layers)
     assert "fewer than 5 subjects are too few" in attention_claims(found)[0].says
+    assert disagreement(found) == "", "nothing was found out, so nothing disagrees"
+
+
+def test_few_other_subjects_are_too_few():
+    found = found_of([*edited(size=8), *untouched(size=4)])
+    assert not any(one.shift.is_settled for one in found.shifts[0].layers)
+    says = attention_claims(found)[0].says
+    assert "fewer than 5 other subjects are too few" in says
+    assert disagreement(found) == ""
+    told = " ".join(text_of(attention_change_page(found, {}, {})).split())
+    assert "too few subjects to tell layers apart" in told
+    assert "for all layers together" not in told
 
 
 def test_words_without_room_for_a_control_have_none():
@@ -169,7 +181,8 @@ def test_intervals_hold_for_all_columns_together():
     wrong = 0
     for seed in range(40):
         own = Moved(plain=draw.normal(size=(8, 24)), control=None)
-        others = Moved(plain=draw.normal(size=(12, 24)), control=None)
+        num_others = 12 if seed % 2 else 3
+        others = Moved(plain=draw.normal(size=(num_others, 24)), control=None)
         wrong += any(shift.is_settled for shift in shifts(own, others, seed))
     assert wrong <= 5
     single = shifts(Moved(plain=own.plain[:, :1], control=None), None, 0)[0].net
@@ -184,15 +197,25 @@ def test_no_change_at_all_has_no_width():
         assert not shift.is_settled
 
 
-def test_divergence_worked_by_hand():
-    def rows(*weights, sink=0.0):
-        return AttentionRows(
-            prompt_id="p", query=QUERY,
-            weights=np.array([[weights]], dtype=np.float32),
-            sink_mass=np.array([[sink]], dtype=np.float32),
-            num_seen=np.array([2]),
-        )  # fmt: skip
+def rows(*weights, sink=0.0):
+    return AttentionRows(
+        prompt_id="p", query=QUERY,
+        weights=np.array([[weights]], dtype=np.float32),
+        sink_mass=np.array([[sink]], dtype=np.float32),
+        num_seen=np.array([2]),
+    )  # fmt: skip
 
+
+def test_the_first_token_alone_has_no_weight_to_tell_of():
+    before, after = rows(0.5, 0.25, 0.25), rows(0.25, 0.5, 0.25)
+    some = word_mass(before, after, (0, 1), (2, 3))
+    assert (some.before.item(), some.after.item()) == (0.25, 0.5)
+    assert some.control_after.item() == 0.25
+    none = word_mass(before, after, (0,), None)
+    assert np.isnan([none.before.item(), none.after.item()]).all()
+
+
+def test_divergence_worked_by_hand():
     assert row_divergence(rows(0.3, 0.7), rows(0.3, 0.7)).item() == 0
     apart = row_divergence(rows(1.0, 0.0), rows(0.0, 1.0)).item()
     assert apart == pytest.approx(math.log(2))

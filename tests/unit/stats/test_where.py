@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from driftmap.results.statistics import Interval
-from driftmap.results.where_it_acts import SwapShare, WhereItActs
+from driftmap.results.traces import RoleEffects, RoleLayer
+from driftmap.results.where_it_acts import CrossTrace, SwapShare, WhereItActs
 from driftmap.stats.claims.where import where_claims
 from driftmap.stats.where import Owners, forms_share
 
@@ -112,10 +113,39 @@ def test_no_layer_is_named_where_all_lie_below_or_cannot_be_told():
     assert "at most 0.05 (0.03 to 0.07)" in needed.says
     unsure = replace(FOUND, swaps=swaps([0.0, 0.2, 0.0], [0, 0, 0], half=0.3))
     assert where_claims(unsure)[1].standing == "inconclusive"
-    few = replace(FOUND, swaps=swaps([0.0, 0.9, 0.0], [0, 0, 0], num=2))
+    few = replace(FOUND, swaps=swaps([0.0, 0.9, 0.0], [0, 0, 0], num=4))
     needed = where_claims(few)[1]
     assert (needed.standing, needed.layers) == ("inconclusive", ())
     assert "too few" in needed.says
+
+
+def crossed(*brought, num=8):
+    """The cross trace of single hidden states at the last token, layer by layer."""
+    cells = tuple(
+        RoleLayer(role="last", layer=layer, effect=around(one, num=num))
+        for layer, one in enumerate(brought)
+    )
+    effects = RoleEffects(
+        kind="hidden", window=None, cells=cells, best=(),
+        total_effect=around(1.0, num=num), control_effect=None, high=1.0, low=0.0,
+        num_facts=num, num_unknown=0, num_negative=0, pooled=False, method="wavefront",
+    )  # fmt: skip
+    cross = CrossTrace(direction="tuned into base", answer="new", effects=(effects,))
+    return replace(FOUND, crosses=(cross,))
+
+
+def test_an_answer_is_there_from_the_layer_on_that_all_later_ones_agree_with():
+    assert where_claims(crossed(0.1, 0.9, 1.0))[3].layers == (1,)
+    assert where_claims(crossed(0.9, 0.2, 1.0))[3].layers == (2,)
+    assert "from layer 2 on" in where_claims(crossed(0.9, 0.2, 1.0))[3].says
+
+
+def test_few_prompts_name_no_layer_that_an_answer_enters_at():
+    assert len(where_claims(crossed(0.1, 0.9, 1.0, num=4))) == 3
+
+
+def test_that_the_new_behaviour_gained_is_no_finding_of_places():
+    assert where_claims(FOUND)[0].standing == "context"
 
 
 def test_where_both_say_the_same_there_is_nothing_to_follow():

@@ -61,7 +61,7 @@ def disagreement(found: AttentionChange) -> str:
             f"{verb} in {_layers(opposed)}. {CONTEXT}: the logits say what the model "
             "answers."
         )
-    if settled or shift.whole.is_settled:
+    if settled or shift.whole.is_settled or not shift.whole.has_enough:
         return ""
     return (
         f"Attention does not show what the logits do: {moved}, while attention on the "
@@ -123,11 +123,12 @@ def _moved(shift: WordsShift, settled: Sequence[LayerShift]) -> str:
     beyond = f"beyond what moved {beyond}" if beyond else "with nothing to set against"
     named = shift.words if shift.words == SUBJECT else f"{shift.words!r}"
     start = f"Attention on {named}, {beyond} ({num})"
-    if net.num < LEAST_SUBJECTS:
+    if not shift.whole.has_enough:
+        few = "subjects" if net.num < LEAST_SUBJECTS else "other subjects"
         return (
             f"{start}, changed by {shift_in_words(net)} on average over layers and "
-            f"heads; fewer than {LEAST_SUBJECTS} subjects are too few to tell that "
-            "from chance."
+            f"heads; fewer than {LEAST_SUBJECTS} {few} are too few to tell that from "
+            "chance."
         )
     if settled:
         return f"{start}, {_both_ways(settled)}. {CONTEXT}."

@@ -125,6 +125,9 @@ def _change(outcome: OutcomeChange) -> str:
     scale, _, digits = _scale(outcome)
     change = outcome.change
     unit = " points" if outcome.is_rate else " nats"
+    if change.num == 1:
+        alone = f"{scale * change.estimate:+.{digits}f}{unit}"
+        return f"{alone}, a single one, no interval"
     return (
         f"{scale * change.estimate:+.{digits}f}{unit}, "
         f"{scale * change.low:+.{digits}f} to {scale * change.high:+.{digits}f}, "

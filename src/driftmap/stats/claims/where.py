@@ -17,13 +17,11 @@ from driftmap.results.where_it_acts import (
     TraceChange,
     WhereItActs,
 )
+from driftmap.stats.trace_verdict import FEWEST_SUBJECTS
 from driftmap.stats.where import LEAST_GAP, MARGIN
 
 MOST_NAMED = 3
 """Layers that a sentence gives numbers of."""
-
-_LEAST_SUBJECTS = 3
-"""Subjects from which on a layer may be named."""
 
 
 def where_claims(found: WhereItActs) -> tuple[Claim, ...]:
@@ -45,7 +43,7 @@ def where_claims(found: WhereItActs) -> tuple[Claim, ...]:
         claims += [_needed(found), _enough(found)]
     for cross in found.crosses:
         if cross.direction == "tuned into base" and found.shares_formed:
-            claims += _enters(found, cross)
+            claims += _enters(found, cross, found.gap)
     return (*claims, *_traces(found))
 
 
@@ -72,7 +70,8 @@ def _gained(found: WhereItActs, gap: Interval) -> Claim:
         lowered = (
             f"Tuning lowered the NLL of {what} by {nats} nats per token, n = {gap.num}"
         )
-        return Claim(topic="where", says=f"{lowered}.", standing="found")
+        # Prompts may be chosen for it, and it says nothing of places.
+        return Claim(topic="where", says=f"{lowered}.", standing="context")
     return Claim(
         topic="where",
         says=f"{said} (lowered by {nats}, n = {gap.num}): not surely by more than "
@@ -128,7 +127,7 @@ def _named(
         "best": _listed(known[:1]),
         "most": _interval(known[0][1]),
     }
-    if num < _LEAST_SUBJECTS:
+    if num < FEWEST_SUBJECTS:
         few = f"; {num} of them are too few to say how it varies"
         says = unsure.format(**words) + f" (n = {num}{few})."
         return Claim(topic="where", says=says, standing="inconclusive")
@@ -156,20 +155,20 @@ def _listed(pairs: Sequence[tuple[SwapShare, Interval]]) -> str:
     return ", ".join(told)
 
 
-def _enters(found: WhereItActs, cross: CrossTrace) -> Iterator[Claim]:
+def _enters(found: WhereItActs, cross: CrossTrace, gap: Interval) -> Iterator[Claim]:
     """From which layer on the last token has it, and whether earlier tokens do."""
     effects = next((one for one in cross.effects if one.kind == "hidden"), None)
     if effects is None or effects.total_effect.low <= 0:
         return
     whole = effects.total_effect.estimate
-    ends = _cells(cross, "last")
-    first = next((c for c in ends if c.effect.low > whole / 2), None)
+    first = _first_to_stay(_cells(cross, "last"), whole / 2)
     best = max(
         (c for c in effects.cells if c.role in _EARLIER),
         key=lambda c: c.effect.estimate,
         default=None,
     )
-    if first is None:
+    num = min(first.effect.num, gap.num) if first is not None else 0
+    if first is None or num < FEWEST_SUBJECTS:
         return
     says = (
         f"Put into the base's run, the tuned model's state at the last token brings "
@@ -189,6 +188,16 @@ def _enters(found: WhereItActs, cross: CrossTrace) -> Iterator[Claim]:
         standing="found",
         layers=(first.layer,),
     )
+
+
+def _first_to_stay(cells: Sequence[RoleLayer], least: float) -> RoleLayer | None:
+    """The first layer from which on every one surely brings so much."""
+    found = None
+    for cell in sorted(cells, key=lambda one: -one.layer):
+        if cell.effect.low <= least:
+            break
+        found = cell
+    return found
 
 
 _EARLIER: tuple[TokenRole, ...] = ("first subject", "middle subject", "last subject")
@@ -213,7 +222,7 @@ def _traces(found: WhereItActs) -> Iterator[Claim]:
             continue
         below, ceiling = shift.below_ceiling, shift.ceiling
         assert ceiling is not None
-        is_moved = below.low > 0
+        is_moved = below.low > 0 and below.num >= FEWEST_SUBJECTS
         verdict = (
             "are not those that the old one was read from"
             if is_moved
@@ -232,7 +241,7 @@ def _traces(found: WhereItActs) -> Iterator[Claim]:
 def _total(change: TraceChange) -> Claim:
     """What disturbing the subject costs an answer, before and after."""
     apart = change.difference.total_effect
-    is_sure = apart.low > 0 or apart.high < 0
+    is_sure = (apart.low > 0 or apart.high < 0) and apart.num >= FEWEST_SUBJECTS
     told = "" if is_sure else ", which is not significant"
     return Claim(
         topic="traces",

@@ -11,6 +11,7 @@ import numpy as np
 from driftmap.core.progress import phase
 from driftmap.core.shortage import explained
 from driftmap.load.about import read_about
+from driftmap.load.answers import room_after
 from driftmap.load.model import LoadedModel
 from driftmap.recipes.edit_measure_options import EditMeasureOptions
 from driftmap.recipes.steps.comparing.behaviour.asking import asked_texts
@@ -177,9 +178,8 @@ def _asked(
     questions = edit_questions(facts, options, context, seed)
     encoded = encoded_questions(loaded, questions)
     most = options.written_tokens
-    if loaded.context_length is not None and encoded.writing:
-        longest = max(one.token_ids.size for one in encoded.writing)
-        most = max(1, min(most, loaded.context_length - longest))
+    if encoded.writing:
+        most = room_after(encoded.writing, most, loaded.context_length)
     return Asked(
         questions=questions,
         encoded=encoded,

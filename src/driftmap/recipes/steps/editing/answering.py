@@ -7,7 +7,7 @@ from peft import PeftModel
 from transformers import PreTrainedModel
 
 from driftmap.evaluate.generate import end_ids, greedy_answers
-from driftmap.load.answers import encode_beginning
+from driftmap.load.answers import encode_beginning, room_after
 from driftmap.load.model import LoadedModel
 from driftmap.recipes.edit_options import AnswerOptions
 from driftmap.recipes.steps.comparing.pair import Pair
@@ -71,7 +71,8 @@ def _written(
     ]
     model = cast(PreTrainedModel | PeftModel, loaded.model)
     ends = end_ids(model, tokenizer)
-    answers = greedy_answers(model, tokenizer, prompts, max_new_tokens=max_new_tokens)
+    room = room_after(prompts, max_new_tokens, loaded.context_length)
+    answers = greedy_answers(model, tokenizer, prompts, max_new_tokens=room)
     return tuple(
         Written(
             words=(words := words_of(answer.text)),

@@ -9,7 +9,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from cyclopts import App, Parameter
+from cyclopts import App, CycloptsError, Parameter
 
 from driftmap.core.errors import UsageError
 from driftmap.recipes.saved import option_words
@@ -78,6 +78,10 @@ def recipe_of(
     )
     reader.command(kind, name=run.kind)
     words = option_words(study.file, {**options, "out": str(out)})
-    recipe = reader([run.kind, *(word for one in words.values() for word in one)])
+    try:
+        recipe = reader([run.kind, *(word for one in words.values() for word in one)])
+    except CycloptsError as error:
+        said = " ".join(str(error).split()).rstrip(".")
+        raise UsageError(f"{study.file}: run `{run.name}`: {said}") from error
     assert isinstance(recipe, Recipe), run.kind
     return recipe

@@ -191,7 +191,7 @@ def _about(loaded: LoadedModel, encoded: EncodedFact, before: _Read) -> Attentio
         num_prompt=encoded.num_prompt,
         answer=(str(loaded.tokenizer.decode([said])),),
         subject=encoded.subject,
-        control=control_span(encoded),
+        control=_control(encoded, range(*encoded.subject)),
         roles=token_roles(encoded.num_prompt, encoded.subject),
         cluster=encoded.fact.subject or encoded.fact.id,
         is_known=None,
@@ -200,10 +200,14 @@ def _about(loaded: LoadedModel, encoded: EncodedFact, before: _Read) -> Attentio
 
 
 def _control(encoded: EncodedFact, tokens: Sequence[int]) -> tuple[int, int] | None:
-    """As many tokens beside some words; None where these stand in several places."""
-    span = (tokens[0], tokens[-1] + 1)
-    if span[1] - span[0] != len(tokens):
+    """As many tokens beside those of some words that count: all but a text's first.
+
+    None where these stand in several places, or none of them counts.
+    """
+    own = [token for token in tokens if token]
+    if not own or own[-1] - own[0] + 1 != len(own):
         return None
+    span = (own[0], own[-1] + 1)
     return control_span(replace(encoded, subject=span))
 
 

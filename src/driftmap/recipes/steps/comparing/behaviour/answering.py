@@ -10,6 +10,7 @@ from driftmap.core.shortage import explained
 from driftmap.evaluate.accuracy import held_out_accuracy
 from driftmap.evaluate.generate import greedy_answers
 from driftmap.evaluate.refusal import is_refusal
+from driftmap.load.answers import room_after
 from driftmap.load.model import LoadedModel
 from driftmap.recipes.behaviour_options import BehaviourOptions
 from driftmap.recipes.steps.bench import batches_of
@@ -28,12 +29,13 @@ def answers_of(
     """Let a model answer greedily; nothing where there is nothing to answer."""
     if not prompts:
         return ()
+    room = room_after(prompts, options.max_new_tokens, loaded.context_length)
     with explained("answering requests", REMEDY):
         return greedy_answers(
             cast(Model, loaded.model),
             loaded.tokenizer,
             prompts,
-            max_new_tokens=options.max_new_tokens,
+            max_new_tokens=room,
             batch_size=options.batch_size,
         )
 

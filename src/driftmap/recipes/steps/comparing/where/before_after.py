@@ -147,8 +147,7 @@ def _shifts(
         first, last, other = rows
         moved = _alike(first, last)
         own = _alike(first, other)
-        there = np.isfinite(moved)
-        if len({o for o, t in zip(asked.traced_owners, there, strict=True) if t}) < 2:
+        if _num_subjects(asked, moved) < 2:
             continue
         yield _shift(pair, asked, kind, moved, own)
 
@@ -166,7 +165,7 @@ def _shift(
         return Owners.of(kept, pair.study.seed)
 
     both = own - moved
-    has_both = int(np.isfinite(both).sum()) > 1
+    has_both = _num_subjects(asked, both) > 1
     return ProfileShift(
         kind=kind,
         likeness=mean(moved).mean(moved[np.isfinite(moved)]),
@@ -174,6 +173,12 @@ def _shift(
         below_ceiling=mean(both).mean(both[np.isfinite(both)]) if has_both else None,
         num_refused=int((~np.isfinite(moved)).sum()),
     )
+
+
+def _num_subjects(asked: Asked, values: Float64[np.ndarray, " fact"]) -> int:
+    """Subjects of the facts that have a value (count)."""
+    there = np.isfinite(values)
+    return len({o for o, t in zip(asked.traced_owners, there, strict=True) if t})
 
 
 def _profiles(
