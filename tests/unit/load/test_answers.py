@@ -1,10 +1,12 @@
 """Where does an answer begin, in tokenizers of every habit?"""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from driftmap.core.errors import DataError
-from driftmap.load.answers import encode_answer, encode_beginning
+from driftmap.load.answers import encode_answer, encode_beginning, room_after
 from tokenizers_made import byte_level
 
 
@@ -41,3 +43,10 @@ def test_a_prompt_whose_tokens_change_is_refused_with_its_pieces():
 def test_a_prompt_without_a_token_is_refused():
     with pytest.raises(DataError, match="fact 3: its prompt has no tokens; write one"):
         encode_answer("fact 3", "", "blue", byte_level())
+
+
+@pytest.mark.parametrize(("context", "room"), [(None, 9), (64, 9), (10, 4), (3, 1)])
+def test_what_fits_behind_the_longest_prompt(context, room):
+    short = encode_beginning("short", "the", byte_level())
+    prompt = replace(short, token_ids=np.zeros(6, np.int32), counted=np.zeros(6, bool))
+    assert room_after([short, prompt], 9, context) == room

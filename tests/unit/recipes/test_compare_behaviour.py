@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 import torch
 
+from driftmap.load.answers import encode_beginning
 from driftmap.load.training_runs import TrainingRun
 from driftmap.load.twin import twin
 from driftmap.recipes.behaviour_options import BehaviourOptions
 from driftmap.recipes.steps.bench import Study
+from driftmap.recipes.steps.comparing.behaviour.answering import answers_of
 from driftmap.recipes.steps.comparing.behaviour.step import (
     behaviour_at,
     behaviour_step,
@@ -237,11 +239,20 @@ def test_pages_and_claims_carry_the_numbers_and_escape_what_data_says(changed):
     forward = behaviour.summary.texts.forward
     assert f"{forward.estimate:.3g} nats per token" in says
     assert "2 texts" in says
+    assert "held-out accuracy (+0 points, a single one, no interval)" in says
     assert "a random change of the same size per matrix gives" in says
     text, html = shown(readings_section(readings))
     assert "Before block 1 every hidden state" in text
     assert "2301.04213" in text
     assert "Keys and values by layer and head" in text
+
+
+def test_no_answer_outgrows_what_the_model_reads(loaded):
+    prompt = encode_beginning("long", "seven " * 124 + "is", loaded.tokenizer)
+    room = loaded.context_length - prompt.token_ids.size
+    assert 0 < room < OPTIONS.max_new_tokens
+    (answer,) = answers_of(loaded, [prompt], OPTIONS)
+    assert len(answer.token_ids) <= room
 
 
 def test_requests_of_two_files_may_share_their_ids(loaded, tmp_path):
