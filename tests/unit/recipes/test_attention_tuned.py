@@ -131,11 +131,13 @@ def test_shares_sum_to_one_before_and_after(folders, planted):
 
 
 def test_a_control_is_as_wide_as_the_part_of_a_subject_that_counts(folders):
-    fact = Fact(id="a", subject="Ada Bo", prompt="Ada Bo is in the", answer="sun")
+    prompt = "Ada Bo is in the sun and we know Ada is in the"
+    fact = Fact(id="a", subject="Ada Bo", prompt=prompt, answer="sun")
     _, found = read(folders, "same", facts=(fact,))
     (one,) = found.prompts
-    assert one.prompt.subject == (0, 2), "its first token is the text's"
-    assert one.prompt.control == (2, 3)
+    first, end = one.prompt.subject
+    assert first == 0, "its first token is the text's, and no part of any weight"
+    assert one.prompt.control == (end, end + end - 1)
 
 
 def test_both_models_answer_the_same_while_watched(planted):
