@@ -74,6 +74,13 @@ def test_what_is_no_study_is_refused(case, tmp_path):
         read_study_file(write(tmp_path, **content))
 
 
+def test_an_option_that_a_run_does_not_have_is_said_with_its_run(tmp_path):
+    study = read_study_file(write(tmp_path, runs={"a": {**READ, "hue": 1}}))
+    (run,) = study.runs
+    with pytest.raises(UsageError, match="run `a`: Unknown option: --hue"):
+        recipe_of(study, run, run.options, tmp_path)
+
+
 @pytest.mark.parametrize(
     ("place", "said"),
     [
