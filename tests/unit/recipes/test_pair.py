@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from peft import PeftModel
 
 from driftmap.core.errors import ModelError
 from driftmap.load.model import load_model
@@ -37,6 +38,13 @@ def test_an_adapter_that_adds_nothing_gives_equal_logits(base, model, tmp_path):
     said = beside.model(input_ids=LEARNT).logits
     assert torch.equal(said, base.model(LEARNT).logits)
     assert beside.identity.sha256 != base.identity.sha256
+
+
+def test_what_is_spread_over_devices_stays_spread(base, model, tmp_path, monkeypatch):
+    train(model, tmp_path, save_at=(0,))
+    monkeypatch.setattr(base.model, "hf_device_map", {"": 0}, raising=False)
+    monkeypatch.setattr(PeftModel, "to", lambda *given: pytest.fail("it was moved"))
+    load_beside(base, tmp_path / "checkpoint-0")
 
 
 def test_a_whole_model_is_known_by_its_weights(base, model, tmp_path):

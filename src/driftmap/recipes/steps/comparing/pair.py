@@ -90,7 +90,8 @@ def load_beside(base: LoadedModel, folder: Path) -> LoadedModel:
             base_name=base.identity.source,
             base_sha256=base.identity.base_sha256,
         )
-        model.to(base.device)
+        if getattr(base.model, "hf_device_map", None) is None:
+            model.to(base.device)  # else its parts are where those of the base are
         model.eval().requires_grad_(False)
     identity = replace(
         base.identity, source=str(folder), sha256=_sha256(base, folder, whole)
