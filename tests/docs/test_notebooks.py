@@ -49,12 +49,18 @@ def test_it_is_short_and_holds_no_output(file):
             assert cell["cell_type"] == "markdown" or len(line) <= 88
 
 
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """One folder for all, as beside each other: a run that two make is made once."""
+    return tmp_path_factory.mktemp("notebooks")
+
+
 @pytest.fixture
-def _caches(organism, moe_organism, monkeypatch, tmp_path):
+def _caches(organism, moe_organism, monkeypatch, place):
     """The organisms of the session, and no pictures beside the report."""
     monkeypatch.setenv("DRIFTMAP_CACHE", str(organism.folder.parent))
     monkeypatch.setattr(pages, "save_pictures", lambda figures, folder: None)
-    monkeypatch.chdir(tmp_path)
+    monkeypatch.chdir(place)
 
 
 @pytest.mark.slow
