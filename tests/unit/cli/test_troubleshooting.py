@@ -41,7 +41,8 @@ def test_topics_are_the_entries_of_the_page_and_each_is_raised():
     raised = set()
     for file in (ROOT / "src").rglob("*.py"):
         raised |= set(re.findall(r'topic="([\w-]+)"', file.read_text(encoding="utf-8")))
-    assert set(get_args(Topic)) == set(ENTRIES) == raised
+    # Claims of a comparison have topics too; a wrong one of an error pyright names.
+    assert set(get_args(Topic)) == set(ENTRIES) <= raised
 
 
 def test_each_entry_says_why_and_what_to_do():
