@@ -140,12 +140,9 @@ def run_folders(folder: Path) -> tuple[Path, ...]:
     """The run folder itself, or those of a study's runs that were begun, then its own.
 
     Args:
-        folder: A run folder.
-
-    Raises:
-        StoreError: It holds no run.
+        folder: A run folder, or one that holds no run.
     """
-    if load_recipe(folder).kind != STUDY:
+    if not (folder / RECIPE_FILE).is_file() or load_recipe(folder).kind != STUDY:
         return (folder,)
     inner = (folder / run.name for run in read_study_file(folder).runs)
     return (*(one for one in inner if (one / RECIPE_FILE).is_file()), folder)
